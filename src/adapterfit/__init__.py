@@ -1,0 +1,37 @@
+"""adapterfit: does this PEFT adapter fit this base model - and if not, exactly why?
+
+The public names are loaded when they are first used, so that `import adapterfit` stays free of everything heavy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+#: Public name → the module of ours that holds it.
+_PUBLIC = {
+    "check": "adapterfit.pipeline",
+    "read_base": "adapterfit.pipeline",
+    "BadInput": "adapterfit.errors",
+    "CannotCheck": "adapterfit.errors",
+    "Base": "adapterfit.records",
+    "Finding": "adapterfit.records",
+    "Report": "adapterfit.records",
+}
+
+if TYPE_CHECKING:
+    from adapterfit.errors import BadInput, CannotCheck
+    from adapterfit.pipeline import check, read_base
+    from adapterfit.records import Base, Finding, Report
+
+__all__ = ["BadInput", "Base", "CannotCheck", "Finding", "Report", "__version__", "check", "read_base"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Load a public name on first use (PEP 562)."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'adapterfit' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

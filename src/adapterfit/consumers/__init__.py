@@ -1,0 +1,1 @@
+"""Axis: who will load the adapter."""

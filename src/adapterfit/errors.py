@@ -1,0 +1,24 @@
+"""The two ways a check can end without an answer, plus the misfit that `load` raises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adapterfit.records import Flaw
+
+
+class AdapterfitError(Exception):
+    """Root of all our errors; its text is one line, safe to print."""
+
+
+class BadInput(AdapterfitError):
+    """The artefact's fault: carries the flaw that names it. Never escapes `check`; it becomes a finding."""
+
+    def __init__(self, flaw: Flaw) -> None:
+        super().__init__(flaw.message)
+        self.flaw = flaw
+
+
+class CannotCheck(AdapterfitError):
+    """The environment's fault: a path that is not there, a file that changed while it was read, no permission."""

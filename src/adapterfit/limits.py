@@ -1,0 +1,41 @@
+"""Every numeric cap, each with its reason and its measured cost. Overridable by the caller, never by a file."""
+
+from __future__ import annotations
+
+#: A safetensors header. 97 % on the Hub are under 100 KB; a 36,864-tensor MoE adapter needs about 5 MB.
+#: Python's json needs about 7 s for an 80 MB header of integers, under 1 s for 32 MB of ordinary entries.
+HEADER_BYTES = 32 * 1024 * 1024
+#: Tensors in one file. 1.5 million empty ones cost 19 s and 1.2 GB; half a million stays under 5 s.
+TENSORS = 500_000
+#: Characters of a tensor name. The longest real one seen has 190.
+NAME_CHARS = 4_096
+#: Dimensions of a tensor. PyTorch itself prints trouble beyond 64; PEFT writes at most 5.
+DIMS = 16
+#: `adapter_config.json` and `config.json`. The largest real ones seen are 60 KB.
+CONFIG_BYTES = 1024 * 1024
+#: Shard indexes. A 600-GB model with 100,000 tensors needs about 10 MB.
+INDEX_BYTES = 64 * 1024 * 1024
+#: Nesting of JSON. serde_json, which PEFT's safetensors reads with, stops at 128.
+JSON_DEPTH = 100
+#: Digits of a JSON number. 2**64 has 20.
+JSON_DIGITS = 40
+#: Entries of a list or table in a config, and characters of a pattern.
+CONFIG_ITEMS = 100_000
+PATTERN_CHARS = 2_000
+#: Seconds for all regular expressions of one config together; PEFT itself would hang on what takes longer.
+REGEX_SECONDS = 0.3
+#: A zip's members, and opcodes of the pickle inside (1,000,000 opcodes cost 5 s).
+ZIP_MEMBERS = 200_000
+PICKLE_OPCODES_PER_MEMBER = 64
+PICKLE_OPCODES = 10_000
+#: A pickle's bytes. A 500,000-tensor state dict's is about 80 MB; real adapters stay under 2 MB.
+PICKLE_BYTES = 64 * 1024 * 1024
+#: Entries of a folder and depth of sub-folders that are looked at.
+FOLDER_ENTRIES = 20_000
+FOLDER_DEPTH = 3
+#: Shards of a base, layers of a base, and modules of a tree.
+SHARDS = 10_000
+LAYERS = 2_000
+MODULES = 500_000
+#: Bytes of one tensor that `--values` reads.
+VALUE_BYTES = 2 * 1024 * 1024 * 1024

@@ -1,0 +1,1 @@
+"""Axis: tensor-name dialects, one file each. A member has `claims(names) -> bool`."""

@@ -1,0 +1,1 @@
+"""Axis: where bytes come from, one file each. A member implements `read.source.Source`."""

@@ -1,0 +1,399 @@
+"""Every frozen record that crosses a stage border; no behaviour.
+
+The stages and what they hand on::
+
+    read ──► Case   expect ──► Expectation   compare ──► Diff   diagnose ──► Report   plan ──► Plan
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Mapping, Tuple
+
+if TYPE_CHECKING:
+    from adapterfit.edits import Edit
+
+Shape = Tuple[int, ...]
+
+# ------------------------------------------------------------------------------------------------ read
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """Something a reader saw and must not pass over in silence. A cause turns it into a finding.
+
+    `code` is a kebab-case name (`truncated-file`, `duplicate-name`); `message` one sentence that says what
+    was found and where, already safe to print; `refused` says that the thing it concerns was not read.
+    """
+
+    code: str
+    message: str
+    where: str = ""
+    found: str = ""
+    expected: str = ""
+    severity: str = "error"
+    refused: bool = True
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor as its container describes it. `dtype` in safetensors' spelling (`F32`, `BF16`, `I64` …).
+
+    `span` is the absolute byte range `[start, end)` of its data in `file`; None where the data does not lie
+    in one piece (a strided view in a `.bin`, a compressed member).
+    """
+
+    name: str
+    dtype: str
+    shape: Shape
+    file: str = ""
+    span: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One weights file, read by its header only."""
+
+    file: str
+    format: str
+    size: int
+    tensors: tuple[TensorInfo, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    flaws: tuple[Flaw, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Whether the file as a whole could not be read."""
+        return any(flaw.refused for flaw in self.flaws)
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """`adapter_config.json`: as it stands, and as PEFT would take it.
+
+    `values` holds only the fields the newest known PEFT has for this `peft_type`, defaults filled in; a value
+    of the wrong type is reported as a flaw and kept as it is. `known` is false for a method PEFT never had or
+    no longer has. `oldest`/`newest` bound the PEFT versions that can have written the file.
+    """
+
+    file: str
+    raw: Mapping[str, Any]
+    values: Mapping[str, Any]
+    peft_type: str = ""
+    known: bool = False
+    unknown_keys: tuple[str, ...] = ()
+    oldest: str = ""
+    newest: str = ""
+    flaws: tuple[Flaw, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file (never a folder) found beside the adapter. `name` is relative to the source, `/`-separated."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Everything read about an adapter.
+
+    `layout` says what kind of thing the folder is: `peft`, `weights-only`, `config-only`, `mlx`, `adapterhub`,
+    `merged-model`, `trainer-checkpoint`, `diffusers`, `kohya`, `empty`, `other`.
+    `weights` is the file PEFT would load; `others` are weight files beside it that were read too.
+    `values` is filled by `--values` only: per tensor, a summary of its numbers.
+    """
+
+    label: str
+    files: tuple[FileEntry, ...] = ()
+    layout: str = "peft"
+    config: AdapterConfig | None = None
+    weights: Weights | None = None
+    others: tuple[Weights, ...] = ()
+    flaws: tuple[Flaw, ...] = ()
+    tokenizer_rows: int | None = None
+    values: Mapping[str, ValueSummary] | None = None
+
+    @property
+    def tensors(self) -> tuple[TensorInfo, ...]:
+        """The tensors of the file PEFT would load; empty where there is none or it was refused."""
+        return self.weights.tensors if self.weights is not None else ()
+
+
+@dataclass(frozen=True)
+class ValueSummary:
+    """The numbers of one tensor: how many are not finite, how many are zero, the largest magnitude, the L2 norm."""
+
+    count: int
+    not_finite: int
+    zeros: int
+    largest: float
+    norm: float
+    skipped: str = ""
+
+
+@dataclass(frozen=True)
+class Base:
+    """Everything read about a base model. `tensors` are *checkpoint* names; `tree` is set for a live module only.
+
+    `complete` is false where not every shard's header could be read (then missing names prove nothing).
+    """
+
+    label: str
+    config: Mapping[str, Any] | None = None
+    config_file: str = ""
+    tensors: Mapping[str, TensorInfo] = field(default_factory=dict)
+    complete: bool = False
+    tokenizer_rows: int | None = None
+    revision: str = ""
+    quantisation: str = ""
+    remote_code: bool = False
+    flaws: tuple[Flaw, ...] = ()
+    tree: ModuleTree | None = None
+
+    @property
+    def model_type(self) -> str:
+        """`model_type` of config.json, or an empty string."""
+        value = (self.config or {}).get("model_type")
+        return value if isinstance(value, str) else ""
+
+    @property
+    def architecture(self) -> str:
+        """The first entry of `architectures` in config.json, or an empty string."""
+        value = (self.config or {}).get("architectures")
+        first = value[0] if isinstance(value, (list, tuple)) and value else ""
+        return first if isinstance(first, str) else ""
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """Who will load it: library names with exact versions. `given` is false for the default."""
+
+    peft: str = ""
+    transformers: str = ""
+    given: bool = False
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the read stage hands on: the adapter, the base it is checked against (or None), and the consumer."""
+
+    adapter: Adapter
+    base: Base | None
+    consumer: Consumer
+
+
+# ------------------------------------------------------------------------------------------------ expect
+
+
+@dataclass(frozen=True)
+class Module:
+    """One entry of `model.named_modules()`.
+
+    `kind`: `Linear`, `Conv1D` (transformers'), `Embedding`, `Conv1d`, `Conv2d`, `Conv3d`, `norm`,
+    `MultiheadAttention`, `container` (has children) or `other`. `params` are its own parameters in
+    registration order, name → shape (an `nn.Linear` weight is `(out, in)`, a Conv1D weight `(in, out)`).
+    `groups` is a convolution's. `transposed_experts` is `is_transposed` of fused expert modules.
+    """
+
+    name: str
+    kind: str
+    params: Mapping[str, Shape] = field(default_factory=dict)
+    class_name: str = ""
+    groups: int = 1
+    transposed_experts: bool = False
+
+
+@dataclass(frozen=True)
+class LoadRename:
+    """A renaming that transformers/PEFT apply to names while loading: regular expression → replacement."""
+
+    pattern: str
+    replacement: str
+
+
+@dataclass(frozen=True)
+class ModuleTree:
+    """The modules of a base as the *runtime* names them, in `named_modules()` order, duplicates removed.
+
+    `aliases`: a second path of a module object that is reachable twice → its first path.
+    `tied`: names of parameters that share one storage, grouped. `known` says from where: `live`, `facts`,
+    `headers`. `doubts` are the reasons why something in it may be wrong; with any, nothing *fits*.
+    """
+
+    class_name: str
+    model_type: str
+    modules: tuple[Module, ...]
+    known: str
+    prefix: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    tied: tuple[tuple[str, ...], ...] = ()
+    input_embeddings: str = ""
+    output_embeddings: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    adapter_renames: tuple[LoadRename, ...] = ()
+    expert_fusion: str = ""
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor that PEFT would look for in the file.
+
+    `key` is the name in the file, `model_key` the parameter it lands on (adapter called `default`).
+    `role`: `tuner`, `saved-module`, `tokens`, `prompt`. `if_missing`: `raises`, `warns`, `silent`.
+    `inert` says that the slot's start value has no effect on the model (a zero `lora_B`).
+    """
+
+    key: str
+    model_key: str
+    shape: Shape
+    module: str
+    role: str = "tuner"
+    if_missing: str = "warns"
+    inert: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What the loader would raise: the exception's class and its message as it prints it."""
+
+    kind: str
+    line: str
+    stage: str = "load"
+
+    @property
+    def text(self) -> str:
+        """`Kind: message`."""
+        return f"{self.kind}: {self.line}"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What PEFT would create for this config on this base.
+
+    `slots` in the order of the model's state dict. `base_params`: further names a file may carry, which land
+    on the base's own parameters (saved biases, embeddings): key → shape. `raised` is set where the injection
+    itself fails. `warns` are warnings of the injection. `doubts`: reasons why this may be wrong.
+    """
+
+    tree: ModuleTree
+    peft_class: str
+    config: Mapping[str, Any]
+    slots: tuple[Slot, ...] = ()
+    base_params: Mapping[str, Shape] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    raised: Raised | None = None
+    warns: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+# ------------------------------------------------------------------------------------------------ compare
+
+
+@dataclass(frozen=True)
+class Match:
+    """A tensor of the file that lands on a slot with the right shape."""
+
+    tensor: TensorInfo
+    slot: Slot
+
+
+@dataclass(frozen=True)
+class Misshape:
+    """A tensor of the file that lands on a parameter of another shape."""
+
+    tensor: TensorInfo
+    key: str
+    model_key: str
+    wanted: Shape
+    module: str
+
+
+@dataclass(frozen=True)
+class Diff:
+    """The file beside the expectation. Every tensor of the file is in exactly one of the first four lists.
+
+    `overwrites` are tensors that land on the base's own parameters. `extra` are dropped by the loader.
+    `renamed`: names the loader itself changes while loading, file name → name it looks for.
+    """
+
+    expectation: Expectation
+    matched: tuple[Match, ...] = ()
+    overwrites: tuple[TensorInfo, ...] = ()
+    misshapen: tuple[Misshape, ...] = ()
+    extra: tuple[TensorInfo, ...] = ()
+    missing: tuple[Slot, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    raised: Raised | None = None
+
+
+# ------------------------------------------------------------------------------------------------ diagnose
+
+
+@dataclass(frozen=True)
+class Fix:
+    """A cure. `safe` means provably the same result; `edits` are empty where only a person can act."""
+
+    safety: str
+    summary: str
+    edits: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One cause, found. `at` are the names concerned (all of them; a reporter shows the first few).
+
+    `predicted` is what the loader does about it by itself: `raises`, `warns`, `silent` or `none`.
+    `code` is the reader's finer name, where the cause has several. `explains` are the tensor names and slot
+    keys this finding accounts for: diagnose keeps the findings that explain the most.
+    """
+
+    id: str
+    severity: str
+    message: str
+    predicted: str = "none"
+    confidence: str = "high"
+    at: tuple[str, ...] = ()
+    expected: str = ""
+    found: str = ""
+    fix: Fix | None = None
+    code: str = ""
+    explains: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class NotChecked:
+    """A question that was not answered, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many tensors of the file fit, how many slots are missing, how many tensors are extra or misshapen."""
+
+    matched: int = 0
+    missing: int = 0
+    extra: int = 0
+    misshapen: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """The answer. See `docs/json.md` for the meaning of every word in it."""
+
+    case: Case
+    verdict: str
+    predicted: str
+    findings: tuple[Finding, ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
+    counts: Counts = Counts()
+    raised: Raised | None = None
+    diff: Diff | None = None
+    next_step: str = ""

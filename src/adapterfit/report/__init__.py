@@ -1,0 +1,1 @@
+"""Faces of a Report: one file per output format."""
