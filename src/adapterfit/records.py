@@ -24,6 +24,8 @@ class Flaw:
 
     `code` is a kebab-case name (`truncated-file`, `duplicate-name`); `message` one sentence that says what
     was found and where, already safe to print; `refused` says that the thing it concerns was not read.
+    `predicted` is what PEFT itself does about it (`raises`, `warns`, `silent`, `none`), `raised` the line it
+    raises, where that is known.
     """
 
     code: str
@@ -34,6 +36,8 @@ class Flaw:
     severity: str = "error"
     refused: bool = True
     remedy: str = ""
+    predicted: str = "raises"
+    raised: str = ""
 
 
 @dataclass(frozen=True)

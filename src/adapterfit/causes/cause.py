@@ -1,0 +1,62 @@
+"""What a cause is: one file that holds the whole truth about one bad thing.
+
+A cause file has a docstring with the headings of a page (*What this means · Why it happens · Detection · Fix ·
+Workaround · Prevention*), optionally `check(case, diff)` and `examples(make)`, and `CAUSE`. Its id is the file
+name with hyphens; its family is the folder. A cause that only names what a reader already saw lists the
+readers' `codes` and needs no `check`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterable
+
+from adapterfit.records import Finding, Fix, TensorInfo
+
+#: Facts a cause may need; where one is unknown the cause is reported as not checked.
+FACTS = ("config", "weights", "base", "diff", "values")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The head of a cause's page. `messages` are error lines that users really see; `minutes` to mend it."""
+
+    severity: str = "error"
+    level: str = "beginner"
+    minutes: int = 5
+    messages: tuple[str, ...] = ()
+    versions: str = "peft >= 0.3"
+    needs: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+    broken: str = ""
+    fixed: str = ""
+
+
+def finding(
+    message: str,
+    *,
+    at: Iterable[str | TensorInfo] = (),
+    predicted: str = "silent",
+    severity: str = "error",
+    confidence: str = "high",
+    expected: str = "",
+    found: str = "",
+    fix: Fix | None = None,
+    explains: Iterable[str] | None = None,
+    code: str = "",
+) -> Finding:
+    """A finding of the cause that calls this; diagnose fills in the id. `explains` defaults to `at`."""
+    names = tuple(item.name if isinstance(item, TensorInfo) else item for item in at)
+    return Finding(
+        id="",
+        severity=severity,
+        message=message,
+        predicted=predicted,
+        confidence=confidence,
+        at=names,
+        expected=expected,
+        found=found,
+        fix=fix,
+        code=code,
+        explains=frozenset(names if explains is None else explains),
+    )
