@@ -1,0 +1,6 @@
+"""`python -m adapterfit`."""
+
+from adapterfit.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""`adapterfit check`: does this adapter fit this base, and what will the loader do?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from adapterfit import discover
+from adapterfit.cli import _screen
+
+if TYPE_CHECKING:
+    from adapterfit.records import Report
+
+#: `--fail-on` → the severities that make the exit code 1.
+_THRESHOLDS = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
+
+
+@click.command(short_help="Does this adapter fit this base, and what will the loader do?")
+@click.argument("adapter")
+@click.option("--base", help="The base model: a folder, a config.json, a safetensors file or index, or a Hub id.")
+@click.option(
+    "--for",
+    "consumers",
+    metavar="CONSUMER",
+    multiple=True,
+    help="Who will load it, such as peft==0.21.2,transformers==5.23.0. Repeat for several. Default: what is installed.",
+)
+@click.option("--values", is_flag=True, help="Read the numbers too: not finite, never trained.")
+@click.option("--online", is_flag=True, help="Allow the network: look up Hub ids that are not in the local cache.")
+@click.option(
+    "--format", "form", type=click.Choice(discover.names("adapterfit.report")), default="text", show_default=True
+)
+@click.option("--output", metavar="FILE", help="Write the report to FILE instead of the screen.")
+@click.option("--quiet", is_flag=True, help="Text: the verdict only.")
+@click.option("--color", "color", type=_screen.COLOURS, default="auto", show_default=True)
+@click.option(
+    "--fail-on",
+    type=click.Choice(list(_THRESHOLDS)),
+    default="error",
+    show_default=True,
+    help="What exit code 1 means.",
+)
+def command(
+    *,
+    adapter: str,
+    base: str | None,
+    consumers: tuple[str, ...],
+    values: bool,
+    online: bool,
+    form: str,
+    output: str | None,
+    quiet: bool,
+    color: str,
+    fail_on: str,
+) -> int:
+    """Does this adapter fit this base, and what will the loader do?
+
+    ADAPTER is a folder, a file, or hf://owner/name[@revision][/folder]. Without --base the base that the
+    adapter names is looked up in the local Hub cache. Neither is ever changed.
+
+    Exit code: 0 nothing at or above --fail-on, 1 findings, 2 could not check.
+    """
+    from adapterfit import pipeline
+
+    if len(consumers) > 1 and form != "text":
+        raise click.UsageError(f"--format {form} holds one report: give one --for at a time")
+    reports = [
+        pipeline.check(adapter, base=base, consumer=consumer, online=online, values=values)
+        for consumer in consumers or (None,)
+    ]
+    rendered = [_render(report, form, quiet, to_screen=output is None, color=color) for report in reports]
+    _deliver("\n".join(rendered), output, [path for path in (adapter, base) if path])
+    return max(exit_code(report, fail_on, asked=base is not None) for report in reports)
+
+
+def exit_code(report: Report, fail_on: str, *, asked: bool) -> int:
+    """1 where a finding reaches the threshold; 2 where a base was asked about and there is no answer; else 0."""
+    if any(finding.severity in _THRESHOLDS[fail_on] for finding in report.findings):
+        return 1
+    return 2 if asked and report.verdict == "cannot-tell" else 0
+
+
+def _render(report: Report, form: str, quiet: bool, *, to_screen: bool, color: str) -> str:
+    width = _screen.width() if to_screen else 100
+    colour = _screen.colour(color) if to_screen else color == "always"
+    text: str = getattr(discover.member("adapterfit.report", form), "render")(  # noqa: B009 - a module of an axis
+        report, width=width, colour=colour, quiet=quiet
+    )
+    return text
+
+
+def _deliver(text: str, output: str | None, checked: list[str]) -> None:
+    if output is None or output == "-":
+        _screen.emit(text)
+        return
+    from adapterfit.report import _file
+
+    _file.write(text, output, checked)

@@ -1,0 +1,165 @@
+"""`--format text`: the report for people. One screen; what fails in silence comes first."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, NamedTuple
+
+from adapterfit import limits
+from adapterfit.report._words import PREDICTIONS, VERDICTS, kept, raised_lines
+from adapterfit.text import shorten, show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from adapterfit.records import Finding, Report
+
+#: Narrower than this nothing is readable, wider than this no eye finds the next line.
+_WIDTHS = (40, 120)
+#: What the loader does about a finding → the heading it stands under, the worst first.
+_GROUPS = {
+    "silent": ("Silent: no error, and the model is not what was trained", "bold red"),
+    "raises": ("Raises: the loader stops here", "red"),
+    "warns": ("Warns: a warning that is easily overlooked", "yellow"),
+    "none": ("Worth knowing", "cyan"),
+}
+_VERDICT_STYLES = {"fits": "bold green", "fits-after-fix": "bold yellow", "does-not-fit": "bold red"}
+_LABEL = 10
+
+
+class Line(NamedTuple):
+    """One line of the screen: plain text, and the style that a terminal may give it."""
+
+    text: str
+    style: str = ""
+
+
+def render(report: Report, *, width: int = 80, colour: bool = False, quiet: bool = False) -> str:
+    """The report as lines of at most `width` cells; a single longer word (a name, a command) stays in one piece."""
+    width = min(max(width, _WIDTHS[0]), _WIDTHS[1])
+    lines = list(_verdict(report, width)) if quiet else list(_screen(report, width))
+    return paint(lines) if colour else "".join(f"{line.text}\n" for line in lines)
+
+
+def paint(lines: Iterable[Line]) -> str:
+    """The same lines with colours. Input is never read as markup: it only ever is the text of a `Text`."""
+    import io
+
+    from rich.console import Console
+    from rich.text import Text
+
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, color_system="standard", legacy_windows=False, width=10_000)
+    for line in lines:
+        console.print(Text(line.text, style=line.style), soft_wrap=True)
+    return out.getvalue()
+
+
+def _screen(report: Report, width: int) -> Iterator[Line]:
+    yield from _verdict(report, width)
+    yield from _loader(report, width)
+    yield from _findings(report, width)
+    if report.next_step:
+        yield from (Line(""), Line("Next:"), Line(f"  {show(report.next_step, limits.REPORT_MESSAGE_CHARS)}", "bold"))
+    yield from _not_checked(report, width)
+
+
+def _verdict(report: Report, width: int) -> Iterator[Line]:
+    words = report.verdict.replace("-", " ").upper()
+    meaning = VERDICTS.get(report.verdict, "")
+    yield from _wrap(
+        f"{words}: {meaning}" if meaning else words, width, style=_VERDICT_STYLES.get(report.verdict, "bold")
+    )
+
+
+def _loader(report: Report, width: int) -> Iterator[Line]:
+    case = report.case
+    yield from _labelled("adapter", _adapter(report), width)
+    yield from _labelled("base", _base(report), width)
+    versions = (("peft", case.consumer.peft), ("transformers", case.consumer.transformers))
+    consumer = ", ".join(f"{name} {show(version)}" for name, version in versions if version)
+    yield from _labelled("with", consumer or show(case.consumer.text) or "no known loader", width)
+    yield from _labelled("loader", PREDICTIONS.get(report.predicted, report.predicted), width)
+    for line in raised_lines(report.raised, 3):
+        yield from _wrap(line, width, " " * (_LABEL + 4), "red")
+    yield from _labelled("tensors", _counts(report), width)
+
+
+def _adapter(report: Report) -> str:
+    adapter = report.case.adapter
+    method = show(adapter.config.peft_type) if adapter.config is not None and adapter.config.peft_type else ""
+    total = f"{len(adapter.tensors):,} tensors" if adapter.weights is not None else "no weights read"
+    return f"{show(adapter.label)} ({', '.join(part for part in (method, total) if part)})"
+
+
+def _base(report: Report) -> str:
+    base = report.case.base
+    if base is None:
+        return "none: only the adapter's own files were looked at"
+    tree = report.diff.expectation.tree if report.diff is not None else base.tree
+    name = tree.class_name if tree is not None else base.architecture
+    return f"{show(base.label)} (as {show(name)})" if name else show(base.label)
+
+
+def _counts(report: Report) -> str:
+    if report.diff is None:
+        return "not compared"
+    counts = report.counts
+    return f"{counts.matched:,} matched, {counts.missing:,} missing, {counts.extra:,} extra, {counts.misshapen:,} misshapen"
+
+
+def _findings(report: Report, width: int) -> Iterator[Line]:
+    findings, left_out, _ = kept(report)
+    for predicted, (heading, style) in _GROUPS.items():
+        group = [finding for finding in findings if finding.predicted == predicted]
+        if group:
+            yield from (Line(""), *_wrap(heading, width, style=style))
+        for finding in group:
+            yield from _finding(finding, width)
+    if left_out:
+        yield from (Line(""), Line(f"  and {left_out:,} more findings: adapterfit check … --format json"))
+
+
+def _finding(finding: Finding, width: int) -> Iterator[Line]:
+    doubt = "" if finding.confidence == "high" else f", {finding.confidence} confidence"
+    code = f" ({show(finding.code)})" if finding.code and finding.code != finding.id else ""
+    yield from _wrap(f"{show(finding.id)}{code}: {finding.severity}{doubt}", width, "  ", "bold")
+    yield from _wrap(show(finding.message, limits.REPORT_MESSAGE_CHARS), width, "    ")
+    rows = {
+        "expected": show(finding.expected, limits.REPORT_MESSAGE_CHARS),
+        "found": show(finding.found, limits.REPORT_MESSAGE_CHARS),
+        "at": shorten(finding.at),
+        "fix": _fix(finding),
+        "more": f"adapterfit explain {show(finding.id)}",
+    }
+    for label, value in rows.items():
+        if value:
+            yield from _labelled(label, value, width, "    ")
+
+
+def _fix(finding: Finding) -> str:
+    fix = finding.fix
+    return f"{show(fix.summary, limits.REPORT_MESSAGE_CHARS)} ({fix.safety})" if fix is not None else ""
+
+
+def _not_checked(report: Report, width: int) -> Iterator[Line]:
+    if report.not_checked:
+        yield from (Line(""), Line("Not checked:"))
+    for item in report.not_checked[: limits.REPORT_FINDINGS]:
+        text = f"{show(item.what)}: {show(item.why, limits.REPORT_MESSAGE_CHARS)}"
+        yield from _wrap(text, width, "  ", "dim")
+    left_out = len(report.not_checked) - limits.REPORT_FINDINGS
+    if left_out > 0:
+        yield Line(f"  and {left_out:,} more", "dim")
+
+
+def _labelled(label: str, value: str, width: int, indent: str = "  ") -> Iterator[Line]:
+    """`label   value`, later lines below the value."""
+    yield from _wrap(f"{indent}{label:<{_LABEL}}{value}", width, hang=" " * (len(indent) + _LABEL))
+
+
+def _wrap(text: str, width: int, indent: str = "", style: str = "", hang: str | None = None) -> Iterator[Line]:
+    later = indent if hang is None else hang
+    wrapper = textwrap.TextWrapper(width, indent, later, break_long_words=False, break_on_hyphens=False)
+    for line in wrapper.wrap(text):
+        yield Line(line, style)
