@@ -1,0 +1,72 @@
+"""What the prompt-learning methods share: sizes taken from the base's config where the adapter's leave them open.
+
+Source: peft 0.21.2 `utils/other.py` (`_prepare_prompt_learning_config`) and `peft_model.py` (`_setup_prompt_encoder`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, NamedTuple
+
+from adapterfit.expect.methods._layer import InjectionFails, Undecided
+
+_SIZES: Mapping[str, tuple[str, ...]] = {
+    "num_layers": ("num_hidden_layers", "num_layers", "n_layer"),
+    "token_dim": ("hidden_size", "n_embd", "d_model"),
+    "num_attention_heads": ("num_attention_heads", "n_head", "num_heads", "encoder_attention_heads"),
+}
+
+
+class Sizes(NamedTuple):
+    """`tokens` virtual tokens (times the transformer sub-modules), `width` of one token, `layers` of the base."""
+
+    tokens: int
+    submodules: int
+    width: int
+    layers: int
+
+
+def sizes(config: Mapping[str, Any], base: Mapping[str, Any], *, keys_and_values: bool) -> Sizes:
+    """The sizes PEFT would build the prompt with. `keys_and_values`: the prompt is a cache (prefix tuning)."""
+    text = base.get("text_config")
+    base = text if isinstance(text, Mapping) else base
+    width = _size(config, base, "token_dim")
+    layers = _size(config, base, "num_layers")
+    heads = _size(config, base, "num_attention_heads")
+    if keys_and_values and "num_key_value_heads" in base:
+        width = _key_value_width(base, width, heads)
+    submodules = config.get("num_transformer_submodules")
+    if submodules is None:
+        submodules = 2 if config.get("task_type") == "SEQ_2_SEQ_LM" else 1
+    tokens = config.get("num_virtual_tokens")
+    if not _is_count(tokens) or not _is_count(submodules):
+        raise Undecided(f"num_virtual_tokens {tokens!r} times num_transformer_submodules {submodules!r}")
+    return Sizes(tokens, submodules, width, layers)
+
+
+def _size(config: Mapping[str, Any], base: Mapping[str, Any], field: str) -> int:
+    value = config.get(field)
+    if value is None:
+        present = [base[key] for key in _SIZES[field] if key in base]
+        if not present:
+            raise InjectionFails("ValueError", f"Please specify `{field}` in `peft_config`")
+        value = present[0]
+    if not _is_count(value):
+        raise Undecided(f"{field} is {value!r}, not a whole number")
+    return int(value)
+
+
+def _key_value_width(base: Mapping[str, Any], width: int, heads: int) -> int:
+    """Grouped-query attention: the cache holds `num_key_value_heads` heads, whatever `token_dim` says."""
+    if base.get("global_head_dim") is not None or base.get("per_layer_config") is not None:
+        raise Undecided("layers with heads of different sizes are not modelled yet")
+    groups = base["num_key_value_heads"]
+    size = base.get("head_dim")
+    if size is None:
+        size = width // heads
+    if not _is_count(groups) or not _is_count(size):
+        raise Undecided(f"num_key_value_heads {groups!r} times head_dim {size!r}")
+    return int(size) * int(groups)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**40

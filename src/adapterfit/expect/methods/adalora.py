@@ -1,0 +1,85 @@
+"""ADALORA: ΔW = B diag(E) A with ranks pruned during training.
+
+Saved, relative to a module: `lora_A` (n, I), `lora_B` (O, n), `lora_E` (n, 1) without `.weight`; n is `init_r`, or
+the number of ranks that `rank_pattern` keeps. `r` of the config is not used. PEFT creates the layers with `init_r`
+and resizes them before it loads. Source: peft 0.21.2 `tuners/adalora/`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from adapterfit.expect.methods._layer import (
+    InjectionFails,
+    LayerSlot,
+    Undecided,
+    features,
+    no_layers_with_regex,
+    parameter,
+    unsupported,
+)
+from adapterfit.records import LoadRename, Module
+
+KIND = "tuner"
+PREFIX = "lora_"
+TARGETS = "ADALORA"
+RENAMES: tuple[LoadRename, ...] = ()
+
+
+def prepare(config: Mapping[str, Any]) -> None:
+    """The checks of `AdaLoraConfig.__post_init__`."""
+    if config.get("use_dora"):
+        raise InjectionFails("ValueError", "PeftType.ADALORA does not support DoRA.")
+    no_layers_with_regex(config)
+    total = config.get("total_step")
+    if not isinstance(total, int) or total <= 0:
+        raise InjectionFails(
+            "ValueError", "AdaLoRA does not work when `total_step` is None, supply a value > 0."
+        )
+    if config.get("tinit", 0) >= total - config.get("tfinal", 0):
+        raise InjectionFails(
+            "ValueError",
+            "The supplied schedule values don't allow for a budgeting phase. Decrease `tfinal`/`tinit` or "
+            "increase `total_step`.",
+        )
+
+
+def inert(config: Mapping[str, Any]) -> bool:
+    """`lora_E` starts at zero."""
+    return bool(config.get("init_lora_weights", True))
+
+
+def layer(module: Module, name: str, _rank: int, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
+    """The tensors of one module."""
+    if module.kind not in ("Linear", "Conv1D", "Conv2d"):
+        unsupported(module, "Currently, only `torch.nn.Linear`, `Conv1D`, and `torch.nn.Conv2d` are supported.")
+    rank = _kept(name, config)
+    if rank < 0:
+        raise InjectionFails(
+            "ValueError", f"`r` should be a positive integer or 0, but the value passed is {rank}"
+        )
+    width, height = features(module)
+    if module.kind == "Conv2d":
+        kernel = module.params["weight"][2:]
+        width = module.params["weight"][1] * kernel[0] * kernel[1]
+    return (
+        parameter("lora_A", (rank, width)),
+        parameter("lora_E", (rank, 1)),
+        parameter("lora_B", (height, rank)),
+        parameter("ranknum", (1,), optional=True),
+    )
+
+
+def _kept(name: str, config: Mapping[str, Any]) -> int:
+    """How many ranks a module has once its mask from `rank_pattern` is applied."""
+    table = config.get("rank_pattern")
+    if isinstance(table, Mapping):
+        for key, mask in table.items():
+            if key.rpartition(".")[0] == name or key == f"{name}.lora_E.default":
+                if not isinstance(mask, list):
+                    raise Undecided(f"rank_pattern of {name} is not a list")
+                return sum(1 for kept in mask if kept)
+    rank = config.get("init_r", 12)
+    if not isinstance(rank, int) or isinstance(rank, bool):
+        raise Undecided(f"init_r {rank!r} is not a whole number")
+    return rank

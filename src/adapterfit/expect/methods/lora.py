@@ -1,0 +1,228 @@
+"""LORA, with its variants: ΔW = scale · B A, one pair per targeted module.
+
+Saved, relative to a module with I inputs and O outputs: `lora_A.weight` (r, I), `lora_B.weight` (O, r);
+Embedding `lora_embedding_A` (r, num), `lora_embedding_B` (dim, r); convolutions `lora_A.weight`
+(r, in_channels, *kernel), `lora_B.weight` (O, r / groups, 1, …); a 3-D parameter (E, d1, d2)
+`lora_A.weight` (r·E, in), `lora_B.weight` (out, r·E). Source: peft 0.21.2 `tuners/lora/layer.py`, `variants.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from adapterfit.expect.methods._layer import (
+    InjectionFails,
+    LayerSlot,
+    Undecided,
+    features,
+    no_layers_with_regex,
+    parameter,
+    positive_rank,
+    submodule,
+    unsupported,
+)
+from adapterfit.records import LoadRename, Module, Shape
+
+KIND = "tuner"
+PREFIX = "lora_"
+TARGETS = "LORA"
+#: DoRA's vector became a module in 0.12; the saved name did not change, so PEFT adds the suffix on loading.
+RENAMES = (LoadRename(r"lora_magnitude_vector\Z", "lora_magnitude_vector.weight"),)
+
+_SUPPORTED = (
+    "Currently, only the following modules are supported: `torch.nn.Linear`, `torch.nn.Embedding`, `torch.nn.Conv1d`, "
+    "`torch.nn.Conv2d`, `torch.nn.Conv3d`, `transformers.pytorch_utils.Conv1D`, `torch.nn.MultiheadAttention.`."
+)
+_CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d")
+#: Config fields that choose a variant, and the kinds of module each is made for (`lora_variants` of each layer).
+_VARIANTS: Mapping[str, tuple[str, ...]] = {
+    "use_dora": ("Linear", "Conv1D", "Embedding", *_CONVOLUTIONS),
+    "arrow_config": ("Linear", "Conv1D"),
+    "use_bdlora": ("Linear", "Conv1D"),
+    "alora_invocation_tokens": ("Linear", "Conv1D"),
+    "velora_config": ("Linear", "Conv1D"),
+    "monteclora_config": ("Linear", "Conv1D"),
+    "kasa_config": ("Linear", "Conv1D"),
+    "use_qalora": (),
+}
+#: `init_lora_weights` values that PEFT knows and that need nothing but the base; others raise.
+_INITS = ("gaussian", "eva", "orthogonal", "olora", "mica", "lora_ga")
+
+
+def prepare(config: Mapping[str, Any]) -> None:
+    """The checks of `LoraConfig.__post_init__` that a loaded config can trip."""
+    no_layers_with_regex(config)
+    if isinstance(config.get("target_parameters"), str):
+        raise InjectionFails("TypeError", "`target_parameters` must be a list of strings or None.")
+    if config.get("lora_bias") and config.get("use_dora"):
+        raise InjectionFails(
+            "ValueError", "The argument lora_bias=True is not supported for DoRA, please pass use_dora=False"
+        )
+    init = config.get("init_lora_weights")
+    if config.get("lora_bias") and not isinstance(init, bool):
+        raise Undecided(f"lora_bias together with init_lora_weights={init!r}")
+    if init == "loftq" or (isinstance(init, str) and init.startswith("corda")):
+        raise Undecided(f"init_lora_weights={init!r} needs data or packages that a file cannot show")
+    if config.get("megatron_config"):
+        raise Undecided("megatron_config makes PEFT import Megatron")
+
+
+def inert(config: Mapping[str, Any]) -> bool:
+    """Whether an adapter whose tensors were not loaded leaves the base's outputs as they are."""
+    init = config.get("init_lora_weights", True)
+    return init is True or (isinstance(init, str) and init in ("gaussian", "eva", "lora_ga"))
+
+
+def layer(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
+    """The tensors that a targeted module gets, in the order of the model's state dict."""
+    if module.kind not in ("Linear", "Conv1D", "Embedding", "MultiheadAttention", *_CONVOLUTIONS):
+        unsupported(module, _SUPPORTED)
+    if module.kind == "MultiheadAttention":
+        raise Undecided("LoRA on nn.MultiheadAttention is not modelled yet")
+    positive_rank(rank)
+    _known_init(config, rank)
+    variant = _variant(module, config)
+    if module.kind == "Embedding":
+        return _embedding(module, rank, variant)
+    slots = _convolution(module, rank) if module.kind in _CONVOLUTIONS else _linear(module, name, rank, config)
+    if config.get("lora_bias"):
+        slots += (submodule("lora_B", (features(module)[1],), "bias"),)
+    return slots + _of_variant(module, rank, variant, config)
+
+
+def _known_init(config: Mapping[str, Any], rank: int) -> None:
+    init = config.get("init_lora_weights")
+    if not isinstance(init, str) or init in _INITS or init.lower() in ("gaussian", "olora", "mica"):
+        if init == "orthogonal" and rank % 2:
+            raise InjectionFails(
+                "ValueError", f"Orthogonal initialization requires the LoRA rank to be even, got {rank} instead."
+            )
+        return
+    if init.startswith("pissa"):
+        return
+    raise InjectionFails("ValueError", f"Unknown initialization init_lora_weights={init!r}")
+
+
+def _variant(module: Module, config: Mapping[str, Any]) -> str:
+    wanted = sorted(key for key in _VARIANTS if config.get(key))
+    if config.get("init_lora_weights") == "mica":
+        wanted.append("mica")
+    if not wanted:
+        return ""
+    if wanted == ["use_qalora"]:
+        raise Undecided("use_qalora changes the shapes on a GPTQ base only, and is refused elsewhere")
+    supported = wanted == ["mica"] or module.kind in _VARIANTS.get(wanted[0], ())
+    if len(wanted) > 1 or not supported:
+        listed = "(" + ", ".join(repr(key) for key in wanted) + ("," if len(wanted) == 1 else "") + ")"
+        raise InjectionFails("ValueError", f"Invalid or unsupported variant combination: {listed}")
+    return wanted[0]
+
+
+def _linear(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
+    width, height = features(module)
+    if config.get("use_bdlora"):
+        width_a, rank_b = _block_diagonal(name, width, rank, config["use_bdlora"])
+        return submodule("lora_A", (rank, width_a)), submodule("lora_B", (height, rank_b))
+    return submodule("lora_A", (rank, width)), submodule("lora_B", (height, rank))
+
+
+def _block_diagonal(name: str, width: int, rank: int, options: Any) -> tuple[int, int]:
+    """Second dimensions of A and B under BD-LoRA: the block-diagonal one of them is divided by the blocks."""
+    if not isinstance(options, Mapping):
+        raise Undecided("use_bdlora is not a table")
+    blocks = options.get("nblocks", 1)
+    in_a = any(part in name for part in options.get("target_modules_bd_a") or ())
+    in_b = any(part in name for part in options.get("target_modules_bd_b") or ())
+    if in_a and in_b:
+        raise InjectionFails("ValueError", f"Target {name} matches both A and B block-diagonal patterns")
+    if options.get("match_strict", True) and not (in_a or in_b):
+        raise InjectionFails(
+            "ValueError",
+            f"Target {name} matches neither A nor B block-diagonal patterns."
+            "If this is intentional, set match_strict=False in BdLoraConfig during initialization. ",
+        )
+    if not isinstance(blocks, int) or blocks < 1 or (in_a and width % blocks) or (in_b and rank % blocks):
+        raise Undecided(f"use_bdlora with {blocks!r} blocks")
+    return (width // blocks if in_a else width), (rank // blocks if in_b else rank)
+
+
+def _embedding(module: Module, rank: int, variant: str) -> tuple[LayerSlot, ...]:
+    rows, dim = features(module)
+    slots = parameter("lora_embedding_A", (rank, rows)), parameter("lora_embedding_B", (dim, rank))
+    return (*slots, submodule("lora_magnitude_vector", (dim,))) if variant == "use_dora" else slots
+
+
+def _convolution(module: Module, rank: int) -> tuple[LayerSlot, ...]:
+    channels, height = features(module)
+    if rank % module.groups:
+        raise InjectionFails(
+            "ValueError",
+            f"Targeting a {module.class_name or module.kind} with groups={module.groups} and rank {rank}. "
+            "Currently, support is limited to conv layers where the rank is divisible by groups. ",
+        )
+    kernel = module.params["weight"][2:]
+    return (
+        submodule("lora_A", (rank, channels, *kernel)),
+        submodule("lora_B", (height, rank // module.groups, *(1 for _ in kernel))),
+    )
+
+
+def _of_variant(module: Module, rank: int, variant: str, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
+    width, height = features(module)
+    if variant == "use_dora":
+        ones = tuple(1 for _ in module.params["weight"][2:])
+        shape: Shape = (1, height, *ones) if ones else (height,)
+        return (submodule("lora_magnitude_vector", shape),)
+    if variant == "kasa_config":
+        return (parameter("lora_diag", (rank,)),)
+    if variant == "velora_config":
+        return (parameter("lora_velora_embed", (_velora_group(width, config["velora_config"]),)),)
+    if variant == "monteclora_config":
+        return _monteclora(rank, config["monteclora_config"])
+    return ()
+
+
+def _velora_group(width: int, options: Any) -> int:
+    groups = options.get("num_groups", 32) if isinstance(options, Mapping) else None
+    if not isinstance(groups, int) or groups < 1:
+        raise Undecided(f"velora_config with num_groups={groups!r}")
+    return -(-width // groups)
+
+
+def _monteclora(rank: int, options: Any) -> tuple[LayerSlot, ...]:
+    samples = options.get("num_samples", 8) if isinstance(options, Mapping) else None
+    if not isinstance(samples, int) or samples < 1:
+        raise Undecided(f"monteclora_config with num_samples={samples!r}")
+    shapes: Mapping[str, Shape] = {
+        "std_prior": (rank,),
+        "expert_weights_prior": (samples,),
+        "expert_weights": (samples,),
+        "gaussian_var_prior": (rank, rank),
+    }
+    return tuple(submodule("lora_monteclora_sampler", shape, leaf) for leaf, shape in shapes.items())
+
+
+def parameter_layer(
+    shape: Shape, rank: int, config: Mapping[str, Any], *, transposed: bool
+) -> tuple[LayerSlot, ...]:
+    """The tensors for a parameter targeted by itself (`target_parameters`): 2-D (out, in) or 3-D (E, d1, d2).
+
+    From 0.19.1 on a 3-D parameter is read as (E, out, in) unless its module sets `is_transposed`.
+    """
+    for key in ("lora_dropout", "fan_in_fan_out", "lora_bias", "use_dora"):
+        if config.get(key):
+            word = "!= 0" if key == "lora_dropout" else "" if key == "fan_in_fan_out" else "=True"
+            line = f"lora.ParamWrapper does not work with {key}{' ' if key == 'lora_dropout' else ''}{word}."
+            raise InjectionFails("ValueError", line)
+    for key in ("velora_config", "kasa_config"):
+        if config.get(key) is not None:
+            raise InjectionFails("ValueError", f"lora.ParamWrapper does not work when `{key}` is set.")
+    if len(shape) not in (2, 3):
+        raise InjectionFails(
+            "ValueError",
+            f"lora.ParamWrapper was initialized with {len(shape)} dimensional Parameter, but only 2d and 3d are supported.",
+        )
+    positive_rank(rank)
+    experts, first, second = shape if len(shape) == 3 else (1, shape[1], shape[0])
+    width, height = (first, second) if len(shape) == 2 or transposed else (second, first)
+    return submodule("lora_A", (rank * experts, width)), submodule("lora_B", (height, rank * experts))
