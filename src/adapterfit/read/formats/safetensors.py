@@ -1,0 +1,332 @@
+"""safetensors: eight bytes that say how long the JSON header is, the header, the data.
+
+Stricter than the reference reader in four places, each of them in the specification: a name twice, an entry
+that is no object, blanks before the header (only noted), and numbers of keys it would ignore.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from adapterfit import limits
+from adapterfit.errors import BadInput
+from adapterfit.read import strictjson
+from adapterfit.read.formats._flaws import header_says, note, refuse, refused
+from adapterfit.read.source import Source
+from adapterfit.records import Flaw, Shape, TensorInfo, Weights
+from adapterfit.text import quote, shorten, show
+
+#: Bits of one element. A dtype that is not here is refused by name.
+DTYPE_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
+    "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
+    "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
+_MAX = 2**64 - 1
+_FIELDS = frozenset(("dtype", "shape", "data_offsets"))
+
+
+class _Entry(NamedTuple):
+    name: str
+    dtype: str
+    shape: Shape
+    start: int
+    end: int
+    unknown: tuple[str, ...]
+
+
+def claims(head: bytes, size: int) -> bool:
+    """Whether it starts with a plausible length and a brace (a header longer than the file is a cut file)."""
+    return size >= 8 and int.from_bytes(head[:8], "little") <= 1 << 32 and head[8:].lstrip(b" \t\r\n")[:1] == b"{"
+
+
+def read(source: Source, name: str) -> Weights:
+    """The header of one safetensors file; flaws instead of exceptions."""
+    size = source.size(name)
+    try:
+        raw = _header_bytes(source, name, size)
+        header = strictjson.loads(raw, what=f"the header of {show(name)}", duplicates="keep")
+        return _weights(name, size, raw, header)
+    except BadInput as bad:
+        return refused(source, name, "safetensors", bad.flaw)
+
+
+def _header_bytes(source: Source, name: str, size: int) -> bytes:
+    if size < 8:
+        raise refuse(
+            "truncated-file",
+            name,
+            "is empty (0 bytes)"
+            if not size
+            else f"has only {size} bytes: a safetensors file starts with 8 and a header",
+            raised=header_says("header too small"),
+            remedy="download or save it again",
+        )
+    length = int.from_bytes(source.read(name, 0, 8), "little")
+    if length > _MAX // 4 or (length > 100_000_000 and length > size):
+        raise refuse(
+            "header-too-large",
+            name,
+            f"is no safetensors file: its first 8 bytes would mean a header of {length:,} bytes",
+            raised=header_says("header too large"),
+        )
+    if length > size - 8:
+        raise refuse(
+            "truncated-file",
+            name,
+            f"is cut off inside its header: it has {size:,} of at least {length + 8:,} bytes",
+            raised=header_says("invalid header length"),
+            remedy="download it again",
+        )
+    if length > limits.HEADER_BYTES:
+        raise refuse(
+            "over-limit",
+            name,
+            f"has a header of {length:,} bytes; at most {limits.HEADER_BYTES:,} are read (limits.HEADER_BYTES)",
+            predicted="none" if length <= 100_000_000 else "raises",
+        )
+    return source.read(name, 8, length)
+
+
+def _weights(name: str, size: int, raw: bytes, header: object) -> Weights:
+    if not isinstance(header, strictjson.Pairs):
+        raise refuse(
+            "header-not-json", name, "has a header that is no JSON object", raised=header_says("invalid JSON in header")
+        )
+    _unique(name, header)
+    metadata, flaws = _metadata(name, header.get("__metadata__"), "__metadata__" in header)
+    names = [key for key in header if key != "__metadata__"]
+    if len(names) > limits.TENSORS:
+        raise refuse(
+            "over-limit", name, f"has {len(names):,} tensors; at most {limits.TENSORS:,} are read (limits.TENSORS)"
+        )
+    entries = [_entry(name, key, header[key]) for key in names]
+    base = 8 + len(raw)
+    _layout(name, entries, size - base)
+    flaws += _remarks(name, raw, entries)
+    tensors = tuple(TensorInfo(e.name, e.dtype, e.shape, name, (base + e.start, base + e.end)) for e in entries)
+    return Weights(file=name, format="safetensors", size=size, tensors=tensors, metadata=metadata, flaws=tuple(flaws))
+
+
+# ------------------------------------------------------------------------------------------------ header
+
+
+def _unique(name: str, header: strictjson.Pairs) -> None:
+    for key, values in header.twice:
+        shapes = [value.get("shape") if isinstance(value, dict) else value for value in values]
+        same = all(value == values[0] for value in values)
+        raise refuse(
+            "duplicate-name",
+            name,
+            f"holds the tensor {quote(key)} {len(values)} times, with the shapes {shorten(map(str, shapes))}",
+            found=show(key),
+            predicted="silent" if same or _same_range(values) else "raises",
+        )
+
+
+def _same_range(values: tuple[Any, ...]) -> bool:
+    """One range under one name twice: safetensors takes the last and says nothing."""
+    ranges = [value.get("data_offsets") if isinstance(value, dict) else None for value in values]
+    return all(each == ranges[0] for each in ranges)
+
+
+def _metadata(name: str, value: object, present: bool) -> tuple[dict[str, str], list[Flaw]]:
+    if value is None:
+        flaw = note("metadata-not-strings", name, "has null as its __metadata__", severity="note", predicted="none")
+        return {}, [flaw] if present else []
+    if isinstance(value, dict) and set(value) >= _FIELDS:
+        raise refuse(
+            "reserved-name",
+            name,
+            'holds a tensor called "__metadata__", a name that safetensors keeps for itself and cannot read back',
+            raised=header_says("invalid JSON in header"),
+            remedy="save it again with another name for that tensor",
+        )
+    if not isinstance(value, strictjson.Pairs) or not all(isinstance(each, str) for each in value.values()):
+        raise refuse(
+            "metadata-not-strings",
+            name,
+            "has a __metadata__ that is no table of strings",
+            raised=header_says("invalid JSON in header: invalid type"),
+        )
+    twice = [note("duplicate-name", name, f"has the metadata key {quote(key)} twice") for key, _ in value.twice]
+    return dict(value), twice[:1]
+
+
+def _entry(name: str, key: str, info: object) -> _Entry:
+    if len(key) > limits.NAME_CHARS:
+        raise refuse(
+            "over-limit", name, f"has a tensor name of {len(key):,} characters (limits.NAME_CHARS): {quote(key, 60)}"
+        )
+    if not isinstance(info, strictjson.Pairs):
+        silent = isinstance(info, list) and len(info) == 3
+        raise refuse(
+            "tensor-info-not-object",
+            name,
+            f"describes the tensor {quote(key)} by {_json_kind(info)} instead of an object",
+            predicted="silent" if silent else "raises",
+        )
+    if info.twice:
+        raise refuse("duplicate-name", name, f"gives {quote(info.twice[0][0])} of the tensor {quote(key)} twice")
+    dtype = _dtype(name, key, info.get("dtype"))
+    shape = _shape(name, key, info.get("shape"))
+    start, end = _offsets(name, key, info.get("data_offsets"))
+    _size(name, key, dtype, shape, end - start)
+    return _Entry(key, dtype, shape, start, end, tuple(field for field in info if field not in _FIELDS))
+
+
+def _json_kind(value: object) -> str:
+    kinds = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a truth value"}
+    return kinds.get(type(value), "null")
+
+
+def _dtype(name: str, key: str, dtype: object) -> str:
+    if isinstance(dtype, str) and dtype in DTYPE_BITS:
+        return dtype
+    newer = isinstance(dtype, str) and dtype[:1] in "BFIUC" and dtype[1:2].isdigit() and dtype.isupper()
+    hint = " (perhaps newer than this version knows)" if newer else ""
+    raise refuse(
+        "unknown-dtype",
+        name,
+        f"gives the tensor {quote(key)} the data type {quote(dtype, 60)}, which safetensors does not have{hint}",
+        raised=header_says("invalid JSON in header: unknown variant"),
+    )
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MAX
+
+
+def _shape(name: str, key: str, shape: object) -> Shape:
+    if not isinstance(shape, list) or not all(map(_is_count, shape)):
+        raise refuse(
+            "bad-geometry",
+            name,
+            f"gives the tensor {quote(key)} a shape that is no list of sizes: {quote(shape, 60)}",
+            raised=header_says("invalid JSON in header"),
+        )
+    if len(shape) > limits.DIMS:
+        raise refuse(
+            "over-limit",
+            name,
+            f"gives the tensor {quote(key)} {len(shape):,} dimensions (limits.DIMS)",
+            predicted="none",
+        )
+    return tuple(shape)
+
+
+def _offsets(name: str, key: str, offsets: object) -> tuple[int, int]:
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_count, offsets)):
+        raise refuse(
+            "bad-geometry",
+            name,
+            f"gives the tensor {quote(key)} data_offsets that are no pair of positions: {quote(offsets, 60)}",
+            raised=header_says("invalid JSON in header"),
+        )
+    start, end = offsets
+    if start > end:
+        raise refuse(
+            "bad-geometry",
+            name,
+            f"lets the data of {quote(key)} end ({end:,}) before they start ({start:,})",
+            raised=header_says(f"invalid offset for tensor `{show(key)}`"),
+        )
+    return start, end
+
+
+def _size(name: str, key: str, dtype: str, shape: Shape, held: int) -> None:
+    count = 1
+    for size in shape:  # multiplied in file order, as the reference does: an overflow before a zero is one
+        count *= size
+        if count > _MAX:
+            break
+    bits = count * DTYPE_BITS[dtype]
+    if bits > _MAX:
+        raise refuse(
+            "shape-overflow",
+            name,
+            f"gives the tensor {quote(key)} the impossible shape {shape_text(shape)}",
+            raised=header_says("overflow computing buffer size from shape and/or element type"),
+        )
+    if bits % 8:
+        raise refuse(
+            "misaligned",
+            name,
+            f"has the tensor {quote(key)} of {bits} bits of {dtype}, which is no whole number of bytes",
+        )
+    if bits // 8 != held:
+        raise refuse(
+            "size-mismatch",
+            name,
+            f"holds {held:,} bytes for the tensor {quote(key)}, but {dtype} {shape_text(shape)} needs {bits // 8:,}",
+            raised=header_says("invalid shape, data type, or offset for tensor"),
+        )
+
+
+def shape_text(shape: Shape) -> str:
+    """A shape, cut where it is long."""
+    return show(list(shape), 60)
+
+
+# ------------------------------------------------------------------------------------------------ layout
+
+
+def _layout(name: str, entries: list[_Entry], room: int) -> None:
+    """Every byte belongs to exactly one tensor, none lies outside the file."""
+    position = 0
+    before = None
+    for entry in sorted(entries, key=lambda entry: (entry.start, entry.end)):
+        if entry.start != position:
+            raise _hole(name, before, entry, position)
+        position = entry.end
+        before = entry
+    if position > room:
+        missing = position - room
+        raise refuse(
+            "truncated-file",
+            name,
+            f"is cut off: the download stopped {missing:,} bytes before the end, at {room:,} of {position:,} bytes of data",
+            found=str(room),
+            expected=str(position),
+            raised=header_says("incomplete metadata, file not fully covered"),
+            remedy="download it again",
+        )
+    if position < room:
+        raise refuse(
+            "bytes-unowned",
+            name,
+            f"has {room - position:,} bytes after its last tensor that belong to none",
+            raised=header_says("incomplete metadata, file not fully covered"),
+        )
+
+
+def _hole(name: str, before: _Entry | None, entry: _Entry, position: int) -> BadInput:
+    raised = header_says(f"invalid offset for tensor `{show(entry.name)}`")
+    if before is not None and entry.start < position:
+        problem = f"lets {quote(before.name)} and {quote(entry.name)} share bytes"
+        return refuse("bytes-shared", name, problem, raised=raised)
+    problem = f"has {entry.start - position:,} bytes before {quote(entry.name)} that belong to no tensor"
+    return refuse("bytes-unowned", name, problem, raised=raised)
+
+
+# ------------------------------------------------------------------------------------------------ remarks
+
+
+def _remarks(name: str, raw: bytes, entries: list[_Entry]) -> list[Flaw]:
+    flaws = []
+    if raw[:1] != b"{":
+        flaws.append(
+            note("header-starts-with-blank", name, "has blanks before its header", severity="note", predicted="none")
+        )
+    unknown = sorted({field for entry in entries for field in entry.unknown})
+    if unknown:
+        flaws.append(
+            note(
+                "unknown-field", name, f"has fields that safetensors does not know: {shorten(unknown)}", severity="note"
+            )
+        )
+    huge = [entry.name for entry in entries if 0 in entry.shape and max(entry.shape) > 1 << 32]
+    if huge:
+        flaws.append(note("zero-size-tensor", name, f"has empty tensors with absurd sizes: {shorten(huge)}"))
+    return flaws

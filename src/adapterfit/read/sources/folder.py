@@ -1,0 +1,305 @@
+"""A folder on disk, or one file: regular files only, inside the root, unchanged while they are read.
+
+Plain `open` on a FIFO blocks for ever, `mmap` of a file that shrinks kills the process, and a link may lead
+anywhere. So every file is opened without following links, relative to the root's own descriptor, checked to
+be a regular file with the size it had when it was first seen, and read with `pread`.
+"""
+
+# ruff: noqa: PTH - descriptors and scandir, not paths: pathlib can neither open relative to one nor is it cheap to import
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from adapterfit import limits
+from adapterfit.errors import BadInput, CannotCheck
+from adapterfit.read.sources.memory import outside
+from adapterfit.records import Flaw
+from adapterfit.text import show
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_FILE = _FLAGS | getattr(os, "O_BINARY", 0)
+_FOLDER = _FLAGS | getattr(os, "O_DIRECTORY", 0)
+#: Windows opens neither folders nor relative to one; there the path is opened as a whole.
+_RELATIVE = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "pread")
+_BLOB = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
+#: Names whose absence or strangeness matters to an adapter or a base; anything else is only noted.
+_MATTERS = re.compile(
+    r"(?:.*/)?(?:(?:adapter_|generation_)?config\.json|.*\.(?:safetensors|bin|pt|pth|npz|index\.json))\Z"
+)
+
+
+class _Identity(NamedTuple):
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+
+class FolderSource:
+    """The regular files under `path`, or the one file `path` is.
+
+    Folders whose name starts with a dot are not entered, nor those deeper than `limits.FOLDER_DEPTH`.
+
+    Raises:
+        CannotCheck: `path` does not exist, is neither file nor folder, or must not be listed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        given = os.fspath(path)
+        mode = _mode(given)
+        self.label = show(given)
+        self._flaws: list[Flaw] = []
+        self._targets: dict[str, str] = {}
+        self._seen: dict[str, _Identity] = {}
+        self._names: tuple[str, ...] = ()
+        if stat.S_ISDIR(mode):
+            self.root = os.path.realpath(given)
+            self._names = tuple(sorted(self._walk()))
+        elif stat.S_ISREG(mode):
+            folder, name = os.path.split(os.path.abspath(given))
+            self.root = os.path.realpath(folder)
+            self._names = (name,)
+            self._targets[name] = os.path.realpath(given)  # the user named it, so its link may lead anywhere
+        else:
+            raise CannotCheck(f"{self.label} is {_kind(mode)}, neither a folder nor a file")
+        self.flaws: tuple[Flaw, ...] = tuple(self._flaws)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the files, sorted, relative, `/`-separated; names that are not UTF-8 carry surrogates."""
+        return self._names
+
+    def size(self, name: str) -> int:
+        """Size in bytes."""
+        seen = self._seen.get(name)
+        if seen is None:
+            descriptor = self._open(name)
+            os.close(descriptor)
+            seen = self._seen[name]
+        return seen.size
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`."""
+        size = self.size(name)
+        if offset < 0 or length < 0 or offset + length > size:
+            raise BadInput(outside(name, offset, length, size))
+        descriptor = self._open(name)
+        try:
+            data = _pread(descriptor, offset, length)
+            self._unchanged(name, os.fstat(descriptor))
+        except OSError as error:
+            raise CannotCheck(f"{show(name)} cannot be read: {error.strerror}") from None
+        finally:
+            os.close(descriptor)
+        if len(data) != length:
+            raise CannotCheck(_changed(name))
+        return data
+
+    # ------------------------------------------------------------------------------------------- open
+
+    def _open(self, name: str) -> int:
+        """A descriptor of the file, checked to be a regular file and the one that was seen before."""
+        if name not in self._known():
+            raise CannotCheck(f"{show(name)} is not in {self.label}")
+        target = self._targets.get(name)
+        try:
+            descriptor = self._descend(name) if target is None else os.open(target, _FILE)
+        except OSError as error:
+            gone = error.errno in (errno.ELOOP, errno.ENOENT, errno.ENOTDIR)
+            reason = _changed(name) if gone else f"{show(name)} cannot be opened: {error.strerror}"
+            raise CannotCheck(reason) from None
+        try:
+            self._unchanged(name, os.fstat(descriptor))
+        except CannotCheck:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _known(self) -> frozenset[str]:
+        known: frozenset[str] | None = self.__dict__.get("_name_set")
+        if known is None:
+            known = frozenset(self._names)
+            self.__dict__["_name_set"] = known
+        return known
+
+    def _descend(self, name: str) -> int:
+        """Open `name` one component at a time, so that none of them may have become a link meanwhile."""
+        if not _RELATIVE:
+            return os.open(os.path.join(self.root, *name.split("/")), _FILE)
+        *folders, last = name.split("/")
+        here = os.open(self.root, _FOLDER)
+        try:
+            for folder in folders:
+                inner = os.open(folder, _FOLDER, dir_fd=here)
+                os.close(here)
+                here = inner
+            return os.open(last, _FILE, dir_fd=here)
+        finally:
+            os.close(here)
+
+    def _unchanged(self, name: str, now: os.stat_result) -> None:
+        identity = _Identity(now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
+        if not stat.S_ISREG(now.st_mode) or self._seen.setdefault(name, identity) != identity:
+            raise CannotCheck(_changed(name))
+
+    # ------------------------------------------------------------------------------------------- list
+
+    def _walk(self) -> Iterator[str]:
+        pending = [("", 0)]
+        left = limits.FOLDER_ENTRIES
+        while pending:
+            prefix, depth = pending.pop()
+            for entry in self._entries(prefix):
+                left -= 1
+                if left < 0:
+                    self._note(_too_many(self.label))
+                    return
+                name = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name.startswith("."):
+                        continue
+                    if depth < limits.FOLDER_DEPTH:
+                        pending.append((name + "/", depth + 1))
+                    else:
+                        self._note(_too_deep(name))
+                elif self._is_file(entry, name):
+                    yield name
+
+    def _entries(self, prefix: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(os.path.join(self.root, prefix)) as found:
+                entries = []
+                for entry in found:
+                    entries.append(entry)
+                    if len(entries) > limits.FOLDER_ENTRIES:
+                        break
+        except OSError as error:
+            problem = f"{show(prefix) or self.label} cannot be listed: {error.strerror}"
+            if not prefix:
+                raise CannotCheck(problem) from None
+            self._note(Flaw("not-readable", problem, where=prefix, severity="warning", refused=False, predicted="none"))
+            return []
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def _is_file(self, entry: os.DirEntry[str], name: str) -> bool:
+        if entry.is_symlink():
+            return self._may_follow(entry.path, name)
+        if entry.is_file(follow_symlinks=False):
+            return True
+        mode = entry.stat(follow_symlinks=False).st_mode
+        self._note(_strange(name, f"is {_kind(mode)}"))
+        return False
+
+    def _may_follow(self, path: str, name: str) -> bool:
+        target = os.path.realpath(path)
+        try:
+            mode = os.stat(target, follow_symlinks=False).st_mode
+        except OSError:
+            self._note(_strange(name, "is a link that leads nowhere", code="dangling-link"))
+            return False
+        if not (_inside(target, self.root) or _in_hub_cache(target, self.root)):
+            self._note(
+                _strange(name, "is a link that leads out of the folder; it was not followed", code="path-escapes")
+            )
+            return False
+        if stat.S_ISREG(mode):
+            self._targets[name] = target
+            return True
+        if not stat.S_ISDIR(mode):
+            self._note(_strange(name, f"is a link to {_kind(mode)}"))
+        return False
+
+    def _note(self, flaw: Flaw) -> None:
+        if all(flaw.code != other.code or flaw.code != "over-limit" for other in self._flaws):
+            self._flaws.append(flaw)
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        raise CannotCheck(f"{show(path)} does not exist") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "that is not a path"
+        raise CannotCheck(f"{show(path)} cannot be opened: {reason}") from None
+
+
+def _pread(descriptor: int, offset: int, length: int) -> bytes:
+    """Up to `length` bytes; fewer only at the end of the file."""
+    parts = []
+    while length > 0:
+        if hasattr(os, "pread"):
+            part = os.pread(descriptor, min(length, 1 << 30), offset)
+        else:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            part = os.read(descriptor, min(length, 1 << 30))
+        if not part:
+            break
+        parts.append(part)
+        offset += len(part)
+        length -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _inside(target: str, root: str) -> bool:
+    return target.startswith(os.path.join(root, ""))
+
+
+def _in_hub_cache(target: str, root: str) -> bool:
+    """The one permitted way out: `<repo>/snapshots/<revision>/name` → `<repo>/blobs/<hex>`."""
+    blobs, blob = os.path.split(target)
+    repo, folder = os.path.split(blobs)
+    return folder == "blobs" and bool(_BLOB.match(blob)) and _inside(root, os.path.join(repo, "snapshots"))
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFIFO: "a named pipe (FIFO)",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+        stat.S_IFDIR: "a folder",
+    }
+    return kinds.get(stat.S_IFMT(mode), "no regular file")
+
+
+def _strange(name: str, problem: str, code: str = "not-a-regular-file") -> Flaw:
+    matters = bool(_MATTERS.match(name))
+    return Flaw(
+        code=code,
+        message=f"{show(name)} {problem}",
+        where=name,
+        severity="error" if matters else "note",
+        refused=matters,
+        predicted="none",
+    )
+
+
+def _too_many(label: str) -> Flaw:
+    return Flaw(
+        code="over-limit",
+        message=f"{label} has more than {limits.FOLDER_ENTRIES:,} entries: the listing is partial",
+        severity="warning",
+        refused=False,
+        predicted="none",
+    )
+
+
+def _too_deep(name: str) -> Flaw:
+    return Flaw(
+        code="over-limit",
+        message=f"{show(name)} lies deeper than {limits.FOLDER_DEPTH} folders and was not looked at: the listing is partial",
+        where=name,
+        severity="note",
+        refused=False,
+        predicted="none",
+    )
+
+
+def _changed(name: str) -> str:
+    return f"changed-while-reading: {show(name)} changed, or was replaced, while it was read; run the check again"
