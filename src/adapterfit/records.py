@@ -249,7 +249,7 @@ class Slot:
 
     `key` is the name in the file, `model_key` the parameter it lands on (adapter called `default`).
     `role`: `tuner`, `saved-module`, `tokens`, `prompt`. `if_missing`: `raises`, `warns`, `silent`.
-    `inert` says that the slot's start value has no effect on the model (a zero `lora_B`).
+    An `optional` slot holds nothing that training changes.
     """
 
     key: str
@@ -258,7 +258,6 @@ class Slot:
     module: str
     role: str = "tuner"
     if_missing: str = "warns"
-    inert: bool = False
     optional: bool = False
 
 
@@ -277,23 +276,37 @@ class Raised:
 
 
 @dataclass(frozen=True)
+class Fusion:
+    """How PEFT fuses per-expert LoRA tensors of older transformers while loading: leaf names of the old Linears."""
+
+    gate_up: tuple[str, ...]
+    down: str
+
+
+@dataclass(frozen=True)
 class Expectation:
     """What PEFT would create for this config on this base.
 
-    `slots` in the order of the model's state dict. `base_params`: further names a file may carry, which land
-    on the base's own parameters (saved biases, embeddings): key → shape. `raised` is set where the injection
-    itself fails. `warns` are warnings of the injection. `doubts`: reasons why this may be wrong.
+    `slots` and `state` in the order of the model's state dict; `state` is every parameter of the wrapped model,
+    the base's own included (a file may carry some of those: saved biases, embeddings), name → shape. `raised` is
+    set where the injection itself fails. `warns` are warnings of the injection. `doubts`: reasons why this may be wrong. `renames`:
+    what the loader does to names in the file before it looks for them. `inert`: an adapter whose tensors were
+    not loaded leaves the base's outputs as they are. `prefix` is the method's (`lora_`).
     """
 
     tree: ModuleTree
     peft_class: str
     config: Mapping[str, Any]
     slots: tuple[Slot, ...] = ()
-    base_params: Mapping[str, Shape] = field(default_factory=dict)
+    state: Mapping[str, Shape] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     raised: Raised | None = None
     warns: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    renames: tuple[LoadRename, ...] = ()
+    fusion: Fusion | None = None
+    inert: bool = False
+    prefix: str = ""
 
 
 # ------------------------------------------------------------------------------------------------ compare
@@ -309,13 +322,17 @@ class Match:
 
 @dataclass(frozen=True)
 class Misshape:
-    """A tensor of the file that lands on a parameter of another shape."""
+    """A tensor of the file that lands on a parameter of another shape.
+
+    `found` is the shape it arrives with: its own, or that of the fused tensor it is a part of.
+    """
 
     tensor: TensorInfo
     key: str
     model_key: str
     wanted: Shape
     module: str
+    found: Shape
 
 
 @dataclass(frozen=True)
@@ -323,7 +340,8 @@ class Diff:
     """The file beside the expectation. Every tensor of the file is in exactly one of the first four lists.
 
     `overwrites` are tensors that land on the base's own parameters. `extra` are dropped by the loader.
-    `renamed`: names the loader itself changes while loading, file name → name it looks for.
+    `renamed`: names the loader itself changes while loading, file name → name it looks for. `warned`: parameters
+    that PEFT lists in its "Found missing adapter keys" warning.
     """
 
     expectation: Expectation
@@ -333,6 +351,7 @@ class Diff:
     extra: tuple[TensorInfo, ...] = ()
     missing: tuple[Slot, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    warned: tuple[str, ...] = ()
     raised: Raised | None = None
 
 
@@ -368,6 +387,7 @@ class Finding:
     fix: Fix | None = None
     code: str = ""
     explains: frozenset[str] = frozenset()
+    differs: bool = False
 
 
 @dataclass(frozen=True)

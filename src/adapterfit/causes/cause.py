@@ -44,6 +44,7 @@ def finding(
     fix: Fix | None = None,
     explains: Iterable[str] | None = None,
     code: str = "",
+    differs: bool = False,
 ) -> Finding:
     """A finding of the cause that calls this; diagnose fills in the id. `explains` defaults to `at`."""
     names = tuple(item.name if isinstance(item, TensorInfo) else item for item in at)
@@ -59,4 +60,5 @@ def finding(
         fix=fix,
         code=code,
         explains=frozenset(names if explains is None else explains),
+        differs=differs,
     )

@@ -37,7 +37,7 @@ def select(modules: Iterable[Module], config: Mapping[str, Any], patterns: Patte
     `config` has `target_modules` resolved: a string is a regular expression, never `all-linear`.
     """
     matched, excluded, unmatched = [], [], 0
-    rule = _Rule(config, patterns)
+    rule = Rule(config, patterns)
     for module in modules:
         if not module.name:
             continue
@@ -50,7 +50,7 @@ def select(modules: Iterable[Module], config: Mapping[str, Any], patterns: Patte
     return Selection(tuple(matched), tuple(excluded), unmatched)
 
 
-class _Rule:
+class Rule:
     """`check_target_module_exists`, with what does not depend on the module taken out of the loop."""
 
     def __init__(self, config: Mapping[str, Any], patterns: Patterns) -> None:

@@ -1,0 +1,153 @@
+"""Stage 4 of 7: diagnose. Runs the causes on a case, keeps the few that explain the most, and gives the verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Iterable, Sequence
+
+from adapterfit.diagnose.registry import Entry, all_causes, by_code
+from adapterfit.records import Case, Counts, Diff, Finding, Fix, Flaw, NotChecked, Raised, Report
+
+_SEVERITY = {"error": 0, "warning": 1, "note": 2}
+#: What the loader does about it: the silent ones come first, a load without a word and with wrong weights is the worst.
+_PREDICTED = {"silent": 0, "raises": 1, "warns": 2, "none": 3}
+
+
+def diagnose(case: Case, diff: Diff | None, unknown: Sequence[NotChecked] = ()) -> Report:
+    """The report on one case. `diff` is None where nothing could be compared; `unknown` says why."""
+    findings = _from_flaws(case)
+    not_checked = list(unknown)
+    for entry in all_causes():
+        check = getattr(entry.module, "check", None)
+        if check is None:
+            continue
+        lacking = _lacking(entry, case, diff)
+        if lacking:
+            not_checked.append(NotChecked(entry.id, lacking))
+            continue
+        findings.extend(dataclasses.replace(found, id=entry.id) for found in check(case, diff))
+    kept = _few(findings)
+    raised = _raised(case, diff)
+    predicted = _predicted(case, diff, raised, kept)
+    return Report(
+        case=case,
+        verdict=_verdict(predicted, kept),
+        predicted=predicted,
+        findings=tuple(kept),
+        not_checked=tuple(_grouped(not_checked)),
+        counts=_counts(case, diff),
+        raised=raised,
+        diff=diff,
+    )
+
+
+# -------------------------------------------------------------------------------------------- findings
+
+
+def flaws(case: Case) -> tuple[Flaw, ...]:
+    """Everything the readers complained about, in the order they read."""
+    adapter, base = case.adapter, case.base
+    found = list(adapter.flaws)
+    found.extend(adapter.config.flaws if adapter.config is not None else ())
+    found.extend(adapter.weights.flaws if adapter.weights is not None else ())
+    found.extend(base.flaws if base is not None else ())
+    return tuple(found)
+
+
+def _from_flaws(case: Case) -> list[Finding]:
+    return [_from_flaw(flaw) for flaw in flaws(case)]
+
+
+def _from_flaw(flaw: Flaw) -> Finding:
+    entry = by_code().get(flaw.code)
+    name = entry.id if entry is not None else flaw.code
+    return Finding(
+        id=name,
+        code=flaw.code if flaw.code != name else "",
+        severity=flaw.severity,
+        message=flaw.message,
+        predicted=flaw.predicted,
+        at=(flaw.where,) if flaw.where else (),
+        expected=flaw.expected,
+        found=flaw.found,
+        fix=Fix("unsafe", flaw.remedy) if flaw.remedy else None,
+    )
+
+
+def _lacking(entry: Entry, case: Case, diff: Diff | None) -> str:
+    """Why a cause cannot be checked; an empty string where it can."""
+    adapter = case.adapter
+    have = {
+        "config": (adapter.config is not None, "there is no readable adapter_config.json"),
+        "weights": (
+            adapter.weights is not None and not adapter.weights.refused,
+            "there is no readable weights file",
+        ),
+        "base": (case.base is not None, "no base was given (--base)"),
+        "diff": (diff is not None, "the adapter could not be compared with a base"),
+        "values": (adapter.values is not None, "the numbers are read with --values only"),
+    }
+    return next((why for fact in entry.cause.needs for known, why in (have[fact],) if not known), "")
+
+
+def _few(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings in the order to read them, without those that explain nothing a stronger one does not."""
+    ranked = sorted(findings, key=lambda f: (_SEVERITY[f.severity], -len(f.explains)))
+    kept: list[Finding] = []
+    explained: set[str] = set()
+    for found in ranked:
+        if found.explains and found.explains <= explained:
+            continue
+        explained |= found.explains
+        kept.append(found)
+    return sorted(kept, key=lambda f: (_SEVERITY[f.severity], _PREDICTED[f.predicted], -len(f.explains)))
+
+
+def _grouped(not_checked: Iterable[NotChecked]) -> list[NotChecked]:
+    """One line per reason, the questions joined."""
+    by_reason: dict[str, list[str]] = {}
+    for entry in not_checked:
+        by_reason.setdefault(entry.why, []).append(entry.what)
+    return [NotChecked(", ".join(dict.fromkeys(what)), why) for why, what in by_reason.items()]
+
+
+# -------------------------------------------------------------------------------------------- prediction
+
+
+def _raised(case: Case, diff: Diff | None) -> Raised | None:
+    """The first exception on the way: while reading the files, else while loading."""
+    for flaw in flaws(case):
+        if flaw.predicted == "raises" and flaw.severity == "error" and flaw.raised:
+            kind, _, line = flaw.raised.partition(": ")
+            return Raised(kind, line, stage="read")
+    return diff.raised if diff is not None else None
+
+
+def _predicted(case: Case, diff: Diff | None, raised: Raised | None, findings: Sequence[Finding]) -> str:
+    if raised is not None and (raised.stage == "read" or diff is None or not diff.expectation.doubts):
+        return "raises"
+    if any(f.severity == "error" and f.predicted == "raises" and f.code for f in findings):
+        return "raises"
+    if diff is None or diff.expectation.doubts or case.adapter.weights is None:
+        return "cannot-tell"
+    empty = [slot for slot in diff.missing if not slot.optional]
+    if not empty and not diff.extra and not diff.misshapen:
+        return "loads-differently" if any(f.differs for f in findings) else "loads"
+    landed = bool(diff.matched or diff.overwrites)
+    return "loads-partly" if landed or not diff.expectation.inert else "loads-without-effect"
+
+
+def _verdict(predicted: str, findings: Sequence[Finding]) -> str:
+    """Without repair: the pipeline turns *does not fit* into *fits after fix* once it has tried the cure."""
+    if predicted == "cannot-tell":
+        return "cannot-tell"
+    if predicted != "loads" or any(found.severity == "error" for found in findings):
+        return "does-not-fit"
+    return "fits"
+
+
+def _counts(case: Case, diff: Diff | None) -> Counts:
+    if diff is None:
+        return Counts()
+    empty = sum(1 for slot in diff.missing if not slot.optional)
+    return Counts(len(diff.matched) + len(diff.overwrites), empty, len(diff.extra), len(diff.misshapen))

@@ -1,0 +1,84 @@
+"""Stage 2 of 7: expect. What PEFT would create for this config on this base, or how it would fail.
+
+Source: peft 0.21.2 `peft_model.py`, `tuners/tuners_utils.py` (`inject_adapter`), `utils/other.py`
+(`set_additional_trainable_modules`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from adapterfit import discover
+from adapterfit.errors import BadInput
+from adapterfit.expect import experts, injection
+from adapterfit.expect.methods._layer import InjectionFails, Undecided
+from adapterfit.expect.peft_class import missing_ability, peft_class, with_head
+from adapterfit.expect.wrapped import Wrapped
+from adapterfit.records import AdapterConfig, Expectation, ModuleTree, Slot
+
+METHODS = "adapterfit.expect.methods"
+
+
+def expect(tree: ModuleTree, config: AdapterConfig) -> Expectation:
+    """The slots PEFT would fill. Never raises: what cannot be decided is in `doubts`."""
+    method = discover.member(METHODS, config.peft_type.lower())
+    values = with_head(config.values)
+    found = Expectation(tree=tree, peft_class=peft_class(values), config=values, doubts=tree.doubts)
+    if method is None:
+        return _with(found, doubts=(*tree.doubts, f"the method {config.peft_type} is not modelled yet"))
+    try:
+        built = _prompt(method, found) if method.KIND == "prompt" else _tuner(method, found)
+    except InjectionFails as failure:
+        return _with(found, raised=failure.raised)
+    except Undecided as doubt:
+        return _with(found, doubts=(*tree.doubts, str(doubt)))
+    except BadInput as bad:
+        return _with(found, doubts=(*tree.doubts, bad.flaw.message))
+    return missing_ability(built)
+
+
+def _with(found: Expectation, **changes: Any) -> Expectation:
+    import dataclasses
+
+    return dataclasses.replace(found, **changes)
+
+
+def _tuner(method: Any, found: Expectation) -> Expectation:
+    plan = injection.inject(method, found.tree, found.config)
+    return _with(
+        found,
+        tree=plan.wrapped.tree,
+        config=plan.config,
+        slots=plan.wrapped.slots(),
+        state=plan.wrapped.state(),
+        targets=plan.targets,
+        warns=plan.warns,
+        doubts=(*found.doubts, *plan.doubts),
+        renames=method.RENAMES,
+        fusion=experts.fusion(plan.config, found.tree),
+        inert=method.inert(plan.config),
+        prefix=method.PREFIX,
+    )
+
+
+def _prompt(method: Any, found: Expectation) -> Expectation:
+    if not found.tree.model_type:
+        raise Undecided("prompt learning needs a transformers model with a config")
+    shape = method.prompt(found.config, found.tree.config)
+    wrapped = Wrapped(found.tree, "base_model.", if_missing="raises")
+    doubts = injection.save_modules(wrapped, found.config)
+    slot = Slot(
+        "prompt_embeddings", "prompt_encoder.default.embedding.weight", shape, "", role="prompt", if_missing="raises"
+    )
+    return _with(
+        found,
+        slots=(*wrapped.slots(), slot),
+        state=wrapped.state(),
+        doubts=(*found.doubts, *doubts),
+        inert=False,
+    )
+
+
+def method_is_known(config: Mapping[str, Any]) -> bool:
+    """Whether this method has a file of its own, so that an answer is possible at all."""
+    return discover.member(METHODS, str(config.get("peft_type", "")).lower()) is not None

@@ -1,0 +1,57 @@
+"""Which PeftModel class a task type selects, what it adds to the config, and what it needs of the base.
+
+Source: peft 0.21.2 `peft_model.py` (the constructors of the PeftModelFor… classes) and `auto.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Mapping
+
+from adapterfit.records import Expectation, ModuleTree, Raised
+
+_CLASSES = {
+    "SEQ_CLS": "PeftModelForSequenceClassification",
+    "SEQ_2_SEQ_LM": "PeftModelForSeq2SeqLM",
+    "CAUSAL_LM": "PeftModelForCausalLM",
+    "TOKEN_CLS": "PeftModelForTokenClassification",
+    "QUESTION_ANS": "PeftModelForQuestionAnswering",
+    "FEATURE_EXTRACTION": "PeftModelForFeatureExtraction",
+}
+#: Module names these classes add to `modules_to_save`, whether the base has them or not.
+_HEADS = {
+    "SEQ_CLS": ("classifier", "score"),
+    "TOKEN_CLS": ("classifier", "score"),
+    "QUESTION_ANS": ("qa_outputs",),
+}
+#: Methods without the field take no heads.
+_GENERATORS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "DoubleHeadsModel", "LMHead")
+
+
+def peft_class(config: Mapping[str, Any]) -> str:
+    """The PeftModel class for a task type; plain `PeftModel` for none."""
+    return _CLASSES.get(str(config.get("task_type")), "PeftModel")
+
+
+def with_head(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config with the heads that the class adds to `modules_to_save`, duplicates left out."""
+    heads = _HEADS.get(str(config.get("task_type")))
+    if heads is None or "modules_to_save" not in config:
+        return config
+    saved = config["modules_to_save"]
+    listed = list(saved) if isinstance(saved, (list, tuple)) else []
+    return {**config, "modules_to_save": list(dict.fromkeys([*listed, *heads]))}
+
+
+def missing_ability(found: Expectation) -> Expectation:
+    """Generation classes read `prepare_inputs_for_generation` off the base once the layers are in."""
+    if found.raised is not None or not _lacks_generation(found.tree, str(found.config.get("task_type"))):
+        return found
+    line = f"'{found.tree.class_name}' object has no attribute 'prepare_inputs_for_generation'"
+    return dataclasses.replace(found, raised=Raised("AttributeError", line, stage="inject"))
+
+
+def _lacks_generation(tree: ModuleTree, task: str) -> bool:
+    if task not in ("CAUSAL_LM", "SEQ_2_SEQ_LM") or tree.known == "headers" or not tree.model_type:
+        return False
+    return not any(word in tree.class_name for word in _GENERATORS)

@@ -1,0 +1,109 @@
+"""The base as PEFT leaves it after the injection: which modules are wrapped, and what every parameter is called then.
+
+Pure bookkeeping on names: `Wrapped.expectation()` lists the slots and the base's own parameters in the order of the
+model's state dict, which is the order in which torch reports mismatches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Iterator
+
+from adapterfit.expect.methods._layer import ADAPTER, LayerSlot
+from adapterfit.records import Module, ModuleTree, Shape, Slot
+
+
+@dataclass
+class Wrapped:
+    """`prefix` is what PEFT puts before every path: `base_model.model.` for tuners, `base_model.` for prompts."""
+
+    tree: ModuleTree
+    prefix: str
+    #: Module → one list of slots per wrapper around it, innermost first.
+    tuned: dict[str, list[tuple[LayerSlot, ...]]] = field(default_factory=dict)
+    #: Modules with a copy of their own (`modules_to_save`), and those whose copy shares the embedding's weight.
+    saved: dict[str, bool] = field(default_factory=dict)
+    #: Embedding-like modules with trainable tokens → rows; 0 where the rows are another module's.
+    tokens: dict[str, int] = field(default_factory=dict)
+    #: What PEFT does about a tensor of its own that the file lacks.
+    if_missing: str = "warns"
+
+    def slots(self) -> tuple[Slot, ...]:
+        """Every tensor PEFT will look for."""
+        return tuple(item for item in self._walk() if isinstance(item, Slot))
+
+    def state(self) -> dict[str, Shape]:
+        """Every parameter of the wrapped model by the name it has now, the base's own included."""
+        found = dict((item.model_key, item.shape) if isinstance(item, Slot) else item for item in self._walk())
+        for second, first in self.tree.aliases.items():
+            module = next((m for m in self.tree.modules if m.name == first), None)
+            if module is not None and first not in self.tuned:
+                found.update((f"{self.prefix}{second}.{name}", shape) for name, shape in module.params.items())
+        return found
+
+    def _walk(self) -> Iterator[Slot | tuple[str, Shape]]:
+        """State-dict order: a module's own parameters, its children, then what a wrapper adds after them."""
+        pending: list[str] = []
+        for module in self.tree.modules:
+            while pending and not module.name.startswith(pending[-1] + "."):
+                yield from self._after(pending.pop())
+            path = self._path(module.name)
+            for name, shape in module.params.items():
+                yield f"{path}.{name}" if module.name else f"{self.prefix}{name}", shape
+            if module.name in self.tuned or module.name in self.saved or module.name in self.tokens:
+                pending.append(module.name)
+        while pending:
+            yield from self._after(pending.pop())
+
+    def _after(self, name: str) -> Iterator[Slot]:
+        yield from self._tuner_slots(name)
+        if name in self.saved:
+            yield from self._saved_slots(name)
+        if self.tokens.get(name):
+            module = next(m for m in self.tree.modules if m.name == name)
+            shape = (self.tokens[name], module.params["weight"][1])
+            key = f"{self.prefix}{name}.token_adapter.trainable_tokens_delta"
+            yield Slot(key, f"{key}.{ADAPTER}", shape, name, role="tokens", if_missing="raises")
+
+    def _tuner_slots(self, name: str) -> Iterator[Slot]:
+        wrappers = self.tuned.get(name, [])
+        outer = self._path(name, inside=False)
+        for depth, slots in enumerate(wrappers):
+            path = outer + ".base_layer" * (len(wrappers) - 1 - depth)
+            for slot in slots:
+                yield Slot(
+                    key=f"{path}.{slot.key}",
+                    model_key=f"{path}.{slot.model_key}",
+                    shape=slot.shape,
+                    module=name,
+                    if_missing="silent" if slot.optional else self.if_missing,
+                    optional=slot.optional,
+                )
+
+    def _saved_slots(self, name: str) -> Iterator[Slot]:
+        path = f"{self.prefix}{name}"
+        for module in self._inside(name):
+            inner = module.name[len(name) + 1 :]
+            for param, shape in module.params.items():
+                leaf = f"{inner}.{param}" if inner else param
+                model_key = f"{path}.modules_to_save.{ADAPTER}.{leaf}"
+                yield Slot(f"{path}.{leaf}", model_key, shape, name, role="saved-module", if_missing="raises")
+
+    def _inside(self, name: str) -> list[Module]:
+        return [m for m in self.tree.modules if m.name == name or m.name.startswith(name + ".")]
+
+    def _path(self, name: str, *, inside: bool = True) -> str:
+        """Where a module of the base lives now; with `inside` false, where the wrapper around it lives."""
+        path = ""
+        parts = name.split(".") if name else []
+        for at, part in enumerate(parts):
+            path = f"{path}.{part}" if path else part
+            here = ".".join(parts[: at + 1])
+            if here == name and not inside:
+                break
+            path += ".base_layer" * len(self.tuned.get(here, ()))
+            if here in self.saved:
+                path += ".original_module"
+            elif here in self.tokens:
+                path += ".token_adapter.base_layer"
+        return self.prefix + path
