@@ -48,3 +48,7 @@ REPORT_NAME_CHARS = 120
 REPORT_MESSAGE_CHARS = 1_000
 #: Characters of all patterns of one config together. Compiling costs about 1 ms per 1,000 characters.
 PATTERNS_CHARS = 20_000
+#: Opcodes of one pickle of a stacked `.bin`, which does not say beforehand how many storages follow (64 × 15,000).
+LEGACY_OPCODES = 1_000_000
+#: A tokenizer.json. Llama 3's has 9 MB and costs 0.1 s to count; Gemma's 33 MB are not worth the wait.
+TOKENIZER_BYTES = 16 * 1024 * 1024
