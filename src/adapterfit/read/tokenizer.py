@@ -38,14 +38,23 @@ def _from_tokenizer(source: Source) -> int | None:
         return None
     text = source.read(_TOKENIZER, 0, size).decode("utf-8", errors="replace")
     words, added = _part(text, _VOCABULARY), _part(text, _ADDED_TABLE)
-    ids = (
-        set(words.values()) if isinstance(words, dict) else set(range(len(words))) if isinstance(words, list) else set()
-    )
-    ids.update(each.get("id") for each in added or () if isinstance(each, dict))
-    if not ids or not all(type(each) is int and each >= 0 for each in ids):
+    ids = [*_vocabulary(words), *(each.get("id") for each in added or () if isinstance(each, dict))]
+    highest = _highest(ids)
+    return highest if highest is not None and len(set(ids)) == highest else None
+
+
+def _vocabulary(words: object) -> list[Any]:
+    """The ids of a table of word → id, or of a list of pieces."""
+    if isinstance(words, dict):
+        return list(words.values())
+    return list(range(len(words))) if isinstance(words, list) else []
+
+
+def _highest(ids: list[Any]) -> int | None:
+    """One more than the highest id; None where there are none, or some are no ids."""
+    if not ids or not all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in ids):
         return None
-    highest = max(ids) + 1
-    return highest if len(ids) == highest else None
+    return int(max(ids)) + 1
 
 
 def _part(text: str, start: re.Pattern[str]) -> Any:  # noqa: ANN401 - any JSON value
@@ -68,7 +77,4 @@ def _from_added(source: Source) -> int | None:
         table = strictjson.loads(source.read(_ADDED, 0, size), what=_ADDED)
     except BadInput:
         return None
-    ids = list(table.values()) if isinstance(table, dict) else []
-    if not ids or not all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in ids):
-        return None
-    return max(ids) + 1
+    return _highest(list(table.values())) if isinstance(table, dict) else None
