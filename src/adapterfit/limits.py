@@ -41,7 +41,7 @@ MODULES = 500_000
 VALUE_BYTES = 2 * 1024 * 1024 * 1024
 #: Findings in a report, tensor names in all of a report and in one finding, and characters of a name and of a
 #: message there. Even if every character needs six bytes of JSON, a report stays under 10 MB.
-REPORT_FINDINGS = 200
+REPORT_FINDINGS = 100
 REPORT_NAMES = 8_000
 REPORT_NAMES_EACH = 1_000
 REPORT_NAME_CHARS = 120

@@ -17,7 +17,7 @@ PAGES = "docs/causes/"
 VERDICTS = {
     "fits": "every tensor lands where it belongs",
     "fits-after-fix": "a repair makes every tensor land where it belongs",
-    "does-not-fit": "this adapter was not made for this base, or it is damaged",
+    "does-not-fit": "it does not work on this base, and no repair is known to be right",
     "cannot-tell": "what was read does not settle it",
 }
 

@@ -81,7 +81,7 @@ def _loader(report: Report, width: int) -> Iterator[Line]:
     yield from _labelled("with", consumer or show(case.consumer.text) or "no known loader", width)
     yield from _labelled("loader", PREDICTIONS.get(report.predicted, report.predicted), width)
     for line in raised_lines(report.raised, 3):
-        yield from _wrap(line, width, " " * (_LABEL + 4), "red")
+        yield Line(f"{' ' * (_LABEL + 4)}{line}", "red")  # never wrapped: people search their logs for it
     yield from _labelled("tensors", _counts(report), width)
 
 

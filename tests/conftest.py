@@ -1,0 +1,38 @@
+"""What all tests share: where the shared data lies, and a fresh process to run a command in."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The shared data beside the checkout; the test is skipped, saying so, where there is none."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"no shared data at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def adapterfit(tmp_path):
+    """Run `adapterfit …` in a process of its own, in an empty folder; returns the CompletedProcess with bytes decoded."""
+
+    def run(*arguments, cwd=tmp_path, **environment):
+        plain = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS", "TERM")}
+        return subprocess.run(
+            [sys.executable, "-m", "adapterfit", *map(str, arguments)],
+            cwd=cwd,
+            env={**plain, "HF_HUB_OFFLINE": "1", **environment},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+
+    return run
