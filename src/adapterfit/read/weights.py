@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from adapterfit.discover import members
+from adapterfit.read.formats import _names
+from adapterfit.read.formats._flaws import loader_says, note
 from adapterfit.read.source import Source
 from adapterfit.records import Flaw, Weights
 from adapterfit.text import show
@@ -10,9 +14,9 @@ from adapterfit.text import show
 #: How much of a file a format sees to say whether it is one of its own.
 HEAD_BYTES = 512
 _FORMATS = "adapterfit.read.formats"
-#: The format PEFT's loader takes a file for, by its name alone.
-_EXPECTED = {"safetensors": "safetensors", "bin": "torch", "pt": "torch", "pth": "torch", "npz": "npz"}
-_FAMILY = {"torch_zip": "torch", "torch_legacy": "torch", "safetensors": "safetensors", "npz": "npz"}
+#: The loader PEFT chooses by a file's name, and the one its content needs.
+_BY_NAME = {"safetensors": "safetensors", "bin": "torch", "pt": "torch", "pth": "torch"}
+_BY_CONTENT = {"torch_zip": "torch", "torch_legacy": "torch", "safetensors": "safetensors", "npz": "npz"}
 
 
 def read_weights(source: Source, name: str) -> Weights:
@@ -32,11 +36,27 @@ def read_weights(source: Source, name: str) -> Weights:
     if not claimed:
         claimed = ["safetensors"] if _extension(name) == "safetensors" else ["unknown"]
     found: Weights = formats[claimed[0]].read(source, name)
-    return found
+    source.size(name)  # raises if another file has taken its place meanwhile
+    if found.refused:
+        return found
+    remarks = [*_wrong_extension(found, head), *_names.remarks(name, found.tensors)]
+    return replace(found, flaws=(*found.flaws, *remarks)) if remarks else found
 
 
 def _extension(name: str) -> str:
     return name.rpartition(".")[2].lower()
+
+
+def _wrong_extension(found: Weights, head: bytes) -> list[Flaw]:
+    loader = _BY_NAME.get(_extension(found.file))
+    content = _BY_CONTENT.get(found.format)
+    if loader is None or loader == content:
+        return []
+    said = loader_says(found.file, head, found.size)
+    problem = f"is a {content} file by its content; PEFT goes by the name and fails on it. Rename it to what it is"
+    return [
+        note("wrong-extension", found.file, problem, "error", predicted="raises", raised=said, remedy="rename the file")
+    ]
 
 
 def _refused(name: str, form: str, size: int, flaw: Flaw) -> Weights:

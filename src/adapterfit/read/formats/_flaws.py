@@ -47,3 +47,20 @@ def loader_says(name: str, head: bytes, size: int) -> str:
     if length > _CRATE_HEADER_BYTES:
         return header_says("header too large")
     return header_says("invalid header length" if length > size - 8 else "invalid JSON in header")
+
+
+def impostor(
+    source: Source,
+    name: str,
+    form: str,
+    problem: str,
+    remedy: str = "",
+    *,
+    code: str = "not-this-format",
+    expected: str = "",
+) -> Weights:
+    """A file that is something else than weights."""
+    size = source.size(name)
+    said = loader_says(name, source.read(name, 0, min(size, 8)), size)
+    bad = refuse(code, name, problem, remedy=remedy, expected=expected, raised=said)
+    return refused(source, name, form, bad.flaw)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapterfit.read.formats._flaws import loader_says, refuse, refused
+from adapterfit.read.formats._flaws import impostor
 from adapterfit.read.source import Source
 from adapterfit.records import Weights
 
@@ -14,8 +14,6 @@ def claims(head: bytes, size: int) -> bool:  # noqa: ARG001
 
 def read(source: Source, name: str) -> Weights:
     """Refused, with its first bytes shown."""
-    size = source.size(name)
-    head = source.read(name, 0, min(size, 512))
-    problem = f"is no weights file: it starts with the bytes {head[:8].hex(' ')}, which belong to no format we know"
-    bad = refuse("not-this-format", name, problem, raised=loader_says(name, head, size))
-    return refused(source, name, "unknown", bad.flaw)
+    head = source.read(name, 0, min(source.size(name), 8))
+    problem = f"is no weights file: it starts with the bytes {head.hex(' ')}, which belong to no format we know"
+    return impostor(source, name, "unknown", problem, "download it again")

@@ -5,7 +5,7 @@ anywhere. So every file is opened without following links, relative to the root'
 be a regular file with the size it had when it was first seen, and read with `pread`.
 """
 
-# ruff: noqa: PTH - descriptors and scandir, not paths: pathlib can neither open relative to one nor is it cheap to import
+# ruff: noqa: PTH100, PTH116, PTH118 - descriptors and scandir, not paths: pathlib can neither open relative to one nor is it cheap to import
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ class FolderSource:
         self._flaws: list[Flaw] = []
         self._targets: dict[str, str] = {}
         self._seen: dict[str, _Identity] = {}
+        self._open: tuple[str, int] | None = None
         self._names: tuple[str, ...] = ()
+        self._name_set: frozenset[str] | None = None
         if stat.S_ISDIR(mode):
             self.root = os.path.realpath(given)
             self._names = tuple(sorted(self._walk()))
@@ -75,35 +77,53 @@ class FolderSource:
         return self._names
 
     def size(self, name: str) -> int:
-        """Size in bytes."""
+        """Size in bytes; raises `CannotCheck` where another file has taken the name since it was first seen."""
         seen = self._seen.get(name)
         if seen is None:
-            descriptor = self._open(name)
-            os.close(descriptor)
-            seen = self._seen[name]
+            self._descriptor(name)
+            return self._seen[name].size
+        try:
+            self._unchanged(name, os.stat(self._path(name), follow_symlinks=False))
+        except OSError:
+            raise CannotCheck(_changed(name)) from None
         return seen.size
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`."""
-        size = self.size(name)
+        descriptor = self._descriptor(name)
+        size = self._seen[name].size
         if offset < 0 or length < 0 or offset + length > size:
             raise BadInput(outside(name, offset, length, size))
-        descriptor = self._open(name)
         try:
             data = _pread(descriptor, offset, length)
             self._unchanged(name, os.fstat(descriptor))
         except OSError as error:
             raise CannotCheck(f"{show(name)} cannot be read: {error.strerror}") from None
-        finally:
-            os.close(descriptor)
         if len(data) != length:
             raise CannotCheck(_changed(name))
         return data
 
+    def close(self) -> None:
+        """Let go of the file that was read last."""
+        if self._open is not None:
+            os.close(self._open[1])
+            self._open = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_open", None) is not None:
+            self.close()
+
     # ------------------------------------------------------------------------------------------- open
 
-    def _open(self, name: str) -> int:
-        """A descriptor of the file, checked to be a regular file and the one that was seen before."""
+    def _descriptor(self, name: str) -> int:
+        """A descriptor of the file, kept until another is read: a `.bin` is read in hundreds of pieces."""
+        if self._open is None or self._open[0] != name:
+            self.close()
+            self._open = (name, self._opened(name))
+        return self._open[1]
+
+    def _opened(self, name: str) -> int:
+        """A new descriptor, checked to be a regular file and the one that was seen before."""
         if name not in self._known():
             raise CannotCheck(f"{show(name)} is not in {self.label}")
         target = self._targets.get(name)
@@ -120,17 +140,18 @@ class FolderSource:
             raise
         return descriptor
 
+    def _path(self, name: str) -> str:
+        return self._targets.get(name) or os.path.join(self.root, *name.split("/"))
+
     def _known(self) -> frozenset[str]:
-        known: frozenset[str] | None = self.__dict__.get("_name_set")
-        if known is None:
-            known = frozenset(self._names)
-            self.__dict__["_name_set"] = known
-        return known
+        if self._name_set is None:
+            self._name_set = frozenset(self._names)
+        return self._name_set
 
     def _descend(self, name: str) -> int:
         """Open `name` one component at a time, so that none of them may have become a link meanwhile."""
         if not _RELATIVE:
-            return os.open(os.path.join(self.root, *name.split("/")), _FILE)
+            return os.open(self._path(name), _FILE)
         *folders, last = name.split("/")
         here = os.open(self.root, _FOLDER)
         try:
