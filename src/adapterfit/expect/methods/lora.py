@@ -68,9 +68,11 @@ def prepare(config: Mapping[str, Any]) -> None:
 
 
 def inert(config: Mapping[str, Any]) -> bool:
-    """Whether an adapter whose tensors were not loaded leaves the base's outputs as they are."""
-    init = config.get("init_lora_weights", True)
-    return init is True or (isinstance(init, str) and init in ("gaussian", "eva", "lora_ga"))
+    """Whether an adapter whose tensors were not loaded leaves the base's outputs as they are.
+
+    Every initialization but `false` starts with ΔW = 0; PiSSA and OLoRA subtract from the base what they add.
+    """
+    return bool(config.get("init_lora_weights", True))
 
 
 def layer(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:

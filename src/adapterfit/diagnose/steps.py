@@ -1,0 +1,19 @@
+"""The next command to type."""
+
+from __future__ import annotations
+
+from adapterfit.records import Report
+from adapterfit.text import show
+
+
+def next_step(report: Report) -> str:
+    """One line: what to do now."""
+    if report.verdict == "fits":
+        return "nothing to do: load it with PeftModel.from_pretrained"
+    if report.case.base is None and report.verdict == "cannot-tell":
+        return f"adapterfit check {show(report.case.adapter.label)} --base BASE"
+    cured = next((found for found in report.findings if found.fix is not None and found.severity == "error"), None)
+    if cured is not None and cured.fix is not None:
+        return cured.fix.summary
+    first = next((found for found in report.findings if found.severity == "error"), None)
+    return f"adapterfit explain {first.id}" if first is not None else ""

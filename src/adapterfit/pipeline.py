@@ -1,0 +1,148 @@
+"""The seven stages composed; the one module that imports them all.
+
+``read ──► expect ──► compare ──► diagnose ──► plan`` — repair and verify follow in later versions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Iterable
+
+from adapterfit.compare.difference import compare
+from adapterfit.consumers.choice import NEWEST, choose
+from adapterfit.diagnose.diagnosis import diagnose
+from adapterfit.diagnose.steps import next_step
+from adapterfit.errors import BadInput
+from adapterfit.expect.candidates import candidates
+from adapterfit.expect.expectation import expect
+from adapterfit.plan.apply import apply
+from adapterfit.plan.cures import safe_edits
+from adapterfit.read.adapter import read_adapter
+from adapterfit.read.base import read_base as read_base_source
+from adapterfit.read.config import parse_config
+from adapterfit.read.live import base_from_module, is_live
+from adapterfit.read.locate import base_in_cache, locate
+from adapterfit.records import Adapter, AdapterConfig, Base, Case, Diff, ModuleTree, NotChecked, Report
+
+#: Outcomes from good to bad; among the classes a base may be loaded as, the best one is reported.
+_BEST_FIRST = ("loads", "loads-differently", "loads-partly", "loads-without-effect", "raises", "cannot-tell")
+
+
+def check(
+    adapter: Any,
+    base: Any = None,
+    consumer: str | None = None,
+    *,
+    online: bool = False,
+    values: bool = False,
+    base_class: str | None = None,
+) -> Report:
+    """Does this adapter fit this base, and what will the loader do by itself?
+
+    Args:
+        adapter: A folder, a file, `hf://owner/name`, or an `Adapter` read before.
+        base: A folder, `config.json`, a safetensors file or index, a Hub id, a live `nn.Module`, or a `Base` read
+            before. Without one, the base the adapter names is looked up in the local Hub cache.
+        consumer: Who will load it, such as `peft==0.21.2,transformers==5.23.0`.
+        online: Whether the network may be asked.
+        values: Whether to read the numbers too.
+        base_class: The transformers class the base is loaded as; by default what its config and the adapter say.
+
+    Raises:
+        CannotCheck: A path is not there, cannot be read, or changed meanwhile.
+    """
+    who = choose(consumer)
+    found = adapter if isinstance(adapter, Adapter) else read_adapter(locate(str(adapter), kind="adapter", online=online), values=values)
+    case = Case(found, _base(base, found.config, online=online), who)
+    reports = [diagnose(case, diff, why) for diff, why in _compared(case, base_class)]
+    report = min(reports, key=lambda one: _BEST_FIRST.index(one.predicted))
+    report = _after_cure(report)
+    return dataclasses.replace(report, next_step=next_step(report))
+
+
+def read_base(base: Any, *, online: bool = False) -> Base:
+    """Read a base once, to check many adapters against it.
+
+    Raises:
+        CannotCheck: The base is not there or cannot be read.
+    """
+    if isinstance(base, Base):
+        return base
+    if is_live(base):
+        return base_from_module(base)
+    return read_base_source(locate(str(base), kind="base", online=online))
+
+
+def _base(base: Any, config: AdapterConfig | None, *, online: bool) -> Base | None:
+    if base is not None:
+        return read_base(base, online=online)
+    named = config.raw.get("base_model_name_or_path") if config is not None else None
+    source = base_in_cache(named, config.raw.get("revision") if config is not None else None)
+    return read_base_source(source) if source is not None else None
+
+
+def _compared(case: Case, base_class: str | None) -> Iterable[tuple[Diff | None, list[NotChecked]]]:
+    """One comparison per class the base may be loaded as, until one fits."""
+    why = _unknown(case)
+    if why is not None or case.base is None or case.adapter.config is None:
+        yield None, [why] if why is not None else []
+        return
+    try:
+        trees = candidates(case.base, case.adapter.config, base_class)
+    except BadInput as bad:
+        yield None, [NotChecked("the base's modules", bad.flaw.message)]
+        return
+    for tree in trees:
+        diff = _diff(tree, case.adapter)
+        yield diff, [NotChecked("whether it fits", doubt) for doubt in diff.expectation.doubts]
+        if diff.raised is None and not (diff.missing or diff.extra or diff.misshapen or diff.expectation.doubts):
+            return
+
+
+def _diff(tree: ModuleTree, adapter: Adapter) -> Diff:
+    if adapter.config is None:
+        raise AssertionError("an expectation needs a config")
+    return compare(adapter.tensors, expect(tree, adapter.config))
+
+
+def _unknown(case: Case) -> NotChecked | None:
+    """What keeps us from comparing at all."""
+    adapter = case.adapter
+    if adapter.config is None:
+        return NotChecked("whether it fits", "the adapter has no readable adapter_config.json")
+    if not adapter.config.known:
+        return NotChecked("whether it fits", "the adapter's method is unknown, or its config cannot be read")
+    if adapter.weights is None or adapter.weights.refused:
+        return NotChecked("whether it fits", "the adapter's weights could not be read")
+    if any(flaw.refused for flaw in adapter.config.flaws):
+        return NotChecked("whether it fits", "adapter_config.json has values that PEFT cannot take")
+    if case.base is None:
+        return NotChecked("whether it fits", "no base was given, and the one the adapter names is not in the local Hub cache")
+    if (case.consumer.peft, case.consumer.transformers) != NEWEST:
+        return NotChecked("whether it fits", f"only {NEWEST[0]} and {NEWEST[1]} of peft and transformers are known so far")
+    return None
+
+
+def _after_cure(report: Report) -> Report:
+    """*does not fit* becomes *fits after fix* where the safe cures, tried on the records, make it load."""
+    edits = safe_edits(report)
+    if report.verdict != "does-not-fit" or not edits or report.diff is None:
+        return report
+    cured = apply(report.case.adapter, edits, _reparse)
+    case = dataclasses.replace(report.case, adapter=cured)
+    if _unknown(case) is not None or case.base is None or case.adapter.config is None:
+        return report
+    after = diagnose(case, _diff(_tree_again(report.diff, case), cured))
+    return dataclasses.replace(report, verdict="fits-after-fix") if after.verdict == "fits" else report
+
+
+def _tree_again(diff: Diff, case: Case) -> ModuleTree:
+    wanted = diff.expectation.tree.class_name
+    if case.base is None or case.adapter.config is None:
+        raise AssertionError("a cure was planned without a base")
+    return candidates(case.base, case.adapter.config, wanted)[0]
+
+
+def _reparse(raw: dict[str, Any]) -> AdapterConfig:
+    return parse_config(json.dumps(raw).encode())
