@@ -1,0 +1,54 @@
+# Thin: what each target does is one line; the work is in src, tests, bench and tools.
+# Every target makes .venv if it is missing. `make demo` needs neither PyTorch nor a GPU nor a model.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Exactly the CPU build, so that no resolver picks a CUDA build by itself. macOS has no other build, and no suffix.
+TORCH  := torch==2.13.0
+CPU    := $(if $(filter Darwin,$(shell uname -s)),$(TORCH),$(TORCH)+cpu)
+PYTEST := $(BIN)/python -m pytest -q
+
+.PHONY: demo test lint fast slow python39 bench docs clean
+
+demo: .venv/core
+	$(BIN)/adapterfit demo
+
+test: lint python39 fast slow
+
+lint: .venv/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/vermin --quiet --no-tips -t=3.9- src
+
+fast: .venv/dev
+	$(PYTEST) -n 2 -m "not exact and not slow"
+
+slow: .venv/dev
+	$(PYTEST) -n 2 -m "exact or slow"
+
+python39: .venv/dev
+	$(BIN)/python tools/check_python39.py
+
+bench: .venv/dev
+	$(BIN)/python bench/bench.py
+
+docs: .venv/core
+	$(BIN)/python tools/gen_docs.py
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/core: pyproject.toml | .venv/bin/python
+	$(PIP) -e .
+	touch $@
+
+# PyTorch first and by itself; the second line is its makers' own index of CPU builds.
+.venv/dev: pyproject.toml tools/dev-tools.txt | .venv/bin/python
+	$(PIP) $(CPU) || $(PIP) $(CPU) --index-url https://download.pytorch.org/whl/cpu
+	$(PIP) -c tools/dev-tools.txt -e '.[dev]'
+	touch $@ .venv/core
