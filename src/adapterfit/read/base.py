@@ -123,7 +123,7 @@ def _preferred(names: tuple[str, ...]) -> tuple[str, tuple[Flaw, ...]]:
 
 def _variant(matches: list[str]) -> tuple[Flaw, ...]:
     name = matches[0]
-    if name.startswith("diffusion_"):
+    if not name.startswith(("model.", "pytorch_model.")):
         return ()
     asked = name.split(".")[-3 if name.endswith(".index.json") else -2]
     problem = (

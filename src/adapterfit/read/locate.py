@@ -64,7 +64,7 @@ def locate(text: str, *, kind: str, online: bool = False) -> Source:
     if text.startswith("hf://"):
         return _from_hub(_parsed(text), text, online=online)
     path = Path(text)
-    if _is_there(path):
+    if text and _is_there(path):
         return FolderSource(_snapshot_of(path)) if path.is_dir() else _file(path, kind)
     if not is_hub_id(text):
         raise CannotCheck(f"there is no {kind} at {quote(text)}: no such file or folder, and it is not a Hub id")
