@@ -82,12 +82,14 @@ def _checked(raw: dict[str, Any], odd: frozenset[str], file: str, flaws: list[Fl
     given = raw["peft_type"]
     facts = peft_facts.method(given) if isinstance(given, str) else None
     known = facts is not None and not facts.last
-    flaws.extend(config_trust.check(raw, file))
+    # In the order in which PEFT would come to them: the first that raises is the one people see.
     if facts is None or facts.last:
         flaws.append(_unknown_type(given, facts, file))
     if facts is not None:
-        flaws.extend(config_checks.check(raw, facts, odd, file))
+        flaws.extend(config_checks.constructing(raw, facts, odd, file))
         flaws.extend(config_patterns.check(raw, facts, file))
+        flaws.extend(config_checks.injecting(raw, facts, odd, file))
+    flaws.extend(config_trust.check(raw, file))
     fields = facts.fields.values() if facts is not None and known else ()
     values = {field.name: raw.get(field.name, field.default) for field in fields if not field.last}
     oldest, newest = peft_facts.dated(given, raw, raw.get("peft_version")) if facts is not None else ("", "")

@@ -61,11 +61,17 @@ class _Config:
         return isinstance(value, str) and value in self.odd
 
 
-def check(raw: Mapping[str, Any], facts: Method, odd: frozenset[str], file: str) -> Iterator[Flaw]:
-    """Every value that cannot be meant, all at once."""
+def constructing(raw: Mapping[str, Any], facts: Method, odd: frozenset[str], file: str) -> Iterator[Flaw]:
+    """What PEFT stumbles over, or should, when it builds the config and matches modules."""
     config = _Config(raw, facts, odd, file)
-    for look in (_rank, _alpha, _dropout, _tables, _names, _bias, _init, _layers, _replication, _counts, _tokens,
-                 _task, _clashes, _stamp, _kinds):  # fmt: skip
+    for look in (_task, _clashes, _kinds, _names, _layers, _replication, _stamp):
+        yield from look(config)
+
+
+def injecting(raw: Mapping[str, Any], facts: Method, odd: frozenset[str], file: str) -> Iterator[Flaw]:
+    """What PEFT stumbles over, or should, when it creates the adapter's layers."""
+    config = _Config(raw, facts, odd, file)
+    for look in (_tables, _rank, _dropout, _alpha, _bias, _init, _counts, _tokens):
         yield from look(config)
 
 
@@ -99,6 +105,7 @@ def _rank(config: _Config) -> Iterator[Flaw]:
     value = config.raw[key]
     problem = _rank_problem(value)
     if problem:
+        value = float("inf") if config.is_odd(value) else value
         yield config.flaw(
             key, problem, code="bad-rank", expected="a whole number above 0", raised=_rank_line(value, kind)
         )
