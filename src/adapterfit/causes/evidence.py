@@ -1,0 +1,72 @@
+"""What several causes ask of a comparison: where a tensor would land, what its name says, which shapes go together."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Iterable, Mapping, NamedTuple
+
+from adapterfit.records import Diff, Shape, Slot, TensorInfo
+
+PREFIX = "base_model.model."
+#: First letters of the attributes that tuner methods put on a module (peft 0.21.2, `PEFT_TYPE_TO_PREFIX_MAPPING`).
+TUNER_PREFIXES = (
+    "lora_", "ia3_", "hada_", "lokr_", "oft_", "boft_", "vera_", "ln_tuning_", "fourierft_", "hra_", "vblora_",
+    "bone_", "miss_", "poly_", "randlora_", "shira_", "c3a_", "road_", "trainable_tokens_", "waveft_", "osf_",
+    "delora_", "gralora_", "adamss_", "lily_", "peanut_", "psoft_", "pvera_", "tinylora_", "beft_", "deft_",
+    "frod_", "glora_", "hira_", "unilora_", "supertuning_", "adaption_", "internal_xlora_",
+)  # fmt: skip
+
+
+class Parts(NamedTuple):
+    """`base_model.model.a.b.lora_A.weight` → module `a.b`, leaf `lora_A.weight`, prefixed true."""
+
+    module: str
+    leaf: str
+    prefixed: bool
+
+
+@lru_cache(maxsize=65536)
+def parts(name: str) -> Parts:
+    """A tensor's name taken apart; `leaf` is empty for a tensor that is no tuner's (a saved module, a bias)."""
+    prefixed = name.startswith(PREFIX)
+    rest = name[len(PREFIX) :] if prefixed else name
+    segments = rest.split(".")
+    at = next((i for i, part in enumerate(segments) if part.startswith(TUNER_PREFIXES)), None)
+    if at is None:
+        return Parts(rest, "", prefixed)
+    return Parts(".".join(segments[:at]), ".".join(segments[at:]), prefixed)
+
+
+def tuner_tensors(tensors: Iterable[TensorInfo]) -> list[TensorInfo]:
+    """The tensors that belong to a tuner layer."""
+    return [tensor for tensor in tensors if parts(tensor.name).leaf]
+
+
+def slots_by_key(diff: Diff) -> Mapping[str, Slot]:
+    """The slots by the name they are looked up by."""
+    return {slot.key: slot for slot in diff.expectation.slots}
+
+
+def shape_at(diff: Diff, name: str, slots: Mapping[str, Slot]) -> Shape | None:
+    """The shape of what a tensor called `name` would land on, or None where nothing is called so."""
+    slot = slots.get(name) or slots.get(f"{name}.weight" if name.endswith("lora_magnitude_vector") else name)
+    return slot.shape if slot is not None else diff.expectation.state.get(name)
+
+
+def lands(diff: Diff, renames: Mapping[TensorInfo, str]) -> bool:
+    """Whether every tensor, under its new name, finds a place of its own with exactly its shape."""
+    slots = slots_by_key(diff)
+    taken = {match.slot.key for match in diff.matched}
+    targets = list(renames.values())
+    free = len(set(targets)) == len(targets) and not taken & set(targets)
+    return free and all(shape_at(diff, name, slots) == tensor.shape for tensor, name in renames.items())
+
+
+def empty_keys(diff: Diff) -> tuple[str, ...]:
+    """The names of the slots that no tensor fills, those that training never changes left out."""
+    return tuple(slot.key for slot in diff.missing if not slot.optional)
+
+
+def layer_number(module: str) -> int | None:
+    """The first number in a module's path: `model.layers.7.mlp` → 7."""
+    return next((int(part) for part in module.split(".") if part.isdigit()), None)

@@ -1,0 +1,109 @@
+"""Keys carry a wrapper's prefix, or lack PEFT's own.
+
+What this means: the adapter's tensors are named after a wrapper around the model (`module.`, `_orig_mod.`,
+`_fsdp_wrapped_module.`), or PEFT's own `base_model.model.` is missing or stands there twice. No tensor meets its module:
+PEFT warns once about missing keys and the model answers as if there were no adapter.
+
+Why it happens: the state dict was taken from the wrapped model (torch.compile, DataParallel, DDP, FSDP) instead of the
+PeftModel inside it, or it was saved by hand, or converted by a script that dropped or added PEFT's prefix.
+
+Detection: adapterfit tries the known prefixes and accepts one only if every tensor then lands on a slot of exactly its
+shape. A module of the base that is really called `module` is left alone.
+
+Fix: rename the keys; the bytes stay. Nothing about the weights changes.
+
+Workaround: load the file yourself, strip the prefix from every key, and pass the result to
+`peft.set_peft_model_state_dict(model, state_dict)`; read what it returns.
+
+Prevention: save through `PeftModel.save_pretrained` on the unwrapped model (`accelerator.unwrap_model(model)`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator
+
+from adapterfit.causes import evidence
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.edits import Rename
+from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.text import quote
+
+WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.")
+PEFT = evidence.PREFIX
+
+
+def check(_case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding, where one reading of the prefixes makes every stray tensor land."""
+    stray = list(diff.extra)
+    if not stray or diff.raised is not None and diff.raised.stage == "inject":
+        return
+    for what, renames in _readings(stray):
+        if evidence.lands(diff, renames):
+            yield finding(
+                f"{len(stray)} of {len(stray) + len(diff.matched)} tensors are not where PEFT looks: {what}",
+                at=stray,
+                predicted="warns" if diff.warned else "silent",
+                found=quote(stray[0].name),
+                expected=quote(renames[stray[0]]),
+                fix=Fix(
+                    "safe",
+                    f"rename {len(renames)} keys, such as {quote(stray[0].name)} to {quote(renames[stray[0]])}",
+                    tuple(Rename(tensor.name, name) for tensor, name in renames.items()),
+                ),
+                explains=[tensor.name for tensor in stray] + list(renames.values()),
+            )
+            return
+
+
+def _readings(stray: list[TensorInfo]) -> Iterator[tuple[str, dict[TensorInfo, str]]]:
+    """Ways to read all names at once, each with its description."""
+    for wrapper in WRAPPERS:
+        if all(wrapper in tensor.name for tensor in stray):
+            yield f"their names carry {quote(wrapper)}, left by a wrapper", {t: _unwrapped(t.name, wrapper) for t in stray}
+    if all(tensor.name.startswith(PEFT + PEFT) for tensor in stray):
+        yield f"their names begin with {quote(PEFT)} twice", {t: t.name[len(PEFT) :] for t in stray}
+    if not any(tensor.name.startswith("base_model.") for tensor in stray):
+        yield f"their names lack {quote(PEFT)}", {t: PEFT + t.name for t in stray}
+    if all(tensor.name.startswith("base_model.") and not tensor.name.startswith(PEFT) for tensor in stray):
+        yield f"their names lack a part of {quote(PEFT)}", {t: PEFT + t.name[len("base_model.") :] for t in stray}
+
+
+def _unwrapped(name: str, wrapper: str) -> str:
+    """Without the wrapper, wherever it stands on a dot boundary; with PEFT's prefix where that went missing too."""
+    bare = name.replace("." + wrapper, ".")
+    bare = bare[len(wrapper) :] if bare.startswith(wrapper) else bare
+    return bare if bare.startswith("base_model.") else PEFT + bare
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """`module.` in front, inside and behind PEFT's prefix; and a base that fits as it is."""
+    plain = make.lora("llama")
+    fires = [plain.renamed(lambda name, w=wrapper: w + name) for wrapper in WRAPPERS]
+    fires += [plain.renamed(lambda name, w=wrapper: name.replace(PEFT, PEFT + w)) for wrapper in WRAPPERS]
+    fires += [
+        plain.renamed(lambda name: name[len(PEFT) :]),
+        plain.renamed(lambda name: PEFT + name),
+        plain.renamed(lambda name: name.replace("base_model.model.", "base_model.", 1)),
+    ]
+    return {"fires": fires, "silent": [plain, plain.renamed(lambda name: name.replace("q_proj", "submodule.q_proj"))]}
+
+
+BROKEN = """
+import torch
+from safetensors.torch import save_file
+compiled = torch.compile(model)            # model is a PeftModel
+save_file({k: v for k, v in compiled.state_dict().items() if "lora_" in k}, "adapter/adapter_model.safetensors")
+"""
+FIXED = """
+model.save_pretrained("adapter")           # the PeftModel itself, not the wrapper
+"""
+
+CAUSE = Cause(
+    severity="error",
+    level="beginner",
+    minutes=2,
+    messages=("Found missing adapter keys while loading the checkpoint: [...]",),
+    needs=("diff",),
+    broken=BROKEN,
+    fixed=FIXED,
+)
