@@ -29,36 +29,34 @@ def command(cause: str | None, listing: bool, color: str) -> int:
 
     if cause is None and not listing:
         raise click.UsageError("Give the id of a cause, or --list for all of them.")
-    width = min(_screen.width(), 100)
-    lines = list(_all(width) if cause is None or listing else _lines(_page.page(_known(cause)), width))
+    width, pages = min(_screen.width(), 100), _page.pages()
+    lines = list(_all(pages, width) if cause is None or listing else _lines(_known(cause, pages), width))
     _screen.emit(paint(lines) if _screen.colour(color) else "".join(f"{line.text}\n" for line in lines))
     return 0
 
 
-def _known(asked: str) -> str:
-    """The cause of that id, or the one that knows it as a code."""
-    known = _page.families()
+def _known(asked: str, pages: dict[str, _page.Page]) -> _page.Page:
+    """The page of that id, or of the cause that knows it as a code."""
     wanted = asked.strip().lower().replace("_", "-")
+    codes = {code: page for page in pages.values() for code in page.cause.codes}
+    known = {**codes, **pages}
     if wanted in known:
-        return wanted
-    by_code = {code: cause for cause in known for code in _page.page(cause).cause.codes}
-    if wanted in by_code:
-        return by_code[wanted]
+        return known[wanted]
     import difflib
 
-    near = difflib.get_close_matches(wanted, [*known, *by_code], n=3)
+    near = difflib.get_close_matches(wanted, known, n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else "adapterfit explain --list shows all of them."
     raise click.UsageError(f"No cause is called {quote(asked)}. {hint}")
 
 
-def _all(width: int) -> Iterator[Line]:
+def _all(pages: dict[str, _page.Page], width: int) -> Iterator[Line]:
     from adapterfit.report.text import Line
 
-    families = _page.families()
-    for family in sorted(set(families.values())):
+    for family in sorted({page.family for page in pages.values()}):
         yield Line(family, "bold")
-        for cause in sorted(cause for cause in families if families[cause] == family):
-            yield from _wrapped(f"  {cause:<32}{_page.page(cause).title}", width, " " * 34)
+        for page in pages.values():
+            if page.family == family:
+                yield from _wrapped(f"  {page.id:<32}{page.title}", width, " " * 34)
 
 
 def _lines(page: _page.Page, width: int) -> Iterator[Line]:
@@ -71,10 +69,10 @@ def _lines(page: _page.Page, width: int) -> Iterator[Line]:
     if cause.messages:
         yield from (Line(""), Line("What you see", "bold"))
         yield from (Line(f"  {message}") for message in cause.messages)
-    for heading, text in page.sections.items():
+    for heading, paragraphs in page.sections.items():
         yield from (Line(""), Line(heading, "bold"))
-        for paragraph in text.split("\n\n"):
-            yield from _wrapped(f"  {' '.join(paragraph.split())}", width, "  ")
+        for paragraph in paragraphs:
+            yield from _wrapped(f"  {paragraph}", width, "  ")
     for heading, code in (("Broken", cause.broken), ("Fixed", cause.fixed)):
         if code:
             yield from (Line(""), Line(heading, "bold"))

@@ -60,8 +60,14 @@ def _screen(report: Report, width: int) -> Iterator[Line]:
     yield from _loader(report, width)
     yield from _findings(report, width)
     if report.next_step:
-        yield from (Line(""), Line("Next:"), Line(f"  {show(report.next_step, limits.REPORT_MESSAGE_CHARS)}", "bold"))
+        yield from _next(show(report.next_step, limits.REPORT_MESSAGE_CHARS), width)
     yield from _not_checked(report, width)
+
+
+def _next(step: str, width: int) -> Iterator[Line]:
+    """What to do now; a command stays on one line, to be copied."""
+    yield from (Line(""), Line("Next:"))
+    yield from [Line(f"  {step}", "bold")] if step.startswith("adapterfit ") else _wrap(step, width, "  ", "bold")
 
 
 def _verdict(report: Report, width: int) -> Iterator[Line]:

@@ -1,0 +1,75 @@
+"""The project's own source, parsed once, for the laws."""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SRC = ROOT / "src" / "adapterfit"
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name: `module` absolute, where it stands, and whether a function holds it or only type checkers see it."""
+
+    module: str
+    where: str
+    inside_function: bool
+    for_types_only: bool
+
+
+@dataclass(frozen=True)
+class File:
+    """One file: `room` is its first folder under the package, or its own name."""
+
+    path: Path
+    tree: ast.Module
+    text: str
+
+    @property
+    def name(self):
+        return self.path.relative_to(SRC).as_posix()
+
+    @property
+    def room(self):
+        return self.name.split("/")[0].removesuffix(".py")
+
+
+def files():
+    """Every Python file of the package, in order."""
+    paths = sorted(SRC.rglob("*.py"))
+    return [File(path, ast.parse(text := path.read_text("utf-8")), text) for path in paths]
+
+
+FILES = files()
+
+
+def imports(file):
+    """Every import of a file, relative ones made absolute."""
+    package = ["adapterfit", *file.path.relative_to(SRC).parts[:-1]]
+    for node, function, types in _walk(file.tree, False, False):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            found = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for module in found:
+            yield Import(module, f"{file.name}:{node.lineno}", function, types)
+
+
+def _walk(node, function, types):
+    yield node, function, types
+    function = function or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+    is_guard = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    for child in ast.iter_child_nodes(node):
+        yield from _walk(child, function, types or (is_guard and child in node.body))
+
+
+def calls(file):
+    """Every call of a file, as (dotted name, node)."""
+    for node in ast.walk(file.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
+            yield ast.unparse(node.func), node

@@ -1,0 +1,66 @@
+"""Every cause is a whole page, and every page is about one cause."""
+
+import pytest
+
+from adapterfit.causes.cause import FACTS
+from adapterfit.cli._page import HEADINGS, pages
+from adapterfit.diagnose.registry import all_causes
+
+FAMILIES = {"files", "names", "shapes", "vocabulary", "config", "versions", "values", "base", "consumers", "loading"}
+
+PAGES = pages()
+MODULES = {entry.id: entry.module for entry in all_causes()}
+
+every_cause = pytest.mark.parametrize("cause", PAGES)
+
+
+@every_cause
+def test_a_cause_lies_in_a_known_family(cause):
+    assert PAGES[cause].family in FAMILIES
+
+
+@every_cause
+def test_a_page_has_every_heading_in_order_and_none_is_empty(cause):
+    sections = PAGES[cause].sections
+    assert list(sections) == list(HEADINGS)
+    assert all(sections.values())
+
+
+@every_cause
+def test_a_title_is_one_sentence_on_one_line(cause):
+    title = PAGES[cause].title
+    assert title.endswith(".")
+    assert "\n" not in title
+
+
+@every_cause
+def test_the_head_uses_the_words_of_the_contract(cause):
+    head = PAGES[cause].cause
+    assert head.severity in {"error", "warning", "note"}
+    assert head.level in {"beginner", "intermediate", "advanced"}
+    assert set(head.needs) <= set(FACTS)
+    assert head.minutes > 0
+
+
+@every_cause
+def test_a_cause_is_found_in_files_or_names_what_a_reader_saw(cause):
+    assert hasattr(MODULES[cause], "check") or PAGES[cause].cause.codes
+
+
+@every_cause
+def test_a_cause_that_checks_has_examples(cause):
+    assert not hasattr(MODULES[cause], "check") or hasattr(MODULES[cause], "examples")
+
+
+def test_there_are_causes():
+    assert PAGES
+
+
+def test_no_two_causes_claim_the_same_code():
+    claimed = [code for page in PAGES.values() for code in page.cause.codes]
+    assert sorted(set(claimed)) == sorted(claimed)
+
+
+def test_no_two_families_hold_the_same_cause():
+    ids = [entry.id for entry in all_causes()]
+    assert sorted(set(ids)) == sorted(ids)
