@@ -261,7 +261,7 @@ def _flaw(
     raised: str = "",
     remedy: str = "",
 ) -> Flaw:
-    message = f"the base {problem}"
+    message = f"The base {problem}"
     return Flaw(
         code, message, where, severity=severity, refused=refused, predicted=predicted, raised=raised, remedy=remedy
     )

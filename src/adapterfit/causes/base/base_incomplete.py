@@ -1,0 +1,49 @@
+"""Part of the base's weights is not there.
+
+What this means: the shard index of the base names shards that are not in its folder. transformers cannot load such a
+base. Where no shard is there at all, only names are known, no shapes; what is reported then rests on the config alone.
+
+Why it happens: a download that was interrupted, or made with a filter (`--include "*.json"`); a full disk; a Hub cache
+of which files were removed by hand; a clone without `git lfs pull`.
+
+Detection: every shard that `weight_map` names must be a regular file beside the index.
+
+Fix: download the base again, into the same place: `hf download OWNER/NAME` fetches only what is missing.
+
+Workaround: for a first answer the config alone is enough: `adapterfit check ADAPTER --base BASE/config.json`.
+
+Prevention: let `hf download` finish before you train or check; it says so with the path on its last line.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from adapterfit.causes.cause import Cause
+
+CAUSE = Cause(
+    minutes=10,
+    messages=("FileNotFoundError: No such file or directory: …/model-00002-of-00004.safetensors",),
+    codes=("base-shard-missing", "base-weights-not-there"),
+)
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A base known by its config alone is complete in its way."""
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    index = {"metadata": {}, "weight_map": {"a": first, "b": second}}
+    files = {
+        "config.json": json.dumps(dict(make.base().config)).encode(),
+        "model.safetensors.index.json": json.dumps(index).encode(),
+        first: make.safetensors({"a": ("F32", (1,))}),
+        second: make.safetensors({"b": ("F32", (1,))}),
+    }
+
+    def without(*names: str) -> Any:
+        return make.base_folder({name: data for name, data in files.items() if name not in names})
+
+    return {
+        "silent": [make.lora(), without(), without("model.safetensors.index.json")],
+        "fires": [without(second), without(first, second)],
+    }
