@@ -13,6 +13,7 @@ from adapterfit.compare.difference import compare
 from adapterfit.consumers.choice import NEWEST, choose
 from adapterfit.diagnose.diagnosis import diagnose
 from adapterfit.diagnose.steps import next_step
+from adapterfit.edits import Edit
 from adapterfit.errors import BadInput
 from adapterfit.expect.candidates import candidates
 from adapterfit.expect.expectation import expect
@@ -55,10 +56,14 @@ def check(
     who = choose(consumer)
     found = adapter if isinstance(adapter, Adapter) else read_adapter(locate(str(adapter), kind="adapter", online=online), values=values)
     case = Case(found, _base(base, found.config, online=online), who)
-    reports = [diagnose(case, diff, why) for diff, why in _compared(case, base_class)]
-    report = min(reports, key=lambda one: _BEST_FIRST.index(one.predicted))
-    report = _after_cure(report)
+    report = _after_cure(_best(case, base_class))
     return dataclasses.replace(report, next_step=next_step(report))
+
+
+def _best(case: Case, base_class: str | None) -> Report:
+    """The report for the class of the base with which the adapter does best."""
+    reports = [diagnose(case, diff, why) for diff, why in _compared(case, base_class)]
+    return min(reports, key=lambda one: _BEST_FIRST.index(one.predicted))
 
 
 def read_base(base: Any, *, online: bool = False) -> Base:
@@ -124,24 +129,19 @@ def _unknown(case: Case) -> NotChecked | None:
     return None
 
 
+def cured(report: Report, edits: tuple[Edit, ...]) -> Report:
+    """The report on the adapter as it would be after `edits`, carried out on the records alone."""
+    case = dataclasses.replace(report.case, adapter=apply(report.case.adapter, edits, _reparse))
+    wanted = report.diff.expectation.tree.class_name if report.diff is not None else None
+    return _best(case, wanted if case.base is not None and case.base.tree is None else None)
+
+
 def _after_cure(report: Report) -> Report:
     """*does not fit* becomes *fits after fix* where the safe cures, tried on the records, make it load."""
     edits = safe_edits(report)
-    if report.verdict != "does-not-fit" or not edits or report.diff is None:
+    if report.verdict != "does-not-fit" or not edits:
         return report
-    cured = apply(report.case.adapter, edits, _reparse)
-    case = dataclasses.replace(report.case, adapter=cured)
-    if _unknown(case) is not None or case.base is None or case.adapter.config is None:
-        return report
-    after = diagnose(case, _diff(_tree_again(report.diff, case), cured))
-    return dataclasses.replace(report, verdict="fits-after-fix") if after.verdict == "fits" else report
-
-
-def _tree_again(diff: Diff, case: Case) -> ModuleTree:
-    wanted = diff.expectation.tree.class_name
-    if case.base is None or case.adapter.config is None:
-        raise AssertionError("a cure was planned without a base")
-    return candidates(case.base, case.adapter.config, wanted)[0]
+    return dataclasses.replace(report, verdict="fits-after-fix") if cured(report, edits).verdict == "fits" else report
 
 
 def _reparse(raw: dict[str, Any]) -> AdapterConfig:

@@ -1,0 +1,62 @@
+"""Every cause against its own examples: silent stays silent, firing fires, and the cure cures without new harm."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+
+import adapterfit
+from adapterfit.diagnose.registry import all_causes
+from adapterfit.plan.cures import safe_edits
+from adapterfit.testing import make
+
+
+@lru_cache(maxsize=None)
+def examples(cause_id):
+    entry = next(entry for entry in all_causes() if entry.id == cause_id)
+    return entry.module.examples(make)
+
+
+def cases(kind):
+    for entry in all_causes():
+        for at, _sample in enumerate(examples(entry.id).get(kind, ())):
+            yield pytest.param(entry.id, at, id=f"{entry.id} {kind} example {at + 1}")
+
+
+def report(sample):
+    return adapterfit.check(sample.adapter, base=sample.case.base)
+
+
+def found(sample):
+    return {finding.id for finding in report(sample).findings}
+
+
+@pytest.mark.parametrize(("cause", "at"), list(cases("fires")))
+def test_a_firing_example_fires(cause, at):
+    assert cause in found(examples(cause)["fires"][at])
+
+
+@pytest.mark.parametrize(("cause", "at"), list(cases("silent")))
+def test_a_silent_example_stays_silent(cause, at):
+    assert cause not in found(examples(cause)["silent"][at])
+
+
+@pytest.mark.parametrize(("cause", "at"), list(cases("fires")))
+def test_a_safe_cure_silences_the_cause_and_brings_nothing_new(cause, at):
+    from adapterfit.pipeline import cured
+
+    before = report(examples(cause)["fires"][at])
+    own = [f for f in before.findings if f.id == cause]
+    if not any(f.fix and f.fix.safety == "safe" and f.fix.edits for f in own):
+        pytest.skip("this example has no safe cure that edits could carry out")
+    after = cured(before, safe_edits(before))
+    assert cause not in {f.id for f in after.findings}
+    assert {f.id for f in after.findings} <= {f.id for f in before.findings}
+
+
+@pytest.mark.parametrize("entry", all_causes(), ids=lambda entry: entry.id)
+def test_a_cause_has_examples_that_fire_and_examples_that_do_not(entry):
+    both = examples(entry.id)
+    assert both.get("fires"), "no firing example"
+    assert both.get("silent"), "no silent example"
