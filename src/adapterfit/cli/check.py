@@ -75,8 +75,14 @@ def command(
 
 
 def exit_code(report: Report, fail_on: str, *, asked: bool) -> int:
-    """1 where a finding reaches the threshold; 2 where a base was asked about and there is no answer; else 0."""
-    if any(finding.severity in _THRESHOLDS[fail_on] for finding in report.findings):
+    """The exit code of one report.
+
+    1: a finding reaches the threshold, or the adapter does not fit as it is. 2: a base was asked about and there
+    is no answer. 0: anything else; without `--base` only the adapter's own files were asked about.
+    """
+    severities = _THRESHOLDS[fail_on]
+    misfit = report.verdict in {"does-not-fit", "fits-after-fix"}
+    if severities and (misfit or any(finding.severity in severities for finding in report.findings)):
         return 1
     return 2 if asked and report.verdict == "cannot-tell" else 0
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from adapterfit import limits
 from adapterfit.report._words import PREDICTIONS, VERDICTS, kept, raised_lines
-from adapterfit.text import shorten, show
+from adapterfit.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +25,8 @@ _GROUPS = {
 }
 _VERDICT_STYLES = {"fits": "bold green", "fits-after-fix": "bold yellow", "does-not-fit": "bold red"}
 _LABEL = 10
+#: Names shown of a finding.
+_NAMES = 3
 
 
 class Line(NamedTuple):
@@ -59,15 +61,20 @@ def _screen(report: Report, width: int) -> Iterator[Line]:
     yield from _verdict(report, width)
     yield from _loader(report, width)
     yield from _findings(report, width)
-    if report.next_step:
-        yield from _next(show(report.next_step, limits.REPORT_MESSAGE_CHARS), width)
+    yield from _next(report, width)
     yield from _not_checked(report, width)
 
 
-def _next(step: str, width: int) -> Iterator[Line]:
-    """What to do now; a command stays on one line, to be copied."""
-    yield from (Line(""), Line("Next:"))
-    yield from [Line(f"  {step}", "bold")] if step.startswith("adapterfit ") else _wrap(step, width, "  ", "bold")
+def _next(report: Report, width: int) -> Iterator[Line]:
+    """What to do now; a command stays on one line, to be copied, and a fix is not told twice."""
+    step = show(report.next_step, limits.REPORT_MESSAGE_CHARS)
+    told = next((found.id for found in report.findings if found.fix and found.fix.summary == report.next_step), None)
+    if step:
+        yield from (Line(""), Line("Next:"))
+    if step.startswith("adapterfit "):
+        yield Line(f"  {step}", "bold")
+    elif step:
+        yield from _wrap(f"the fix of {show(told)}, above" if told else step, width, "  ", "bold")
 
 
 def _verdict(report: Report, width: int) -> Iterator[Line]:
@@ -134,13 +141,21 @@ def _finding(finding: Finding, width: int) -> Iterator[Line]:
     rows = {
         "expected": show(finding.expected, limits.REPORT_MESSAGE_CHARS),
         "found": show(finding.found, limits.REPORT_MESSAGE_CHARS),
-        "at": shorten(finding.at),
         "fix": _fix(finding),
         "more": f"adapterfit explain {show(finding.id)}",
     }
+    yield from _names(finding)
     for label, value in rows.items():
         if value:
             yield from _labelled(label, value, width, "    ")
+
+
+def _names(finding: Finding) -> Iterator[Line]:
+    """The first few names, one a line and whole, so that they can be copied."""
+    names = [show(name, limits.REPORT_NAME_CHARS) for name in finding.at[:_NAMES]]
+    more = len(finding.at) - len(names)
+    for number, name in enumerate([*names, f"and {more:,} more"] if more else names):
+        yield Line(f"    {'' if number else 'at':<{_LABEL}}{name}")
 
 
 def _fix(finding: Finding) -> str:
@@ -161,11 +176,11 @@ def _not_checked(report: Report, width: int) -> Iterator[Line]:
 
 def _labelled(label: str, value: str, width: int, indent: str = "  ") -> Iterator[Line]:
     """`label   value`, later lines below the value."""
-    yield from _wrap(f"{indent}{label:<{_LABEL}}{value}", width, hang=" " * (len(indent) + _LABEL))
+    margin = len(indent) + _LABEL
+    for number, line in enumerate(_wrap(value, max(width - margin, 20))):
+        yield Line(f"{indent}{'' if number else label:<{_LABEL}}{line.text}")
 
 
-def _wrap(text: str, width: int, indent: str = "", style: str = "", hang: str | None = None) -> Iterator[Line]:
-    later = indent if hang is None else hang
-    wrapper = textwrap.TextWrapper(width, indent, later, break_long_words=False, break_on_hyphens=False)
-    for line in wrapper.wrap(text):
-        yield Line(line, style)
+def _wrap(text: str, width: int, indent: str = "", style: str = "") -> Iterator[Line]:
+    wrapper = textwrap.TextWrapper(width, indent, indent, break_long_words=False, break_on_hyphens=False)
+    return (Line(line, style) for line in wrapper.wrap(text))
