@@ -52,3 +52,5 @@ PATTERNS_CHARS = 20_000
 LEGACY_OPCODES = 1_000_000
 #: A tokenizer.json. Llama 3's has 9 MB and costs 0.1 s to count; Gemma's 33 MB are not worth the wait.
 TOKENIZER_BYTES = 16 * 1024 * 1024
+#: A zip's directory: 200,000 members of torch's need about 20 MB.
+ZIP_DIRECTORY_BYTES = 64 * 1024 * 1024

@@ -13,6 +13,10 @@ from adapterfit.text import show
 _HEADER = "SafetensorError: Error while deserializing header: "
 #: The crate's own cap of a header.
 _CRATE_HEADER_BYTES = 100_000_000
+_TORCH_SAYS = (
+    (b"PK\x03\x04", "RuntimeError: [enforce fail at inline_container.cc"),
+    (b"\x80\x02}", "RuntimeError: Invalid magic number; corrupt file?"),
+)
 _PICKLE = "_pickle.UnpicklingError: Weights only load failed."
 
 
@@ -40,7 +44,7 @@ def header_says(problem: str) -> str:
 def loader_says(name: str, head: bytes, size: int) -> str:
     """What PEFT's loader, which it chooses by the file's name alone, raises for bytes that are not its own."""
     if not name.lower().endswith(".safetensors"):
-        return "EOFError: Ran out of input" if size == 0 else _PICKLE
+        return "EOFError" if size == 0 else next((said for mark, said in _TORCH_SAYS if head.startswith(mark)), _PICKLE)
     if size < 8:
         return header_says("header too small")
     length = int.from_bytes(head[:8], "little")

@@ -21,9 +21,7 @@ def remarks(name: str, tensors: Iterable[TensorInfo]) -> list[Flaw]:
     """What is odd about the names of the tensors of the file `name`."""
     names = [tensor.name for tensor in tensors]
     flaws = []
-    odd = [
-        each for each in names if not each or (not (each.isascii() and each.isprintable()) and show(each, None) != each)
-    ]
+    odd = [each for each in names if _is_odd(each)]
     if odd:
         problem = (
             f"has empty tensor names, or some with characters that cannot be seen: {', '.join(map(quote, odd[:3]))}"
@@ -34,6 +32,15 @@ def remarks(name: str, tensors: Iterable[TensorInfo]) -> list[Flaw]:
         problem = f"has tensor names that look alike but differ: {shorten(map(' / '.join, pairs))}"
         flaws.append(note("look-alike-names", name, problem))
     return flaws
+
+
+def _is_odd(name: str) -> bool:
+    """Empty, or with a character that `show` has to escape (a letter with its accent apart is none)."""
+    if name.isascii():
+        return not name or not name.isprintable()
+    import unicodedata
+
+    return show(name, None) != unicodedata.normalize("NFC", name)
 
 
 def _twins(names: list[str]) -> list[tuple[str, str]]:

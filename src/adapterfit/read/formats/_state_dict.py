@@ -35,7 +35,7 @@ def state_dict(root: Value, held: Mapping[str, Held], file: str) -> Found:
         Refused: It is something else, or a tensor does not lie in its storage.
     """
     if type(root) is not Table:
-        raise Refused("wrapped-state-dict", f"holds {_what(root)} where a dict of tensors is due")
+        raise Refused("not-a-state-dict", f"holds {_what(root)} where a dict of tensors is due")
     names = [key for key, _ in root.items]
     if not all(type(name) is str for name in names):
         raise Refused("malformed", "holds a dict whose keys are not all text")

@@ -8,9 +8,9 @@ from typing import Callable
 from adapterfit import limits
 from adapterfit.errors import BadInput
 from adapterfit.read.formats._closed_pickle import Ended, Refused, Storage, Table, Tensor, Value, read_pickle
-from adapterfit.read.formats._flaws import header_says, note, refuse, refused
+from adapterfit.read.formats._flaws import loader_says, note, refuse, refused
 from adapterfit.read.formats._state_dict import Held, state_dict, storage_width, walk
-from adapterfit.read.formats._zip import Member, checksum, read_directory, read_members
+from adapterfit.read.formats._zip import LOCAL, Member, checksum, read_directory, read_members
 from adapterfit.read.source import Source
 from adapterfit.records import Flaw, Weights
 from adapterfit.text import shorten, show
@@ -39,16 +39,22 @@ def _answered(source: Source, name: str, form: str, reader: Callable[[Source, st
         return refused(source, name, form, pickle_flaw(name, bad.code, bad.problem))
 
 
+#: What PEFT does with a pickle that torch itself loads: nothing, a warning, or this line.
+_LOADED = {
+    "expanded-tensor": ("silent", ""),
+    "duplicate-name": ("silent", ""),
+    "over-limit": ("none", ""),
+    "not-dense": ("raises", "RuntimeError: Error(s) in loading state_dict for"),
+    "wrapped-state-dict": ("warns", "Found missing adapter keys while loading the checkpoint"),
+    "not-a-state-dict": ("raises", "AttributeError"),
+}
+_NOT_LOADED = ("raises", "_pickle.UnpicklingError: Weights only load failed.")
+
+
 def pickle_flaw(name: str, code: str, problem: str) -> Flaw:
-    """The flaw of a refused pickle: what torch does about the same file is another matter."""
-    loads_anyway = code in ("expanded-tensor", "over-limit", "duplicate-name", "not-dense")
-    return Flaw(
-        code=code,
-        message=f"{show(name)} {problem}",
-        where=name,
-        predicted="silent" if loads_anyway else "raises",
-        raised="" if loads_anyway else "_pickle.UnpicklingError: Weights only load failed.",
-    )
+    """The flaw of a refused pickle, with what PEFT does about it."""
+    predicted, raised = _LOADED.get(code, _NOT_LOADED)
+    return Flaw(code=code, message=f"{show(name)} {problem}", where=name, predicted=predicted, raised=raised)
 
 
 def _zip_weights(source: Source, name: str) -> Weights:
@@ -83,7 +89,7 @@ def others_flaw(name: str, others: tuple[str, ...]) -> list[Flaw]:
     if not others:
         return []
     problem = f"holds values that are no tensors beside them: {shorten(others)}"
-    return [note("wrapped-state-dict", name, problem, "error", predicted="raises")]
+    return [note("wrapped-state-dict", name, problem)]
 
 
 def _root(name: str, members: tuple[str, ...]) -> str:
@@ -111,9 +117,7 @@ def _root(name: str, members: tuple[str, ...]) -> str:
 
 
 def _not_torch(name: str, members: tuple[str, ...]) -> BadInput:
-    raised = (
-        header_says("header too large") if name.endswith(".safetensors") else "RuntimeError: PytorchStreamReader failed"
-    )
+    raised = loader_says(name, LOCAL + bytes(4), 8)
     problem = f"is an ordinary zip archive ({shorten(members)}), not weights"
     return refuse("not-this-format", name, problem, raised=raised, remedy="unpack it first")
 
@@ -131,7 +135,7 @@ def _check_version(source: Source, name: str, members: Mapping[str, Member], roo
             raise refuse(
                 "unsupported",
                 name,
-                f"has the {what} {show(content.decode('ascii', 'replace'))!r}, which is not supported",
+                f"has the {what} {quote(content.decode('ascii', 'replace'))}, which is not supported",
             )
 
 

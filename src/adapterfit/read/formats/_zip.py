@@ -135,8 +135,8 @@ def _directory(source: Source, name: str) -> tuple[int, int, int, int]:
         raise refuse(
             "over-limit", name, f"has {count:,} members; at most {limits.ZIP_MEMBERS:,} are read (limits.ZIP_MEMBERS)"
         )
-    if length > count * (46 + _NAME_BYTES + 512):
-        raise refuse("over-limit", name, f"has a directory of {length:,} bytes for {count:,} members")
+    if length > limits.ZIP_DIRECTORY_BYTES:
+        raise refuse("over-limit", name, f"has a directory of {length:,} bytes (limits.ZIP_DIRECTORY_BYTES)")
     return start, length, count, end + _END_BYTES
 
 

@@ -24,6 +24,8 @@ DTYPE_BITS = {
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
 _MAX = 2**64 - 1
+#: What has been found hidden behind the tensors.
+_TAILS = ((b"PK", " (a zip archive)"), (b"#!", " (a script)"), (b"\x80", " (a pickle)"), (b"\0\0\0\0", " (zeros)"))
 _FIELDS = frozenset(("dtype", "shape", "data_offsets"))
 
 
@@ -47,7 +49,7 @@ def read(source: Source, name: str) -> Weights:
     try:
         raw = _header_bytes(source, name, size)
         header = strictjson.loads(raw, what=f"the header of {show(name)}", duplicates="keep")
-        return _weights(name, size, raw, header)
+        return _weights(source, name, raw, header)
     except BadInput as bad:
         return refused(source, name, "safetensors", bad.flaw)
 
@@ -89,7 +91,7 @@ def _header_bytes(source: Source, name: str, size: int) -> bytes:
     return source.read(name, 8, length)
 
 
-def _weights(name: str, size: int, raw: bytes, header: object) -> Weights:
+def _weights(source: Source, name: str, raw: bytes, header: object) -> Weights:
     if not isinstance(header, strictjson.Pairs):
         raise refuse(
             "header-not-json", name, "has a header that is no JSON object", raised=header_says("invalid JSON in header")
@@ -102,8 +104,10 @@ def _weights(name: str, size: int, raw: bytes, header: object) -> Weights:
             "over-limit", name, f"has {len(names):,} tensors; at most {limits.TENSORS:,} are read (limits.TENSORS)"
         )
     entries = [_entry(name, key, header[key]) for key in names]
-    base = 8 + len(raw)
-    _layout(name, entries, size - base)
+    size, base = source.size(name), 8 + len(raw)
+    end = base + _layout(name, entries, size - base)
+    if end < size:
+        raise _tail(source, name, end)
     flaws += _remarks(name, raw, entries)
     tensors = tuple(TensorInfo(e.name, e.dtype, e.shape, name, (base + e.start, base + e.end)) for e in entries)
     return Weights(file=name, format="safetensors", size=size, tensors=tensors, metadata=metadata, flaws=tuple(flaws))
@@ -272,8 +276,8 @@ def shape_text(shape: Shape) -> str:
 # ------------------------------------------------------------------------------------------------ layout
 
 
-def _layout(name: str, entries: list[_Entry], room: int) -> None:
-    """Every byte belongs to exactly one tensor, none lies outside the file."""
+def _layout(name: str, entries: list[_Entry], room: int) -> int:
+    """Where the last tensor ends: every byte before belongs to exactly one, none lies outside the file."""
     position = 0
     before = None
     for entry in sorted(entries, key=lambda entry: (entry.start, entry.end)):
@@ -292,13 +296,19 @@ def _layout(name: str, entries: list[_Entry], room: int) -> None:
             raised=header_says("incomplete metadata, file not fully covered"),
             remedy="download it again",
         )
-    if position < room:
-        raise refuse(
-            "bytes-unowned",
-            name,
-            f"has {room - position:,} bytes after its last tensor that belong to none",
-            raised=header_says("incomplete metadata, file not fully covered"),
-        )
+    return position
+
+
+def _tail(source: Source, name: str, end: int) -> BadInput:
+    left = source.size(name) - end
+    head = source.read(name, end, min(left, 4))
+    kind = next((kind for mark, kind in _TAILS if head.startswith(mark)), "")
+    return refuse(
+        "bytes-unowned",
+        name,
+        f"has {left:,} bytes after its last tensor that belong to none{kind}",
+        raised=header_says("incomplete metadata, file not fully covered"),
+    )
 
 
 def _hole(name: str, before: _Entry | None, entry: _Entry, position: int) -> BadInput:

@@ -1,0 +1,69 @@
+"""What is run on a row's folder, inside the fenced process. Each returns (flaws as dicts, facts as plain JSON)."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from adapterfit.errors import CannotCheck
+from adapterfit.read.base import read_base
+from adapterfit.read.sources.folder import FolderSource
+from adapterfit.read.sources.memory import MemorySource
+from adapterfit.read.weights import read_weights
+from adapterfit.records import Flaw, Weights
+
+__all__ = ["CannotCheck", "base", "warm_up", "weights"]
+
+
+def warm_up(work: Path) -> None:
+    """Everything that is loaded on first use is loaded before the fence closes."""
+    import unicodedata  # noqa: F401
+    import zlib  # noqa: F401
+
+    from adapterfit.read.formats import _npz, _torch  # noqa: F401
+
+    read_weights(MemorySource({"adapter_model.safetensors": b""}), "adapter_model.safetensors")
+    for name in ("x.bin", "x.safetensors"):
+        read_weights(MemorySource({name: b"\x80\x02}."}), name)
+    read_base(MemorySource({"config.json": b"{}", "tokenizer.json": b"{}"}))
+    FolderSource(work / "path").names()
+
+
+def weights(folder: str) -> Any:
+    """Every weights file of the folder, and the flaws of the folder itself."""
+    source = FolderSource(folder)
+    read = [read_weights(source, name) for name in source.names() if name.endswith((".safetensors", ".bin", ".npz"))]
+    return _flaws(source.flaws, *(each.flaws for each in read)), [_facts(each) for each in read]
+
+
+def base(folder: str) -> Any:
+    """The folder as a base model."""
+    read = read_base(FolderSource(folder))
+    facts = {
+        "tensors": sorted(map(ascii, read.tensors))[:20],
+        "complete": read.complete,
+        "model_type": ascii(read.model_type),
+        "rows": read.tokenizer_rows,
+    }
+    return _flaws(read.flaws), facts
+
+
+def snapshot(folder: str) -> Any:
+    """The one snapshot of the folder, which is laid out as a repository of the Hub cache."""
+    return base(str(next(Path(folder, "snapshots").iterdir())))
+
+
+def _flaws(*groups: tuple[Flaw, ...]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(flaw) for group in groups for flaw in group]
+
+
+def _facts(read: Weights) -> dict[str, Any]:
+    names = [tensor.name for tensor in read.tensors[:20]]
+    shapes = [list(map(str, tensor.shape)) for tensor in read.tensors[:20]]
+    return {
+        "format": read.format,
+        "count": len(read.tensors),
+        "names": [ascii(name) for name in names],
+        "shapes": shapes,
+    }
