@@ -83,7 +83,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
     fires += [
         plain.renamed(lambda name: name[len(PEFT) :]),
         plain.renamed(lambda name: PEFT + name),
-        plain.renamed(lambda name: name.replace("base_model.model.", "base_model.", 1)),
+        make.lora("gpt2", target_modules=["c_attn"]).renamed(lambda name: name.replace(PEFT, "base_model.", 1)),
     ]
     return {"fires": fires, "silent": [plain, plain.renamed(lambda name: name.replace("q_proj", "submodule.q_proj"))]}
 
