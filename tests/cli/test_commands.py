@@ -17,7 +17,6 @@ from adapterfit.cli.main import run
 from adapterfit.testing import make
 from adapterfit.testing.disk import lay
 
-
 CHECK = [sys.executable, "-m", "adapterfit", "check", "adapter", "--base", "base"]
 
 
