@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tarfile
 import tempfile
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def need(path: Path) -> Path:
     return path
 
 
-@lru_cache(maxsize=None)
+@cache
 def unpacked(archive: Path) -> Path:
     """An archive of the shared data, unpacked once per machine and kept in the temporary folder."""
     stamp = f"{archive.stem}-{archive.stat().st_size}-{int(archive.stat().st_mtime)}"
@@ -32,10 +33,8 @@ def unpacked(archive: Path) -> Path:
         staging = Path(tempfile.mkdtemp(dir=target.parent))
         with tarfile.open(archive) as tar:
             tar.extractall(staging, filter="data")
-        try:
+        with contextlib.suppress(OSError):  # another worker was first
             staging.rename(target)
-        except OSError:  # another worker was first
-            pass
     return target
 
 

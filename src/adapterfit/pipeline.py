@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 from adapterfit.compare.difference import compare
 from adapterfit.consumers.choice import NEWEST, choose
@@ -54,7 +55,11 @@ def check(
         CannotCheck: A path is not there, cannot be read, or changed meanwhile.
     """
     who = choose(consumer)
-    found = adapter if isinstance(adapter, Adapter) else read_adapter(locate(str(adapter), kind="adapter", online=online), values=values)
+    found = (
+        adapter
+        if isinstance(adapter, Adapter)
+        else read_adapter(locate(str(adapter), kind="adapter", online=online), values=values)
+    )
     case = Case(found, _base(base, found.config, online=online), who)
     report = _after_cure(_best(case, base_class))
     return dataclasses.replace(report, next_step=next_step(report))
@@ -123,9 +128,13 @@ def _unknown(case: Case) -> NotChecked | None:
     if any(flaw.refused for flaw in adapter.config.flaws):
         return NotChecked("whether it fits", "adapter_config.json has values that PEFT cannot take")
     if case.base is None:
-        return NotChecked("whether it fits", "no base was given, and the one the adapter names is not in the local Hub cache")
+        return NotChecked(
+            "whether it fits", "no base was given, and the one the adapter names is not in the local Hub cache"
+        )
     if (case.consumer.peft, case.consumer.transformers) != NEWEST:
-        return NotChecked("whether it fits", f"only {NEWEST[0]} and {NEWEST[1]} of peft and transformers are known so far")
+        return NotChecked(
+            "whether it fits", f"only {NEWEST[0]} and {NEWEST[1]} of peft and transformers are known so far"
+        )
     return None
 
 

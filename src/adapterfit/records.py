@@ -7,13 +7,14 @@ The stages and what they hand on::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Mapping, Tuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adapterfit.edits import Edit
 
-Shape = Tuple[int, ...]
+Shape = tuple[int, ...]
 
 # ------------------------------------------------------------------------------------------------ read
 

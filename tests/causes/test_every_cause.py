@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
@@ -12,7 +12,7 @@ from adapterfit.plan.cures import safe_edits
 from adapterfit.testing import make
 
 
-@lru_cache(maxsize=None)
+@cache
 def examples(cause_id):
     entry = next(entry for entry in all_causes() if entry.id == cause_id)
     return entry.module.examples(make)

@@ -6,7 +6,7 @@ import copy
 import os
 import warnings
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -23,7 +23,7 @@ class Truth:
     warned: tuple[str, ...] = field(default=())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _loaded(folder: str, auto: str):
     import torch
     import transformers
@@ -74,7 +74,11 @@ def load(model, adapter: Path | str) -> Truth:
 def _does_nothing(model, missing: frozenset[str]) -> bool:
     """Whether no tensor of the adapter landed and the start values have no effect."""
     prefix = type(model.base_model).prefix if hasattr(type(model.base_model), "prefix") else ""
-    own = {name for name in model.state_dict() if prefix and prefix in name and ".default" in name and "ranknum" not in name}
+    own = {
+        name
+        for name in model.state_dict()
+        if prefix and prefix in name and ".default" in name and "ranknum" not in name
+    }
     copies = any(".modules_to_save." in name or "trainable_tokens_delta" in name for name in model.state_dict())
     init = getattr(model.peft_config["default"], "init_lora_weights", True)
     return bool(own) and own <= missing and not copies and init is not False

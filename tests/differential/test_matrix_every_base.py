@@ -9,9 +9,9 @@ import json
 
 import oracle
 import pytest
-import shared_data
 
 import adapterfit
+import shared_data
 
 pytestmark = [pytest.mark.exact, pytest.mark.corpus]
 

@@ -8,8 +8,8 @@ readers' `codes` and needs no `check`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Iterable
 
 from adapterfit.records import Finding, Fix, TensorInfo
 

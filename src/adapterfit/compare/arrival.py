@@ -7,8 +7,8 @@ Source: peft 0.21.2 `utils/transformers_weight_conversion.py` (`convert_peft_ada
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Iterable, Sequence
 
 from adapterfit.records import Expectation, Fusion, LoadRename, Raised, Shape, TensorInfo
 
@@ -55,7 +55,7 @@ def _renamed(key: str, renames: Sequence[LoadRename]) -> str:
 
 
 def _converted(name: str, renames: Sequence[LoadRename]) -> str:
-    """transformers' renamings for this class of base, which PEFT applies to keys with `.lora_` only.
+    """Transformers' renamings for this class of base, which PEFT applies to keys with `.lora_` only.
 
     A renaming whose result is a suffix of the old name is undone: PEFT takes it for a missing prefix. Keys without
     PEFT's own prefix get it on the way out.

@@ -6,7 +6,7 @@ Source: peft 0.21.2 `utils/save_and_load.py` (`set_peft_model_state_dict`), `pef
 
 from __future__ import annotations
 
-from typing import Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from adapterfit.compare.arrival import Arrival, ConversionFails, arrivals
 from adapterfit.records import Diff, Expectation, Match, Misshape, Raised, Shape, Slot, TensorInfo
@@ -34,9 +34,7 @@ def _land(came: list[Arrival], found: Expectation) -> Diff:
     filled: set[str] = set()
     for arrival in came:
         slot = by_key.get(arrival.key) or by_model_key.get(arrival.key)
-        if slot is None and arrival.key not in found.state:
-            extra.extend(arrival.sources)
-        elif slot is not None and slot.model_key in filled:
+        if (slot is None and arrival.key not in found.state) or (slot is not None and slot.model_key in filled):
             extra.extend(arrival.sources)
         elif arrival.shape != (wanted := slot.shape if slot is not None else found.state[arrival.key]):
             filled.add(slot.model_key if slot is not None else arrival.key)

@@ -25,7 +25,9 @@ def choose(text: str | None) -> Consumer:
     for part in text.split(","):
         match = _PART.fullmatch(part)
         if match is None:
-            raise CannotCheck(f"the consumer {quote(part)} is not known; say peft=={NEWEST[0]},transformers=={NEWEST[1]}")
+            raise CannotCheck(
+                f"the consumer {quote(part)} is not known; say peft=={NEWEST[0]},transformers=={NEWEST[1]}"
+            )
         found[match.group(1)] = match.group(2)
     peft, transformers = found.get("peft", NEWEST[0]), found.get("transformers", NEWEST[1])
     return Consumer(peft, transformers, given=True, text=f"peft=={peft},transformers=={transformers}")

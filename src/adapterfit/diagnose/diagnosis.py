@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from adapterfit.diagnose.registry import Entry, all_causes, by_code
 from adapterfit.records import Case, Counts, Diff, Finding, Fix, Flaw, NotChecked, Raised, Report
@@ -35,7 +35,7 @@ def diagnose(case: Case, diff: Diff | None, unknown: Sequence[NotChecked] = ()) 
         predicted=predicted,
         findings=tuple(kept),
         not_checked=tuple(_grouped(not_checked)),
-        counts=_counts(case, diff),
+        counts=_counts(diff),
         raised=raised,
         diff=diff,
     )
@@ -146,7 +146,7 @@ def _verdict(predicted: str, findings: Sequence[Finding]) -> str:
     return "fits"
 
 
-def _counts(case: Case, diff: Diff | None) -> Counts:
+def _counts(diff: Diff | None) -> Counts:
     if diff is None:
         return Counts()
     empty = sum(1 for slot in diff.missing if not slot.optional)

@@ -7,7 +7,8 @@ the class recorded in `auto_mapping`; everybody else by the base's `architecture
 
 from __future__ import annotations
 
-from typing import Iterator
+import dataclasses
+from collections.abc import Iterator
 
 from adapterfit.expect import modules
 from adapterfit.records import AdapterConfig, Base, ModuleTree
@@ -16,7 +17,7 @@ from adapterfit.records import AdapterConfig, Base, ModuleTree
 def candidates(base: Base, config: AdapterConfig, wanted: str | None = None) -> list[ModuleTree]:
     """At least one tree. `wanted` names the class; a live model has only its own."""
     if base.tree is not None:
-        return [modules.with_loading_facts(base.tree)]
+        return [_with_loading_facts(base, base.tree)]
     names = [wanted] if wanted else list(dict.fromkeys(_names(base, config)))
     if not names:
         return [modules.tree_from_headers(base)]
@@ -38,3 +39,11 @@ def _names(base: Base, config: AdapterConfig) -> Iterator[str]:
         yield trained
     if base.architecture not in known.values() and not by_task and "bare" in known:
         yield known["bare"]
+
+
+def _with_loading_facts(base: Base, live: ModuleTree) -> ModuleTree:
+    """A live model's own modules, with what its objects do not show: how transformers renames adapter keys for it."""
+    if live.class_name not in modules.classes(base.model_type).values():
+        return live
+    facts = modules.tree(dataclasses.replace(base, tree=None, tensors={}), live.class_name)
+    return dataclasses.replace(live, adapter_renames=facts.adapter_renames, expert_fusion=facts.expert_fusion)

@@ -6,7 +6,8 @@ Source: peft 0.21.2 `peft_model.py`, `tuners/tuners_utils.py` (`inject_adapter`)
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from adapterfit import discover
 from adapterfit.errors import BadInput

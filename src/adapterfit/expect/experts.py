@@ -7,7 +7,8 @@ projections double rank and alpha. Source: peft 0.21.2 `utils/transformers_weigh
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from adapterfit.expect.methods._layer import InjectionFails, Undecided
 from adapterfit.expect.patterns import Patterns
@@ -57,11 +58,15 @@ def convert_config(config: Mapping[str, Any], tree: ModuleTree, patterns: Patter
             f"Cannot convert PEFT target(s) {present} without also targeting {absent} because they are fused "
             f"into {_FUSED}.",
         )
-    if fused:
+    if fused and _is_number(config.get("r")) and _is_number(config.get("lora_alpha")):
         pattern = rf".*\.{_FUSED}"
-        for field, value in (("rank_pattern", config.get("r")), ("alpha_pattern", config.get("lora_alpha"))):
+        for field, value in (("rank_pattern", config["r"]), ("alpha_pattern", config["lora_alpha"])):
             changed[field] = {**(config.get(field) or {}), pattern: value * len(wanted)}
     return changed
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _split(targets: list[str], table: Mapping[str, str]) -> tuple[list[str], set[str], set[str]]:
@@ -78,9 +83,7 @@ def _split(targets: list[str], table: Mapping[str, str]) -> tuple[list[str], set
     return kept, parameters, fused
 
 
-def _resolved(
-    config: Mapping[str, Any], tree: ModuleTree, table: Mapping[str, str], patterns: Patterns
-) -> set[str]:
+def _resolved(config: Mapping[str, Any], tree: ModuleTree, table: Mapping[str, str], patterns: Patterns) -> set[str]:
     """A regular expression or `all-linear` as leaf names, the old names of fused experts included."""
     if config["target_modules"].lower() == ALL_LINEAR:
         names = all_linear(tree, config.get("task_type"))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any
 
 from adapterfit import limits
 from adapterfit.expect import experts
@@ -124,9 +125,7 @@ def _rank(config: Mapping[str, Any], name: str, patterns: Patterns) -> Any:
     return config.get("r") if key is None else table[key]
 
 
-def _inject_parameters(
-    wrapped: Wrapped, method: Any, config: Mapping[str, Any], patterns: Patterns
-) -> tuple[str, ...]:
+def _inject_parameters(wrapped: Wrapped, method: Any, config: Mapping[str, Any], patterns: Patterns) -> tuple[str, ...]:
     """`target_parameters`: parameters that are no module's weight matrix, such as fused experts."""
     wanted = frozenset(config.get("target_parameters") or ())
     if not wanted:
@@ -150,7 +149,7 @@ def _wrap_parameter(
             "ValueError",
             f"Targeting an nn.Parameter on the top-level module is not supported (parameter '{param}'). ",
         )
-    if module.kind != "container" and module.kind != "other" and module.name in wrapped.tuned:
+    if module.kind not in {"container", "other"} and module.name in wrapped.tuned:
         raise InjectionFails(
             "ValueError",
             f"Trying to wrap an `nn.Parameter` of layer '{module.name}' of type {module.class_name}, which is not a "
@@ -222,7 +221,9 @@ def _warnings(
             idle = [key for key in table if not any(pattern_key({key: 0}, name, patterns) for name in targets)]
             if idle:
                 listed = sorted(idle)
-                found.append(f"The following {field} keys did not match any targeted module and were ignored: {listed}.")
+                found.append(
+                    f"The following {field} keys did not match any targeted module and were ignored: {listed}."
+                )
     return tuple(found)
 
 
@@ -317,7 +318,7 @@ def _train_tokens(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...
             raise InjectionFails(
                 "ValueError",
                 "The embedding layer is already marked to be trained fully, either specify "
-                f'`modules_to_save=[..., "{name}", ...]` or `trainable_tokens={{\'{name}\': x}}` but not both.',
+                f"`modules_to_save=[..., \"{name}\", ...]` or `trainable_tokens={{'{name}': x}}` but not both.",
             )
     tied = tied_with_embedding(tree) if tree.config.get("tie_word_embeddings") else ()
     skip, mismatch = _tied_rows(layers, tied, config)
@@ -349,7 +350,9 @@ def _tied_rows(
 def _wrap_tokens(wrapped: Wrapped, wanted: str, indices: Any) -> None:
     hits = [module for module in wrapped.tree.modules if module.name.endswith(wanted)]
     if not hits:
-        line = f"Target modules {{{wanted!r}}} not found in the base model. Please check the target modules and try again."
+        line = (
+            f"Target modules {{{wanted!r}}} not found in the base model. Please check the target modules and try again."
+        )
         raise InjectionFails("ValueError", line)
     if not isinstance(indices, list) or not all(isinstance(i, int) and not isinstance(i, bool) for i in indices):
         raise Undecided("trainable_token_indices are not whole numbers")
@@ -376,7 +379,9 @@ def _replicated(tree: ModuleTree, spans: Any) -> ModuleTree:
     stack = _layer_stack(tree)
     layers: dict[int, list[Module]] = {}
     for module in tree.modules:
-        head, _, rest = module.name[len(stack) + 1 :].partition(".") if module.name.startswith(stack + ".") else ("",) * 3
+        head, _, rest = (
+            module.name[len(stack) + 1 :].partition(".") if module.name.startswith(stack + ".") else ("",) * 3
+        )
         if head.isdigit():
             layers.setdefault(int(head), []).append(replace(module, name=rest))
     order = [index for start, end in spans for index in range(start, end)]
@@ -425,5 +430,3 @@ def _around(tree: ModuleTree, stack: str) -> tuple[list[Module], list[Module]]:
         if module.name == stack:
             side = after
     return before, after
-
-

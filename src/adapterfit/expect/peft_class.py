@@ -6,7 +6,8 @@ Source: peft 0.21.2 `peft_model.py` (the constructors of the PeftModelFor… cla
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from adapterfit.records import Expectation, ModuleTree, Raised
 

@@ -7,8 +7,9 @@ tests run both on generated configs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any
 
 from adapterfit.expect.patterns import Patterns
 from adapterfit.records import Module, ModuleTree
@@ -66,6 +67,7 @@ class Rule:
         self._layer_patterns = _layer_patterns(config.get("layers_pattern"))
 
     def excludes(self, name: str) -> bool:
+        """Whether the config keeps PEFT away from this module."""
         if isinstance(self._exclude, str):
             if self._exclude and self._patterns.full(self._exclude, name):
                 return True
@@ -74,6 +76,7 @@ class Rule:
         return any(self._patterns.start(saved, name) for saved in self._saved)
 
     def matches(self, name: str) -> bool:
+        """Whether the config targets it, given that it is not excluded."""
         if self._targets is None:
             return False
         if isinstance(self._targets, str):

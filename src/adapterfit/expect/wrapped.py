@@ -6,8 +6,8 @@ model's state dict, which is the order in which torch reports mismatches.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Iterator
 
 from adapterfit.expect.methods._layer import ADAPTER, LayerSlot
 from adapterfit.records import Module, ModuleTree, Shape, Slot

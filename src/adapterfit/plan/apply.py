@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Iterable
+from collections.abc import Iterable
+from typing import Any, Callable
 
 from adapterfit.edits import Drop, DropConfig, Edit, Rename, SetConfig
 from adapterfit.records import Adapter, AdapterConfig

@@ -14,7 +14,9 @@ def safe_edits(report: Report) -> tuple[Edit, ...]:
         if found.fix is None or found.fix.safety != "safe":
             continue
         for edit in found.fix.edits:
-            name = edit.old if isinstance(edit, Rename) else edit.name if isinstance(edit, Drop) else f"config:{edit.key}"
+            name = (
+                edit.old if isinstance(edit, Rename) else edit.name if isinstance(edit, Drop) else f"config:{edit.key}"
+            )
             if name not in touched:
                 touched.add(name)
                 chosen.append(edit)

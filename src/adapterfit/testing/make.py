@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping
+from typing import Any, Callable
 
 from adapterfit.consumers.choice import choose
 from adapterfit.expect import modules

@@ -20,7 +20,8 @@ Prevention: save through `PeftModel.save_pretrained` on the unwrapped model (`ac
 
 from __future__ import annotations
 
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
@@ -35,7 +36,7 @@ PEFT = evidence.PREFIX
 def check(_case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding, where one reading of the prefixes makes every stray tensor land."""
     stray = list(diff.extra)
-    if not stray or diff.raised is not None and diff.raised.stage == "inject":
+    if not stray or (diff.raised is not None and diff.raised.stage == "inject"):
         return
     for what, renames in _readings(stray):
         if evidence.lands(diff, renames):
@@ -59,7 +60,10 @@ def _readings(stray: list[TensorInfo]) -> Iterator[tuple[str, dict[TensorInfo, s
     """Ways to read all names at once, each with its description."""
     for wrapper in WRAPPERS:
         if all(wrapper in tensor.name for tensor in stray):
-            yield f"their names carry {quote(wrapper)}, left by a wrapper", {t: _unwrapped(t.name, wrapper) for t in stray}
+            yield (
+                f"their names carry {quote(wrapper)}, left by a wrapper",
+                {t: _unwrapped(t.name, wrapper) for t in stray},
+            )
     if all(tensor.name.startswith(PEFT + PEFT) for tensor in stray):
         yield f"their names begin with {quote(PEFT)} twice", {t: t.name[len(PEFT) :] for t in stray}
     if not any(tensor.name.startswith("base_model.") for tensor in stray):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple, NoReturn
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
 
 from adapterfit.records import Module, Raised, Shape
 
@@ -62,9 +63,7 @@ def positive_rank(rank: Any) -> int:
     if not isinstance(rank, int) or isinstance(rank, bool):
         raise Undecided(f"the rank {rank!r} is not a whole number")
     if rank <= 0:
-        raise InjectionFails(
-            "ValueError", f"`r` should be a positive integer value but the value passed is {rank}"
-        )
+        raise InjectionFails("ValueError", f"`r` should be a positive integer value but the value passed is {rank}")
     return rank
 
 

@@ -5,7 +5,8 @@ Source: peft 0.21.2 `utils/other.py` (`_prepare_prompt_learning_config`) and `pe
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from adapterfit.expect.methods._layer import InjectionFails, Undecided
 
@@ -40,7 +41,7 @@ def sizes(config: Mapping[str, Any], base: Mapping[str, Any], *, keys_and_values
     tokens = config.get("num_virtual_tokens")
     if not _is_count(tokens) or not _is_count(submodules):
         raise Undecided(f"num_virtual_tokens {tokens!r} times num_transformer_submodules {submodules!r}")
-    return Sizes(tokens, submodules, width, layers)
+    return Sizes(int(tokens or 0), int(submodules), width, layers)
 
 
 def _size(config: Mapping[str, Any], base: Mapping[str, Any], field: str) -> int:

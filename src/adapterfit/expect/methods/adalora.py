@@ -7,7 +7,8 @@ and resizes them before it loads. Source: peft 0.21.2 `tuners/adalora/`.
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from adapterfit.expect.methods._layer import (
     InjectionFails,
@@ -33,9 +34,7 @@ def prepare(config: Mapping[str, Any]) -> None:
     no_layers_with_regex(config)
     total = config.get("total_step")
     if not isinstance(total, int) or total <= 0:
-        raise InjectionFails(
-            "ValueError", "AdaLoRA does not work when `total_step` is None, supply a value > 0."
-        )
+        raise InjectionFails("ValueError", "AdaLoRA does not work when `total_step` is None, supply a value > 0.")
     if config.get("tinit", 0) >= total - config.get("tfinal", 0):
         raise InjectionFails(
             "ValueError",
@@ -55,9 +54,7 @@ def layer(module: Module, name: str, _rank: int, config: Mapping[str, Any]) -> t
         unsupported(module, "Currently, only `torch.nn.Linear`, `Conv1D`, and `torch.nn.Conv2d` are supported.")
     rank = _kept(name, config)
     if rank < 0:
-        raise InjectionFails(
-            "ValueError", f"`r` should be a positive integer or 0, but the value passed is {rank}"
-        )
+        raise InjectionFails("ValueError", f"`r` should be a positive integer or 0, but the value passed is {rank}")
     width, height = features(module)
     if module.kind == "Conv2d":
         kernel = module.params["weight"][2:]

@@ -6,7 +6,8 @@ Which modules are feed-forward is decided by a plain `endswith`. Source: peft 0.
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from adapterfit.expect.methods._layer import InjectionFails, LayerSlot, Undecided, features, parameter, unsupported
 from adapterfit.expect.patterns import Patterns

@@ -7,7 +7,8 @@ Source: peft 0.21.2 `tuners/loha/layer.py`.
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from adapterfit.expect.methods._layer import InjectionFails, LayerSlot, features, parameter, positive_rank
 from adapterfit.records import LoadRename, Module

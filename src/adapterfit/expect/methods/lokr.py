@@ -8,8 +8,9 @@ and `lokr_w2_b` (r, n·kernel), or with `use_effective_conv2d` `lokr_t2` (r, r, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Mapping
+from typing import Any
 
 from adapterfit.expect.methods._layer import LayerSlot, Undecided, features, parameter, positive_rank
 from adapterfit.expect.methods.loha import CONVOLUTIONS, refuse_unknown

@@ -8,7 +8,8 @@ Embedding `lora_embedding_A` (r, num), `lora_embedding_B` (dim, r); convolutions
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from adapterfit.expect.methods._layer import (
     InjectionFails,
@@ -204,9 +205,7 @@ def _monteclora(rank: int, options: Any) -> tuple[LayerSlot, ...]:
     return tuple(submodule("lora_monteclora_sampler", shape, leaf) for leaf, shape in shapes.items())
 
 
-def parameter_layer(
-    shape: Shape, rank: int, config: Mapping[str, Any], *, transposed: bool
-) -> tuple[LayerSlot, ...]:
+def parameter_layer(shape: Shape, rank: int, config: Mapping[str, Any], *, transposed: bool) -> tuple[LayerSlot, ...]:
     """The tensors for a parameter targeted by itself (`target_parameters`): 2-D (out, in) or 3-D (E, d1, d2).
 
     From 0.19.1 on a 3-D parameter is read as (E, out, in) unless its module sets `is_transposed`.

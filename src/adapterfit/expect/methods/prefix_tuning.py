@@ -7,7 +7,8 @@ where the base groups its heads. The projection used in training is not saved. S
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from adapterfit.expect.methods._prompt import sizes
 from adapterfit.records import Shape

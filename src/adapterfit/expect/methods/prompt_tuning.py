@@ -6,7 +6,8 @@ Saved: `prompt_embeddings` (num_virtual_tokens · num_transformer_submodules, to
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from adapterfit.expect.methods._prompt import sizes
 from adapterfit.records import Shape
