@@ -13,7 +13,7 @@ from adapterfit.read.formats._state_dict import Held, state_dict, storage_width,
 from adapterfit.read.formats._zip import LOCAL, Member, checksum, read_directory, read_members
 from adapterfit.read.source import Source
 from adapterfit.records import Flaw, Weights
-from adapterfit.text import shorten, show
+from adapterfit.text import quote, shorten, show
 
 _PICKLE = "data.pkl"
 _MAGIC = 0x1950A86A20F9469CFC6C
