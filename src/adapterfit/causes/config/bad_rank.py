@@ -1,0 +1,40 @@
+"""The rank in adapter_config.json is not a whole number above 0.
+
+What this means: PEFT builds matrices of `r` rows. It does not check the type of the value, so text or a number with a
+decimal point fails late, somewhere inside torch.
+
+Why it happens: the file was written by hand or by another program: `"r": "8"`, `"r": 8.0`, or a table of ranks with a 0.
+
+Detection: `r` (AdaLoRA: `init_r`) and every value of `rank_pattern` is looked at.
+
+Fix: write the number of rows of the `lora_A` tensors.
+
+Workaround: none.
+
+Prevention: let PEFT write the file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapterfit.causes.cause import Cause
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A rank per module is silent."""
+    plain = make.lora("llama")
+    bad = [0, -1, 8.0, "8", True, None, 2**63]
+    fires = [plain.with_config(r=each) for each in bad] + [plain.with_config(rank_pattern={"q_proj": -4})]
+    return {"silent": [plain, plain.with_config(rank_pattern={"q_proj": 4})], "fires": fires}
+
+
+CAUSE = Cause(
+    messages=(
+        "ValueError: `r` should be a positive integer value but the value passed is 0",
+        "TypeError: '<=' not supported between instances of 'str' and 'int'",
+        "TypeError: empty(): argument 'size' (position 1) must be tuple of ints, but found element of type float at pos 0",
+    ),
+    codes=("bad-rank",),
+    minutes=2,
+)

@@ -1,0 +1,156 @@
+"""adapter_config.json has fields that this PEFT does not know.
+
+What this means: PEFT 0.6 to 0.13 stop at the first such field with a TypeError, even where it says nothing (null). Since
+0.14 unknown fields are dropped with one warning, the same for harmless and for decisive ones; before 0.6 they were dropped
+without a word. A dropped `use_dora` or `use_rslora` changes what the adapter computes.
+
+Why it happens: the adapter was saved with a newer PEFT, with a fork, or by hand; `enable_lora` and `merge_weights` are
+left from PEFT 0.2.
+
+Detection: the fields are compared with those of the PEFT that will load them. A field that is null, false or empty is
+harmless, any other changes the meaning.
+
+Fix: use a PEFT that knows the fields; or delete those that say nothing.
+
+Workaround: `pip install -U peft`.
+
+Prevention: state the needed PEFT version beside the adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.edits import DropConfig
+from adapterfit.records import AdapterConfig, Case, Diff, Finding, Fix
+from adapterfit.text import shorten, show
+
+CAUSE = Cause(
+    minutes=2,
+    messages=(
+        "TypeError: LoraConfig.__init__() got an unexpected keyword argument 'corda_config'",
+        "TypeError: __init__() got an unexpected keyword argument 'enable_lora'",
+        "UserWarning: Unexpected keyword arguments ['foo'] for class LoraConfig, these are ignored.",
+    ),
+    versions="an error with peft 0.6 to 0.13, a warning since 0.14",
+    needs=("config",),
+    codes=("runtime-config-ignored",),
+)
+#: The release that brought a field of LoRA; those of PEFT 0.3 are left out.
+SINCE = {
+    field: version
+    for version, fields in {
+        "0.4.0": "auto_mapping revision layers_to_transform layers_pattern",
+        "0.6.0": "rank_pattern alpha_pattern",
+        "0.7.0": "megatron_config megatron_core loftq_config",
+        "0.8.0": "use_rslora",
+        "0.9.0": "use_dora",
+        "0.10.0": "layer_replication",
+        "0.14.0": "exclude_modules eva_config lora_bias",
+        "0.15.0": "trainable_token_indices corda_config",
+        "0.16.0": "use_qalora qalora_group_size",
+        "0.17.0": "target_parameters",
+        "0.18.0": "peft_version alora_invocation_tokens arrow_config ensure_weight_tying",
+        "0.19.0": "lora_ga_config use_bdlora",
+        "0.20.0": "velora_config monteclora_config",
+        "0.21.0": "kasa_config",
+    }.items()
+    for field in fields.split()
+}
+#: Fields that say nothing about what the adapter computes, whatever they hold.
+_NOTHING = frozenset(
+    ("peft_version", "auto_mapping", "revision", "megatron_core", "qalora_group_size", "merge_weights", "inference_mode",
+     "ensure_weight_tying", "lora_plus_lr_ratio", "eva_config", "loftq_config")
+)  # fmt: skip
+
+
+def check(case: Case, _diff: Diff | None) -> Iterator[Finding]:
+    """One finding for all fields that the loader does not know."""
+    config = case.adapter.config
+    if config is None or not config.known:
+        return
+    reader = _release(case.consumer.peft)
+    newer = _newer(config, reader)
+    keys = [*config.unknown_keys, *newer]
+    if not keys:
+        return
+    decisive = [key for key in keys if not _says_nothing(key, config.raw[key])]
+    yield finding(
+        _message(config, keys, newer, decisive, case.consumer.peft),
+        predicted=_predicted(reader),
+        severity=_severity(decisive, newer, reader),
+        found=", ".join(show(key, 60) for key in keys[:8]),
+        fix=_fix(keys, decisive, newer),
+        code="config-key-refused" if _predicted(reader) == "raises" else "",
+        differs=bool(set(decisive) & set(newer)),
+    )
+
+
+def _newer(config: AdapterConfig, reader: tuple[int, ...]) -> list[str]:
+    """Fields that PEFT knows today, but not the PEFT that will load the file. Known for LoRA only."""
+    if config.peft_type != "LORA" or not reader:
+        return []
+    return [key for key in config.raw if key in SINCE and reader < _release(SINCE[key])]
+
+
+def _says_nothing(key: str, value: object) -> bool:
+    return key in _NOTHING or value is None or value is False or value in ({}, [], "")
+
+
+def _predicted(reader: tuple[int, ...]) -> str:
+    """What becomes of an unknown field: dropped without a word, refused, or dropped with a warning."""
+    if not reader or reader >= (0, 14):
+        return "warns"
+    return "raises" if reader >= (0, 6) else "silent"
+
+
+def _severity(decisive: list[str], newer: list[str], reader: tuple[int, ...]) -> str:
+    if _predicted(reader) == "raises" or set(decisive) & set(newer):
+        return "error"
+    return "warning" if decisive else "note"
+
+
+def _message(config: AdapterConfig, keys: list[str], newer: list[str], decisive: list[str], peft: str) -> str:
+    known = {key: SINCE[key] for key in newer}
+    named = shorten(
+        (f"{key} (since PEFT {known[key]})" if key in known else f"{key} (no PEFT has it)" for key in keys), 6
+    )
+    meaning = f"of these {shorten(decisive)} may change what the adapter computes" if decisive else "all say nothing"
+    first = next(key for key in config.raw if key in set(keys))
+    outcome = {
+        "raises": f"PEFT {show(peft)} stops at the first (unexpected keyword argument '{show(first, 60)}')",
+        "silent": f"PEFT {show(peft)} drops them without a word",
+        "warns": "PEFT drops them with a warning",
+    }[_predicted(_release(peft))]
+    return f"{show(config.file)} has {len(keys)} unknown fields: {named}; {outcome}; {meaning}"
+
+
+def _fix(keys: list[str], decisive: list[str], newer: list[str]) -> Fix:
+    if not decisive:
+        return Fix("safe", f"delete {shorten(keys)}: they say nothing", tuple(DropConfig(key) for key in keys))
+    needed = max((SINCE[key] for key in decisive if key in newer), key=_release, default="")
+    if needed:
+        return Fix("unsafe", f"pip install 'peft>={needed}'")
+    return Fix("unsafe", f"ask the author what {shorten(decisive)} was meant to do; no PEFT release obeys it")
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """`0.21.2` as (0, 21, 2); empty for anything else."""
+    parts = version.split(".")[:3]
+    return tuple(int(part) for part in parts) if len(parts) > 1 and all(part.isdigit() for part in parts) else ()
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Fields that every release knows are silent."""
+    plain = make.lora("llama")
+    fields: list[Mapping[str, Any]] = [
+        {"foo": 1},
+        {"enable_lora": None, "merge_weights": False},
+        {"lora_plus_lr_ratio": 16},
+    ]
+    return {
+        "silent": [plain, plain.with_config(use_dora=False, kasa_config=None)],
+        "fires": [*(plain.with_config(**each) for each in fields), plain.with_config(runtime_config={})],
+    }

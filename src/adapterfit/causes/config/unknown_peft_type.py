@@ -1,0 +1,85 @@
+"""The adapter's method is unknown to this PEFT.
+
+What this means: `peft_type` in adapter_config.json is looked up in a fixed list; a name that is not in it stops the load
+with a bare KeyError. There is no peft_type for DoRA, PiSSA or OLoRA: they are LORA.
+
+Why it happens: the adapter was trained with a newer PEFT, with a fork or an unmerged pull request, or with a method that
+was removed (BONE, in 0.19); or the name was written by hand, in small letters.
+
+Detection: the name is compared with the methods of every release.
+
+Fix: use a PEFT that has the method. BONE became MISS: rename `.bone_` to `.miss_` in the tensor names, and the peft_type.
+
+Workaround: ask the author for the fork it was trained with.
+
+Prevention: state the needed PEFT version beside the adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.text import show
+
+CAUSE = Cause(
+    messages=("KeyError: 'BONE'", "KeyError: 'lora'", "KeyError: 'VERA'"),
+    needs=("config",),
+    codes=("unknown-peft-type",),
+)
+#: The release that brought a method; those of PEFT 0.2 are left out.
+SINCE = {
+    method: version
+    for version, methods in {
+        "0.3.0": "ADALORA ADAPTION_PROMPT",
+        "0.4.0": "IA3",
+        "0.6.0": "MULTITASK_PROMPT_TUNING LOHA LOKR",
+        "0.7.0": "OFT",
+        "0.8.0": "POLY",
+        "0.11.0": "BOFT LN_TUNING VERA",
+        "0.12.0": "FOURIERFT HRA XLORA",
+        "0.13.0": "VBLORA",
+        "0.14.0": "CPT",
+        "0.15.0": "TRAINABLE_TOKENS",
+        "0.16.0": "C3A RANDLORA",
+        "0.17.0": "MISS SHIRA",
+        "0.18.0": "DELORA OSF ROAD WAVEFT",
+        "0.19.0": "ADAMSS CARTRIDGE GRALORA LILY PEANUT PSOFT PVERA TINYLORA",
+        "0.20.0": "BEFT DEFT FROD GLORA HIRA UNILORA",
+        "0.21.0": "SHADOW SUPERTUNING",
+    }.items()
+    for method in methods.split()
+}
+
+
+def check(case: Case, _diff: Diff | None) -> Iterator[Finding]:
+    """Fires where the method is known today, but not to the PEFT that will load it."""
+    config = case.adapter.config
+    since = SINCE.get(config.peft_type, "") if config is not None and config.known else ""
+    if config is None or not since or not _older(case.consumer.peft, since):
+        return
+    yield finding(
+        f"{show(config.file)} says peft_type = {show(config.peft_type)}: PEFT {show(case.consumer.peft)} does not have it, "
+        f"it came with {since} (KeyError: {show(repr(config.peft_type))})",
+        predicted="raises",
+        found=config.peft_type,
+        expected=f"peft >= {since}",
+        fix=Fix("unsafe", f"pip install 'peft>={since}'"),
+        code="method-newer-than-peft",
+    )
+
+
+def _older(version: str, than: str) -> bool:
+    try:
+        return tuple(map(int, version.split(".")[:2])) < tuple(map(int, than.split(".")[:2]))
+    except ValueError:
+        return False
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Known methods are silent."""
+    plain = make.lora("llama")
+    fires = [plain.with_config(peft_type=each) for each in ("lora", "BONE", "FINEGATES", "../lora", None)]
+    return {"silent": [plain, make.adapter("llama", peft_type="IA3")], "fires": fires}

@@ -1,0 +1,90 @@
+"""The tensors carry the names of another program.
+
+What this means: PEFT looks for `base_model.model.….lora_A.weight`. Names as kohya-ss, diffusers, mlx-lm, torchtune, NeMo,
+llama.cpp or AdapterHub write them match nothing: PEFT warns about missing keys and the model behaves as the base does.
+Some of these programs also store the matrices transposed.
+
+Why it happens: the adapter was trained with another library, and only its config was written, or renamed, for PEFT.
+
+Detection: the names in the file, which differ for each of these programs.
+
+Fix: load the adapter with the library it belongs to, or convert it with that library's own tool.
+
+Workaround: where only names differ, rename the keys; where matrices are transposed, transpose them too.
+
+Prevention: keep adapters of different libraries in folders whose names say which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.text import quote, show
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=15,
+    messages=(
+        "lora key not loaded: lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
+        "ValueError: Target modules {'lora_unet_down_blocks_0'} not found in the base model.",
+        "Invalid LoRA checkpoint.",
+    ),
+    needs=("weights",),
+)
+_PIPE = "load it with pipe.load_lora_weights of diffusers"
+#: An adapter's layout, where it is another program's → whose it is, and what to do.
+FORMATS: Mapping[str, tuple[str, str]] = {
+    "kohya": ("kohya-ss (diffusion)", _PIPE),
+    "diffusers": ("diffusers", _PIPE),
+    "lora_diffusion": ("cloneofsimo/lora (diffusion)", "load it with lora_diffusion.patch_pipe"),
+    "mlx": (
+        "mlx-lm",
+        "rename .lora_a and .lora_b to .lora_A.weight and .lora_B.weight and transpose them, with a PEFT config",
+    ),
+    "torchtune": ("torchtune", "convert it with torchtune's tune_to_peft_adapter_weights"),
+    "nemo": ("NVIDIA NeMo", "convert it with NeMo's script to a Hugging Face adapter"),
+    "llama_cpp": ("llama.cpp (GGUF)", "use the adapter it was converted from"),
+    "adapterhub": ("AdapterHub (adapters)", "load it with model.load_adapter of the adapters library"),
+}
+
+
+def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
+    """Fires where the reader recognised the names of another program."""
+    program, remedy = FORMATS.get(case.adapter.layout, ("", ""))
+    names = [tensor.name for tensor in case.adapter.tensors]
+    if not program or not names or case.adapter.weights is None:
+        return
+    missing = [slot.key for slot in diff.missing] if diff is not None else []
+    yield finding(
+        f"{show(case.adapter.weights.file)} holds names of {program}, such as {quote(names[0])}: PEFT finds none of its own",
+        at=names,
+        explains=[*names, *missing],
+        predicted="warns",
+        found=program,
+        expected="base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
+        fix=Fix("unsafe", remedy),
+    )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """PEFT's names are silent, even for modules that sound foreign."""
+    plain = make.lora("llama")
+    names = (
+        "lora_unet_down_blocks_0_attentions_0_to_q.lora_down.weight",
+        "unet.down_blocks.0.attentions.0.to_k.lora.down.weight",
+        "model.layers.0.self_attn.q_proj.lora_a",
+        "layers.0.attn.q_proj.lora_a.weight",
+        "blk.0.attn_q.weight.lora_a",
+        "bert.encoder.layer.0.attention.self.query.loras.sst.lora_A",
+    )
+    files = [make.safetensors({name: ("F32", (4, 4))}) for name in names]
+    return {
+        "silent": [
+            plain,
+            make.folder(make.as_files(plain.renamed(lambda name: name.replace("q_proj", "unet.q_proj")))),
+        ],
+        "fires": [make.weights_file({make.WEIGHTS: data}) for data in files],
+    }
