@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 from harness import Row, outcomes, verify
@@ -146,7 +147,7 @@ def directory(folder):
 def unix_socket(folder):
     (folder / SECOND).unlink()
     with socket.socket(socket.AF_UNIX) as sock:
-        here = os.getcwd()
+        here = Path.cwd()
         os.chdir(folder)
         sock.bind(SECOND)
         os.chdir(here)
@@ -175,15 +176,9 @@ B02 = [
     row("the weight map is a list", files({INDEX: index(["a"])}), ["index-without-weight-map"], True),
     row("the total is of 72 digits", files({INDEX: index({"a": FIRST, "b": SECOND}).replace(b"{}", b'{"total_size": ' + b"9" * 72 + b"}")}), ["index-total-size"]),
     row("the total is of 5,000 digits", files({INDEX: index({"a": FIRST, "b": SECOND}).replace(b"{}", b'{"total_size": ' + b"9" * 5000 + b"}")}), ["index-total-size"]),
-    row("a shard is an LFS pointer", files({SECOND: b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 9\n"}), ["lfs-pointer"], True, codes_only=False),
+    row("a shard is an LFS pointer", files({SECOND: b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 9\n"}), refused=True, codes_only=False),
     row("a shard is cut", files({SECOND: safetensors("b")[:-2]}), ["truncated-file"], True),
 ]  # fmt: skip
-B02[-2] = row(
-    "a shard is an LFS pointer",
-    files({SECOND: b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 9\n"}),
-    refused=True,
-    codes_only=False,
-)
 
 B03 = [
     row("listed, in no shard", files({INDEX: index({"a": FIRST, "b": SECOND, "c": SECOND})}), ["index-tensor-absent"]),
@@ -268,14 +263,13 @@ B07 = [
     row("GGUF: 2**31 dimensions", files(gguf(struct.pack("<IQQI", 3, 1, 0, 2**31))), ["gguf-not-supported-yet"], True),
     row("GGUF: magic only", files(gguf()), ["gguf-not-supported-yet"], True),
     row("GGUF: a template in it", files(gguf(PAYLOAD.encode())), ["gguf-not-supported-yet"], True),
-    row("GGUF by its name only", files({"x.gguf": b"", INDEX: None}), []),
+    row("GGUF by its name only", files({**gguf(), "model.gguf": b""}), ["gguf-not-supported-yet"], True),
     row("GGUF called model.safetensors", files({"model.safetensors": b"GGUF" + HUGE}), refused=True, codes_only=False),
     row(
         "a chat template", files({"tokenizer_config.json": jinja(PAYLOAD), "chat_template.jinja": PAYLOAD.encode()}), []
     ),
     row("a tokenizer.json of 500 MB", large_tokenizer, [], seconds=1.0),
 ]
-B07[5] = row("GGUF by its name only", files({**gguf(), "model.gguf": b""}), ["gguf-not-supported-yet"], True)
 
 # ------------------------------------------------------------------------------------------------ D
 
@@ -291,8 +285,7 @@ def device_link(name, target):
 def strange_names(folder):
     files()(folder)
     for name in (b"a\nb", b"\x1b[2J.safetensors", b"\xff\xfe.bin", b"-rf", b"=1+1", b"x" * 255):
-        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
-            file.write(b"")
+        (folder / os.fsdecode(name)).touch()
 
 
 def loop(folder):
@@ -322,8 +315,8 @@ D = [
     row("config is /etc/passwd", device_link("config.json", "/etc/passwd"), ["path-escapes"], True),
     row("the index is /proc/self/mem", device_link(INDEX, "/proc/self/mem"), codes_only=False, refused=True, seconds=1.0),
     row("a shard is a dangling link", device_link(SECOND, "nowhere"), ["dangling-link", "base-shard-missing"], True),
-    row("a shard is a link to itself", with_act(loop), ["dangling-link", "base-shard-missing"], True),
-    row("a link to the folder itself", with_act(cycle), []),
+    row("a shard is a link to itself", with_act(loop), ["base-shard-missing"], True, codes_only=False),
+    row("a link to the folder itself", with_act(cycle), codes_only=False),
     row("strange file names", strange_names, []),
     row("folders 50 deep", with_act(deep), ["over-limit"]),
     row("20,100 files", with_act(crowd), ["over-limit"]),

@@ -21,6 +21,8 @@ from adapterfit.text import quote, shorten, show
 
 #: Names that Windows takes for devices, whatever the extension.
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+#: How git marks the two halves of a merge conflict; no line of JSON starts so.
+_CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>")
 _INDEX_NAME = re.compile(r".*\.(safetensors|bin)\.index(\.[\w-]+)?\.json")
 
 
@@ -73,7 +75,7 @@ def _document(source: Source, name: str) -> tuple[dict[str, Any], tuple[str, ...
         problem = f"has {size:,} bytes; an index of more than {limits.INDEX_BYTES:,} is not read"
         raise BadInput(_flaw("over-limit", name, problem))
     data, odd = set_aside(source.read(name, 0, size))
-    if re.search(rb"^(<<<<<<< |=======\s*$|>>>>>>> )", data, re.MULTILINE):
+    if any(data.startswith(mark) or b"\n" + mark in data for mark in _CONFLICT):
         raise BadInput(_conflict(name))
     document = strictjson.loads(data, what=show(name), code="index-not-json", duplicates="keep")
     if not isinstance(document, dict):
