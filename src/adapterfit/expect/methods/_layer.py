@@ -20,7 +20,7 @@ class LayerSlot(NamedTuple):
     optional: bool = False
 
 
-class InjectionFails(Exception):  # noqa: N818 - it is a prediction about PEFT, not an error of ours
+class InjectionFails(Exception):
     """PEFT would raise while it puts the adapter's layers into the base."""
 
     def __init__(self, kind: str, line: str) -> None:
@@ -28,7 +28,7 @@ class InjectionFails(Exception):  # noqa: N818 - it is a prediction about PEFT, 
         self.raised = Raised(kind, line, stage="inject")
 
 
-class Undecided(Exception):  # noqa: N818 - an honest "cannot tell"
+class Undecided(Exception):
     """We do not know what PEFT does here; the message says why."""
 
 

@@ -17,6 +17,9 @@ _SIZES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_HUGE = 2**40
+
+
 class Sizes(NamedTuple):
     """`tokens` virtual tokens (times the transformer sub-modules), `width` of one token, `layers` of the base."""
 
@@ -38,10 +41,8 @@ def sizes(config: Mapping[str, Any], base: Mapping[str, Any], *, keys_and_values
     submodules = config.get("num_transformer_submodules")
     if submodules is None:
         submodules = 2 if config.get("task_type") == "SEQ_2_SEQ_LM" else 1
-    tokens = config.get("num_virtual_tokens")
-    if not _is_count(tokens) or not _is_count(submodules):
-        raise Undecided(f"num_virtual_tokens {tokens!r} times num_transformer_submodules {submodules!r}")
-    return Sizes(int(tokens or 0), int(submodules), width, layers)
+    tokens = _count(config.get("num_virtual_tokens"), "num_virtual_tokens")
+    return Sizes(tokens, _count(submodules, "num_transformer_submodules"), width, layers)
 
 
 def _size(config: Mapping[str, Any], base: Mapping[str, Any], field: str) -> int:
@@ -51,23 +52,20 @@ def _size(config: Mapping[str, Any], base: Mapping[str, Any], field: str) -> int
         if not present:
             raise InjectionFails("ValueError", f"Please specify `{field}` in `peft_config`")
         value = present[0]
-    if not _is_count(value):
-        raise Undecided(f"{field} is {value!r}, not a whole number")
-    return int(value)
+    return _count(value, field)
 
 
 def _key_value_width(base: Mapping[str, Any], width: int, heads: int) -> int:
     """Grouped-query attention: the cache holds `num_key_value_heads` heads, whatever `token_dim` says."""
     if base.get("global_head_dim") is not None or base.get("per_layer_config") is not None:
         raise Undecided("layers with heads of different sizes are not modelled yet")
-    groups = base["num_key_value_heads"]
     size = base.get("head_dim")
-    if size is None:
-        size = width // heads
-    if not _is_count(groups) or not _is_count(size):
-        raise Undecided(f"num_key_value_heads {groups!r} times head_dim {size!r}")
-    return int(size) * int(groups)
+    head = width // heads if size is None else _count(size, "head_dim")
+    return head * _count(base["num_key_value_heads"], "num_key_value_heads")
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**40
+def _count(value: Any, what: str) -> int:
+    """A positive whole number of a sane size, or no decision."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _HUGE:
+        return value
+    raise Undecided(f"{what} is {value!r}, not a positive whole number")

@@ -61,8 +61,8 @@ def layer(module: Module, name: str, _rank: int, config: Mapping[str, Any]) -> t
         width = module.params["weight"][1] * kernel[0] * kernel[1]
     return (
         parameter("lora_A", (rank, width)),
-        parameter("lora_E", (rank, 1)),
         parameter("lora_B", (height, rank)),
+        parameter("lora_E", (rank, 1)),
         parameter("ranknum", (1,), optional=True),
     )
 

@@ -1,0 +1,160 @@
+"""Adapters broken in many ways, on many bases: our prediction beside what real PEFT does with the same files."""
+
+from __future__ import annotations
+
+import copy
+import json
+from functools import lru_cache
+
+import oracle
+import pytest
+
+import adapterfit
+from adapterfit.testing import make
+
+pytestmark = pytest.mark.exact
+
+LORA = {"peft_type": "LORA", "r": 4, "lora_alpha": 8}
+ADAPTERS = {
+    "llama lora": ("llama", LORA),
+    "llama all-linear": ("llama", {**LORA, "target_modules": "all-linear"}),
+    "llama dora": ("llama", {**LORA, "use_dora": True}),
+    "llama lora on the embedding": ("llama", {**LORA, "target_modules": ["q_proj", "embed_tokens"]}),
+    "llama lora and saved head": ("llama", {**LORA, "modules_to_save": ["lm_head"]}),
+    "llama lora and token rows": ("llama", {**LORA, "trainable_token_indices": [3, 5]}),
+    "llama patterns": ("llama", {**LORA, "rank_pattern": {"v_proj": 2}, "alpha_pattern": {"layers.1.*": 3}}),
+    "llama one layer": ("llama", {**LORA, "layers_to_transform": [1]}),
+    "llama replicated": ("llama", {**LORA, "layer_replication": [[0, 2], [1, 2]]}),
+    "tied llama, both ends saved": ("llama-tied", {**LORA, "modules_to_save": ["embed_tokens", "lm_head"]}),
+    "tied llama, tying ensured": ("llama-tied", {**LORA, "modules_to_save": ["lm_head"], "ensure_weight_tying": True}),
+    "bert classifier": ("bert", {**LORA, "target_modules": ["query", "value"], "task_type": "SEQ_CLS"}),
+    "bert biases": ("bert", {**LORA, "target_modules": ["query"], "task_type": None, "bias": "all"}),
+    "gpt2 fused": ("gpt2", {**LORA, "target_modules": ["c_attn", "c_fc"], "lora_bias": True}),
+    "t5 lora": ("t5", {**LORA, "target_modules": ["q", "v", "wo"], "task_type": "SEQ_2_SEQ_LM"}),
+    "mixtral experts": ("mixtral", {**LORA, "target_parameters": ["experts.gate_up_proj", "experts.down_proj"]}),
+    "llava language": ("llava", {**LORA, "target_modules": r".*language_model.*\.(q|v)_proj", "task_type": None}),
+    "qwen2 lokr": (
+        "qwen2",
+        {"peft_type": "LOKR", "r": 2, "alpha": 4, "target_modules": ["q_proj"], "decompose_both": True},
+    ),
+    "llama loha": ("llama", {"peft_type": "LOHA", "r": 2, "alpha": 4, "target_modules": ["q_proj", "down_proj"]}),
+    "llama ia3": ("llama", {"peft_type": "IA3"}),
+    "gpt2 ia3": ("gpt2", {"peft_type": "IA3"}),
+    "llama adalora": (
+        "llama",
+        {
+            "peft_type": "ADALORA",
+            "init_r": 3,
+            "total_step": 10,
+            "target_modules": ["q_proj", "v_proj"],
+            "lora_alpha": 4,
+        },
+    ),
+    "llama prefix": ("llama", {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3}),
+    "t5 prompt": ("t5", {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3, "task_type": "SEQ_2_SEQ_LM"}),
+    "gpt2 p-tuning": ("gpt2", {"peft_type": "P_TUNING", "num_virtual_tokens": 3, "encoder_hidden_size": 8}),
+}
+
+
+def first(sample):
+    return sample.names[0]
+
+
+MUTATIONS = {
+    "as it was saved": lambda s: s,
+    "one tensor gone": lambda s: s.dropped(lambda n: n == first(s)),
+    "half of the tensors gone": lambda s: s.dropped(lambda n: n in s.names[::2]),
+    "no tensor left": lambda s: s.dropped(lambda _: True),
+    "one tensor more": lambda s: s.added({"base_model.model.nowhere.lora_A.weight": (4, 4)}),
+    "one tensor renamed": lambda s: s.renamed(lambda n: n + "_" if n == first(s) else n),
+    "DDP's prefix": lambda s: s.renamed(lambda n: "module." + n),
+    "no prefix": lambda s: s.renamed(lambda n: n.replace("base_model.model.", "", 1)),
+    "one level less": lambda s: s.renamed(lambda n: n.replace("base_model.model.model.", "base_model.model.", 1)),
+    "one level more": lambda s: s.renamed(lambda n: n.replace("base_model.model.", "base_model.model.model.", 1)),
+    "the adapter's name inside": lambda s: s.renamed(lambda n: n.replace("A.weight", "A.default.weight")),
+    "another adapter's name inside": lambda s: s.renamed(lambda n: n.replace("A.weight", "A.other.weight")),
+    "one tensor transposed": lambda s: s.reshaped(lambda n: n == first(s), lambda shape: shape[::-1]),
+    "every last dimension doubled": lambda s: s.reshaped(lambda _: True, lambda shape: (*shape[:-1], shape[-1] * 2)),
+    "ZeRO-3's empty tensors": lambda s: s.reshaped(lambda n: n in s.names[::2], lambda _: (0,)),
+    "layers renumbered": lambda s: s.renamed(lambda n: n.replace(".1.", ".7.")),
+    "another rank in the config": lambda s: s.with_config(r=6, init_r=5, num_virtual_tokens=4),
+    "fewer targets in the config": lambda s: s.with_config(target_modules=["q_proj"]),
+    "more targets in the config": lambda s: s.with_config(target_modules=["q_proj", "v_proj", "k_proj", "o_proj"]),
+    "targets that are nowhere": lambda s: s.with_config(target_modules=["nope"]),
+    "a pattern that matches everything": lambda s: s.with_config(target_modules=".*"),
+    "targets left to PEFT": lambda s: s.with_config(target_modules=None),
+    "saved modules forgotten": lambda s: s.with_config(modules_to_save=None),
+    "a saved module that was not": lambda s: s.with_config(modules_to_save=["norm"]),
+    "random start values": lambda s: s.with_config(init_lora_weights=False).dropped(lambda _: True),
+    "DoRA switched on": lambda s: s.with_config(use_dora=True),
+    "DoRA switched off": lambda s: s.with_config(use_dora=False),
+    "the task forgotten": lambda s: s.with_config(task_type=None),
+    "another task": lambda s: s.with_config(task_type="SEQ_CLS"),
+    "a causal task": lambda s: s.with_config(task_type="CAUSAL_LM"),
+    "token rows beyond the vocabulary": lambda s: s.with_config(trainable_token_indices=[9999]),
+    "on a llama": lambda s: s.on("llama"),
+    "on a tied llama": lambda s: s.on("llama-tied"),
+    "on a deeper llama": lambda s: s.on("llama", num_hidden_layers=3),
+    "on a shallower llama": lambda s: s.on("llama", num_hidden_layers=1),
+    "on a wider llama": lambda s: s.on("llama", hidden_size=96),
+    "on a llama with more words": lambda s: s.on("llama", vocab_size=300),
+    "on a gpt2": lambda s: s.on("gpt2"),
+    "on a mixtral": lambda s: s.on("mixtral"),
+    "on a bert with two labels": lambda s: s.on("bert", id2label={"0": "A", "1": "B"}, label2id={"A": 0, "B": 1}),
+    "on a t5": lambda s: s.on("t5"),
+    "on a llava": lambda s: s.on("llava"),
+}
+
+
+@lru_cache(maxsize=None)
+def sample(name):
+    family, config = ADAPTERS[name]
+    return make.adapter(family, **config)
+
+
+@lru_cache(maxsize=None)
+def _built(config, class_name):
+    import torch
+    import transformers
+
+    raw = json.loads(config)
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    made = transformers.AutoConfig.for_model(**raw)
+    return getattr(transformers, class_name)._from_config(made).float().eval()
+
+
+def real_base(case, class_name):
+    return copy.deepcopy(_built(json.dumps(dict(case.base.config)), class_name))
+
+
+def same_line(ours, theirs):
+    if ours == theirs:
+        return True
+    vague = (" not found in the base model", "is not supported", "not supported, currently")
+    return any(m in ours and m in theirs for m in vague) and ours.partition(":")[0] == theirs.partition(":")[0]
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_the_prediction_is_what_peft_does(name, tmp_path):
+    wrong, unsure = [], []
+    for what, mutate in MUTATIONS.items():
+        broken = mutate(sample(name))
+        report = adapterfit.check(broken.adapter, base=broken.case.base)
+        if report.diff is None or report.predicted == "cannot-tell":
+            unsure.append((what, [entry.why for entry in report.not_checked][:2]))
+            continue
+        folder = tmp_path / what.replace(" ", "-")
+        folder.mkdir()
+        for file, data in make.as_files(broken).items():
+            (folder / file).write_bytes(data)
+        truth = oracle.load(real_base(broken.case, report.diff.expectation.tree.class_name), folder)
+        predicted = "loads" if report.predicted == "loads-differently" else report.predicted
+        if predicted != truth.outcome:
+            wrong.append(
+                (what, predicted, report.raised and report.raised.text[:200], truth.outcome, truth.raised[:300])
+            )
+        elif predicted == "raises" and not same_line(report.raised.text, truth.raised):
+            wrong.append((what, report.raised.text[:300], truth.raised[:300]))
+    assert wrong == []
+    assert len(unsure) <= 2, unsure
