@@ -312,7 +312,7 @@ def crowd(folder):
 
 D = [
     row("config is /dev/zero", device_link("config.json", "/dev/zero"), codes_only=False, refused=True, seconds=1.0),
-    row("config is /etc/passwd", device_link("config.json", "/etc/passwd"), ["path-escapes"], True),
+    row("config is /etc/passwd", device_link("config.json", "/etc/passwd"), ["path-escapes", "base-config-missing"], True),
     row("the index is /proc/self/mem", device_link(INDEX, "/proc/self/mem"), codes_only=False, refused=True, seconds=1.0),
     row("a shard is a dangling link", device_link(SECOND, "nowhere"), ["dangling-link", "base-shard-missing"], True),
     row("a shard is a link to itself", with_act(loop), ["base-shard-missing"], True, codes_only=False),

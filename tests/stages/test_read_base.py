@@ -145,6 +145,7 @@ def test_pytorch_shards_are_read_through_their_index(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"a.weight": torch.zeros(2, 3)}, tmp_path / "pytorch_model-00001-of-00001.bin")
     (tmp_path / "pytorch_model.bin.index.json").write_bytes(index({"a.weight": "pytorch_model-00001-of-00001.bin"}))
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
     base = read_base(FolderSource(tmp_path))
     assert (base.tensors["a.weight"].shape, base.complete, base.flaws) == ((2, 3), True, ())
 
@@ -298,6 +299,7 @@ def test_several_unrelated_weight_files_are_not_guessed_between():
         ({"config.json": json.dumps(LLAMA).encode(), "tf_model.h5": b"x"}, "base-format-unsupported"),
         ({"config.json": json.dumps(LLAMA).encode(), "consolidated.00.pth": b"x"}, "base-format-unsupported"),
         ({"adapter_config.json": b"{}", "adapter_model.safetensors": safetensors({"a": (1,)})}, "base-is-adapter"),
+        ({"README.md": b"", "model.safetensors": safetensors({"a": (1,)})}, "base-config-missing"),
         ({"adapter_config.json": b"{}", "config.json": json.dumps(LLAMA).encode()}, "base-holds-adapter"),
     ],
 )

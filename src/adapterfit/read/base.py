@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from adapterfit.errors import BadInput
-from adapterfit.read.base_config import BaseConfig, quantisation, read_base_config, runs_code
+from adapterfit.read.base_config import UNRECOGNISED, BaseConfig, quantisation, read_base_config, runs_code
 from adapterfit.read.index import ShardIndex, is_index_name, read_index
 from adapterfit.read.source import Source
 from adapterfit.read.tokenizer import tokenizer_rows
@@ -71,7 +71,7 @@ def read_base(source: Source) -> Base:
         revision=_revision(source),
         quantisation=quantisation(config.raw),
         remote_code=runs_code(config.raw),
-        flaws=(*source.flaws, *_not_a_base(names), *config.flaws, *found.flaws),
+        flaws=(*source.flaws, *_not_a_base(names), *config.flaws, *_no_config(names, found), *found.flaws),
     )
 
 
@@ -88,6 +88,14 @@ def _config(source: Source, names: tuple[str, ...]) -> BaseConfig:
     if len(names) == 1 and names[0].endswith(".json") and not is_index_name(names[0]):
         return read_base_config(source, names[0])
     return BaseConfig()
+
+
+def _no_config(names: tuple[str, ...], found: _Found) -> tuple[Flaw, ...]:
+    """A folder of weights that says nothing of itself. A lone file that the user named is no such folder."""
+    if "config.json" in names or "adapter_config.json" in names or len(names) < 2 or not found.tensors:
+        return ()
+    problem = "has weights but no config.json: what it is can be told from the names of its tensors only"
+    return (_flaw("base-config-missing", problem, "", "warning", refused=False, raised=UNRECOGNISED),)
 
 
 def _not_a_base(names: tuple[str, ...]) -> tuple[Flaw, ...]:

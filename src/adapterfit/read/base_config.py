@@ -34,6 +34,8 @@ _CODE = {
     "_attn_implementation_internal": "transformers before 5.3 downloads and runs the kernel it names (CVE-2026-4372)",
 }
 _DEEP = 4
+#: What AutoModel says about a base that does not say what it is.
+UNRECOGNISED = "ValueError: Unrecognized model in the base's folder. Should have a `model_type` key in its config.json."
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def _typeless(raw: Mapping[str, Any], name: str) -> Iterator[Flaw]:
     if "_class_name" in raw or isinstance(raw.get("model_type"), str):
         return
     problem = "of the base has no model_type: AutoModel cannot tell which class it is, and neither can this check"
-    yield _note("base-model-type-missing", name, problem)
+    yield _note("base-model-type-missing", name, problem, predicted="raises", raised=UNRECOGNISED)
 
 
 def _implausible(raw: Mapping[str, Any], name: str) -> Iterator[Flaw]:
@@ -201,5 +203,8 @@ def _nested(table: Mapping[str, Any], path: str = "", depth: int = 1) -> Iterato
             yield from _nested(value, f"{path}{key}.", depth + 1)
 
 
-def _note(code: str, name: str, problem: str, *, severity: str = "note", predicted: str = "none") -> Flaw:
-    return Flaw(code, f"{show(name)} {problem}", where=name, severity=severity, refused=False, predicted=predicted)
+def _note(
+    code: str, name: str, problem: str, *, severity: str = "note", predicted: str = "none", raised: str = ""
+) -> Flaw:
+    message = f"{show(name)} {problem}"
+    return Flaw(code, message, where=name, severity=severity, refused=False, predicted=predicted, raised=raised)

@@ -1,12 +1,12 @@
 """The base's config.json does not say which architecture it is.
 
-What this means: there is no `model_type` in `config.json`, so neither `AutoModel` nor adapterfit can tell which modules
+What this means: there is no `config.json`, or no `model_type` in it, so neither `AutoModel` nor adapterfit can tell which modules
 the base has. What fits and what does not is then told from the names in its weights, if at all.
 
 Why it happens: the file is from another tool (an inference engine, a converter, a training script of its own), or was
 written by hand.
 
-Detection: `model_type` is absent or no text, and it is not a diffusers config (which has `_class_name`).
+Detection: a folder with weights has no `config.json`, or its `model_type` is absent or no text, and it is not a diffusers config (which has `_class_name`).
 
 Fix: add the `model_type` of the original model to `config.json`, such as `"model_type": "llama"`.
 
@@ -25,7 +25,7 @@ CAUSE = Cause(
     severity="note",
     level="intermediate",
     messages=("ValueError: Unrecognized model in …. Should have a `model_type` key in its config.json.",),
-    codes=("base-model-type-missing",),
+    codes=("base-model-type-missing", "base-config-missing"),
 )
 
 
@@ -33,5 +33,8 @@ def examples(make: Any) -> dict[str, list[Any]]:
     """A diffusers model has no `model_type` and needs none."""
     return {
         "silent": [make.lora(), make.base_folder({"config.json": b'{"_class_name": "UNet2DConditionModel"}'})],
-        "fires": [make.base_folder({"config.json": text}) for text in (b"{}", b'{"model_type": 5}')],
+        "fires": [
+            *(make.base_folder({"config.json": text}) for text in (b"{}", b'{"model_type": 5}')),
+            make.base_folder({"model.safetensors": make.safetensors({"a": ("F32", (1,))}), "README.md": b""}),
+        ],
     }
