@@ -6,18 +6,24 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from adapterfit import pipeline
+from adapterfit.discover import members
 from adapterfit.errors import CannotCheck
+from adapterfit.read.adapter import read_adapter
 from adapterfit.read.base import read_base
 from adapterfit.read.sources.folder import FolderSource
 from adapterfit.read.sources.memory import MemorySource
 from adapterfit.read.weights import read_weights
 from adapterfit.records import Flaw, Weights
+from adapterfit.testing import make
 
-__all__ = ["CannotCheck", "base", "warm_up", "weights"]
+__all__ = ["CannotCheck", "adapter", "base", "check", "warm_up", "weights"]
 
 
 def warm_up(work: Path) -> None:
     """Everything that is loaded on first use is loaded before the fence closes."""
+    import signal  # noqa: F401
+    import threading  # noqa: F401
     import unicodedata  # noqa: F401
     import zlib  # noqa: F401
 
@@ -28,6 +34,10 @@ def warm_up(work: Path) -> None:
         read_weights(MemorySource({name: b"\x80\x02}."}), name)
     read_base(MemorySource({"config.json": b"{}", "tokenizer.json": b"{}"}))
     FolderSource(work / "path").names()
+    for axis in ("read.dialects", "expect.methods"):
+        members(f"adapterfit.{axis}")
+    pipeline.check(make.lora().adapter, base=make.base())
+    check(str(work / "path"))
 
 
 def weights(folder: str) -> Any:
@@ -35,6 +45,31 @@ def weights(folder: str) -> Any:
     source = FolderSource(folder)
     read = [read_weights(source, name) for name in source.names() if name.endswith((".safetensors", ".bin", ".npz"))]
     return _flaws(source.flaws, *(each.flaws for each in read)), [_facts(each) for each in read]
+
+
+def adapter(folder: str) -> Any:
+    """The folder as an adapter: every flaw of the folder, the config and the weights."""
+    read = read_adapter(FolderSource(folder))
+    config = read.config.flaws if read.config is not None else ()
+    weights = read.weights.flaws if read.weights is not None else ()
+    facts = {
+        "layout": read.layout,
+        "known": read.config is not None and read.config.known,
+        "rows": read.tokenizer_rows,
+        "others": [other.file for other in read.others],
+        "predicted": [[flaw.code, flaw.predicted, ascii(flaw.raised)] for flaw in (*read.flaws, *config)],
+    }
+    return _flaws(read.flaws, config, weights), facts
+
+
+def check(folder: str) -> Any:
+    """The whole check of the folder, on a tiny base that is known by its config alone."""
+    report = pipeline.check(folder, base=make.base())
+    found = [
+        {"code": each.code or each.id, "refused": False, "message": each.message, "id": each.id}
+        for each in report.findings
+    ]
+    return found, {"verdict": report.verdict, "predicted": report.predicted}
 
 
 def base(folder: str) -> Any:

@@ -402,7 +402,7 @@ def _wrong_kind(config: _Config, key: str, value: object, kind: str) -> Flaw:
     if key == "target_parameters" and isinstance(value, str):
         return config.flaw(key, due, raised="TypeError: `target_parameters` must be a list of strings or None.")
     if key in _LATE and isinstance(value, (int, float)):
-        return config.flaw(key, due, raised=_LATE[key].format(_python(value)))
+        return config.flaw(key, due, raised=_LATE[key].format(_python(value)), refused=True)
     if key == "modules_to_save" and isinstance(value, str):
         return config.flaw(key, "a list of names is due; PEFT takes every letter for a name")
     if key in {"modules_to_save", "target_modules"}:

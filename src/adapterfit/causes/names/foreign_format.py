@@ -55,7 +55,7 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
     """Fires where the reader recognised the names of another program."""
     program, remedy = FORMATS.get(case.adapter.layout, ("", ""))
     names = [tensor.name for tensor in case.adapter.tensors]
-    if not program or not names or case.adapter.weights is None:
+    if not program or case.adapter.weights is None or all(name.startswith("base_model.") for name in names):
         return
     missing = [slot.key for slot in diff.missing] if diff is not None else []
     yield finding(

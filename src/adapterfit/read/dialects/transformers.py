@@ -22,4 +22,4 @@ _OTHERS = (
 def claims(names: Sequence[str]) -> bool:
     """Whether the adapter's tensors carry PEFT's suffixes, and none its prefix or a diffusion model's."""
     tuned = [name for name in names if any(mark in name for mark in _MARKS)]
-    return bool(tuned) and not any(name.startswith(_OTHERS) for name in tuned)
+    return bool(tuned) and not any(name.startswith(_OTHERS) or ".loras." in name for name in tuned)
