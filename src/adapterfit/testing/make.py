@@ -20,8 +20,10 @@ from adapterfit.read.base import read_base
 from adapterfit.read.config import parse_config
 from adapterfit.read.sources.memory import MemorySource
 from adapterfit.records import Adapter, Base, Case, Shape, TensorInfo, Weights
+from adapterfit.testing import forge
 from adapterfit.testing.bases import CONFIGS
 
+__all__ = ["forge"]  # files written by hand, good and bad: the causes' examples reach them through `make`
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1}

@@ -60,7 +60,7 @@ _PROTOCOL = 2
 _LONG_BYTES = 16
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, not an error
+class Refused(Exception):
     """The pickle says something a plain state dict does not; `problem` continues "the file …"."""
 
     def __init__(self, code: str, problem: str) -> None:

@@ -20,12 +20,12 @@ _TORCH_SAYS = (
 _PICKLE = "_pickle.UnpicklingError: Weights only load failed."
 
 
-def refuse(code: str, name: str, problem: str, **more: Any) -> BadInput:  # noqa: ANN401 - the other fields of a Flaw
+def refuse(code: str, name: str, problem: str, **more: Any) -> BadInput:
     """The file is not read; `problem` continues the sentence that begins with its name."""
     return BadInput(Flaw(code=code, message=f"{show(name)} {problem}", where=name, **more))
 
 
-def note(code: str, name: str, problem: str, severity: str = "warning", **more: Any) -> Flaw:  # noqa: ANN401
+def note(code: str, name: str, problem: str, severity: str = "warning", **more: Any) -> Flaw:
     """Something seen, the file is read all the same; by default PEFT says nothing about it."""
     more.setdefault("predicted", "silent")
     return Flaw(code=code, message=f"{show(name)} {problem}", where=name, severity=severity, refused=False, **more)

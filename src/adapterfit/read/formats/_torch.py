@@ -153,8 +153,11 @@ def _legacy_weights(source: Source, name: str) -> Weights:
         raise refuse("malformed", name, "has a list of storages that are not all text")
     held = _stored(source, name, keys, _storages(root), end)
     found = state_dict(root, held, name)
-    flaws = tuple(others_flaw(name, found.others))
-    return Weights(file=name, format="torch_legacy", size=size, tensors=found.tensors, flaws=flaws)
+    flaws = others_flaw(name, found.others)
+    left = size - max((place.start + place.size for place in held.values()), default=end)
+    if left:
+        flaws.append(note("bytes-unowned", name, f"has {left:,} bytes after its last storage; torch passes over them"))
+    return Weights(file=name, format="torch_legacy", size=size, tensors=found.tensors, flaws=tuple(flaws))
 
 
 def _pickles(source: Source, name: str) -> tuple[list[Value], int]:
@@ -212,8 +215,6 @@ def _stored(
         position += 8 + length
         if position > size:
             raise _cut(name, size, position)
-    if position != size:
-        raise refuse("bytes-unowned", name, f"has {size - position:,} bytes after its last storage", predicted="silent")
     return held
 
 

@@ -1,4 +1,7 @@
-"""Builders of weight files, good and bad, from plain Python: no torch, no safetensors, no binaries in the repository."""
+"""Weight files written by hand, good ones and bad ones: no torch, no safetensors, no binaries in the repository.
+
+A member of a header, an archive or a pickle can be given lies. Everything is pure: arguments in, bytes out.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ BIN = "adapter_model.bin"
 
 
 def entry(dtype: str, shape: Any, offsets: Any, **more: Any) -> dict[str, Any]:
+    """An entry of a safetensors header."""
     return {"dtype": dtype, "shape": shape, "data_offsets": offsets, **more}
 
 
@@ -30,6 +34,7 @@ def pairs(*items: tuple[str, Any]) -> bytes:
 
 
 def bytes_of(count: int) -> bytes:
+    """Bytes that are not all alike."""
     return bytes(i % 251 for i in range(count))
 
 
@@ -41,11 +46,13 @@ GOOD_ST = st({"__metadata__": {"format": "pt"}, "a": ONE, "b": entry("F16", [4],
 
 
 def text(value: str) -> bytes:
+    """A text, as an instruction."""
     raw = value.encode("utf-8", "surrogatepass")
     return b"X" + struct.pack("<I", len(raw)) + raw
 
 
 def number(value: int) -> bytes:
+    """A whole number, as the shortest instruction for it."""
     if 0 <= value < 256:
         return b"K" + bytes([value])
     if -(2**31) <= value < 2**31:
@@ -55,28 +62,34 @@ def number(value: int) -> bytes:
 
 
 def name(module: str, attribute: str) -> bytes:
+    """The instruction that names a class or function."""
     return b"c" + f"{module}\n{attribute}\n".encode()
 
 
 def tup(*items: bytes) -> bytes:
+    """A tuple of values."""
     return b"(" + b"".join(items) + b"t"
 
 
 def numbers(values: Sequence[int]) -> bytes:
+    """A tuple of whole numbers."""
     return tup(*map(number, values))
 
 
 def call(function: bytes, *arguments: bytes) -> bytes:
+    """A call of a function with values."""
     return function + tup(*arguments) + b"R"
 
 
 def storage(key: str, count: int, kind: str = "FloatStorage", *more: bytes) -> bytes:
+    """A storage, as torch refers to it."""
     return tup(text("storage"), name("torch", kind), text(key), text("cpu"), number(count), *more) + b"Q"
 
 
 def tensor(
     shape: Sequence[int] = (2, 2), strides: Sequence[int] = (2, 1), offset: int = 0, where: bytes | None = None
 ) -> bytes:
+    """A tensor on a storage; by default a good one of four numbers."""
     hooks = call(name("collections", "OrderedDict"))
     place = storage("0", 4) if where is None else where
     return call(
@@ -91,16 +104,18 @@ def tensor(
 
 
 def table(*items: tuple[bytes, bytes]) -> bytes:
+    """A dict of key and value."""
     return b"}(" + b"".join(key + value for key, value in items) + b"u"
 
 
-def pickle(body: bytes, proto: int = 2) -> bytes:
+def pickled(body: bytes, proto: int = 2) -> bytes:
+    """A whole pickle around a value."""
     return b"\x80" + bytes([proto]) + body + b"."
 
 
 def of(value: bytes) -> bytes:
     """The pickle of a dict with one tensor `a` whose value is `value`."""
-    return pickle(table((text("a"), value)))
+    return pickled(table((text("a"), value)))
 
 
 # ------------------------------------------------------------------------------------------------ zips
@@ -114,18 +129,20 @@ class Member:
         self.data, self.lies = data, lies
 
     def get(self, field: str, default: Any) -> Any:
+        """What the headers are to say about a field."""
         return self.lies.get(field, default)
 
 
-def torch_zip(pickled: bytes, storages: Sequence[bytes] = (bytes(16),), **more: bytes) -> list[Member]:
+def torch_zip(body: bytes, storages: Sequence[bytes] = (bytes(16),), **more: bytes) -> list[Member]:
     """The members `torch.save` writes."""
     extras = {"byteorder": b"little", "version": b"3\n", **more}
-    members = [Member("archive/data.pkl", pickled)]
+    members = [Member("archive/data.pkl", body)]
     members += [Member(f"archive/data/{i}", data) for i, data in enumerate(storages)]
     return members + [Member(f"archive/{each}", data) for each, data in extras.items()]
 
 
 def packed(data: bytes) -> bytes:
+    """Deflated, as zip does it."""
     squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
     return squeezer.compress(data) + squeezer.flush()
 
@@ -168,13 +185,14 @@ def legacy(body: bytes, keys: Sequence[str] = ("0",), data: bytes | None = None)
     system = table((text("protocol_version"), number(1001)), (text("little_endian"), b"\x88"))
     listed = b"](" + b"".join(map(text, keys)) + b"e"
     stored = struct.pack("<q", 4) + bytes(16) if data is None else data
-    return MAGIC + pickle(number(1001)) + pickle(system) + body + pickle(listed) + stored
+    return MAGIC + pickled(number(1001)) + pickled(system) + body + pickled(listed) + stored
 
 
 GOOD_LEGACY = legacy(of(tensor(where=storage("0", 4, "FloatStorage", b"N"))))
 
 
 def npy(shape: str = "(2, 2)", descr: str = "<f4", data: bytes = bytes(16), fortran: bool = False) -> bytes:
+    """An array of numpy's."""
     head = f"{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}".encode()
     head += b" " * (-(len(head) + 11) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + data

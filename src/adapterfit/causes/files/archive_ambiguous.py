@@ -1,0 +1,39 @@
+"""The `.bin` is a zip that two programs may read differently.
+
+What this means: a member occurs twice, headers contradict each other, bytes lie hidden between members, or there is
+more than one directory. What a scanner sees need not be what a loader loads.
+
+Why it happens: the archive was changed with a zip tool, joined with another, or made to slip past a scanner (several
+such holes were found in 2025).
+
+Detection: the archive is read by one narrow law that everything `torch.save` writes obeys.
+
+Fix: get the adapter again, as safetensors; or load it where it was saved and save it again.
+
+Workaround: none.
+
+Prevention: never repack a `.bin` with a zip tool.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapterfit.causes.cause import Cause
+
+CAUSE = Cause(level="advanced", codes=("archive-ambiguous",))
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A plain file is silent."""
+    forge = make.forge
+    plain = make.weights_file({forge.ST: forge.GOOD_ST})
+    return {
+        "silent": [plain, make.weights_file({forge.BIN: forge.GOOD_BIN})],
+        "fires": [
+            make.weights_file(
+                {forge.BIN: forge.zipped([*forge.torch_zip(forge.of(forge.tensor())), forge.Member("archive/data/0")])}
+            ),
+            make.weights_file({forge.BIN: forge.GOOD_BIN + forge.GOOD_BIN}),
+        ],
+    }

@@ -1,0 +1,37 @@
+"""The `.bin` was compressed.
+
+What this means: `torch.save` stores numbers as they are. A compressed member may be a small file that unpacks to
+gigabytes; torch unpacks it without asking. It was not unpacked here.
+
+Why it happens: the archive was repacked with a zip tool, or is a bomb.
+
+Detection: the compression method and sizes of each member.
+
+Fix: load it where it was saved, and save it again.
+
+Workaround: unpack it and zip it without compression (`zip -0`), inside one folder.
+
+Prevention: never repack a `.bin` with a zip tool.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapterfit.causes.cause import Cause
+
+CAUSE = Cause(level="advanced", codes=("compressed-member",))
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A plain file is silent."""
+    forge = make.forge
+    plain = make.weights_file({forge.ST: forge.GOOD_ST})
+    return {
+        "silent": [plain, make.weights_file({forge.BIN: forge.GOOD_BIN})],
+        "fires": [
+            make.weights_file(
+                {forge.BIN: forge.zipped([forge.Member("archive/data.pkl", forge.of(forge.tensor()), method=8)])}
+            )
+        ],
+    }

@@ -1,0 +1,37 @@
+"""A tensor name is empty or has characters that cannot be seen.
+
+What this means: such a name meets no parameter, and on a screen it looks like another one or moves the text around
+it. Here it is always shown escaped.
+
+Why it happens: a wrapper that joins names wrongly, text copied from a web page, or an attempt to fool the reader of a
+report.
+
+Detection: control, bidirectional, zero-width and unassigned characters in the names.
+
+Fix: rename the tensor.
+
+Workaround: none.
+
+Prevention: none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapterfit.causes.cause import Cause
+
+CAUSE = Cause(severity="warning", level="advanced", codes=("control-in-name",))
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A plain file is silent."""
+    forge = make.forge
+    plain = make.weights_file({forge.ST: forge.GOOD_ST})
+    return {
+        "silent": [plain, make.weights_file({forge.ST: forge.st({"é": forge.ONE}, bytes(16))})],
+        "fires": [
+            make.weights_file({forge.ST: forge.st({"a\u202eb": forge.ONE}, bytes(16))}),
+            make.weights_file({forge.ST: forge.st({"": forge.ONE}, bytes(16))}),
+        ],
+    }

@@ -1,0 +1,44 @@
+"""A checksum in the `.bin` is wrong.
+
+What this means: the description of the tensors is not the one that was saved; torch does not look at the checksum and
+loads it. A changed bit or an edited file.
+
+Why it happens: damage on a disk or on the way, or an edit by hand.
+
+Detection: CRC-32 of `data.pkl` against the archive's directory. The tensors' own bytes are not read.
+
+Fix: download or save the file again.
+
+Workaround: none.
+
+Prevention: compare the checksum after a download.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapterfit.causes.cause import Cause
+
+CAUSE = Cause(level="intermediate", codes=("crc-mismatch",))
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A plain file is silent."""
+    forge = make.forge
+    plain = make.weights_file({forge.ST: forge.GOOD_ST})
+    return {
+        "silent": [plain, make.weights_file({forge.BIN: forge.GOOD_BIN})],
+        "fires": [
+            make.weights_file(
+                {
+                    forge.BIN: forge.zipped(
+                        [
+                            forge.Member("a/data.pkl", forge.of(forge.tensor()), crc=1),
+                            forge.Member("a/data/0", bytes(16)),
+                        ]
+                    )
+                }
+            )
+        ],
+    }

@@ -1,0 +1,38 @@
+"""A tensor shows a few numbers as very many.
+
+What this means: a view with stride 0 repeats one number without storing it: a file of a kilobyte may hold a tensor of
+terabytes, which fills the memory as soon as something copies it.
+
+Why it happens: `tensor.expand(...)` was saved without `.contiguous()`, or the file was made to exhaust a loader.
+
+Detection: strides and sizes against the number of stored elements.
+
+Fix: save again with `.contiguous()`.
+
+Workaround: none.
+
+Prevention: save state dicts of modules, not of views.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapterfit.causes.cause import Cause
+
+CAUSE = Cause(level="advanced", codes=("expanded-tensor",))
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A plain file is silent."""
+    forge = make.forge
+    plain = make.weights_file({forge.ST: forge.GOOD_ST})
+    return {
+        "silent": [
+            plain,
+            make.weights_file({forge.BIN: forge.zipped(forge.torch_zip(forge.of(forge.tensor((2, 2), (1, 2)))))}),
+        ],
+        "fires": [
+            make.weights_file({forge.BIN: forge.zipped(forge.torch_zip(forge.of(forge.tensor((2**40,), (0,)))))})
+        ],
+    }

@@ -1,0 +1,39 @@
+"""A link leads out of the folder.
+
+What this means: a file of the folder is a link to a place outside it, or to nowhere. It was not followed: an adapter
+from a stranger must not make a tool read your other files. Links inside the folder, and those of the Hub cache into
+`blobs`, are followed.
+
+Why it happens: the folder was assembled with links to save space, moved without its targets, or made to lead
+elsewhere.
+
+Detection: every link is resolved and compared with the folder.
+
+Fix: copy the real file into the folder, or name the real folder on the command line.
+
+Workaround: none.
+
+Prevention: publish and copy folders with plain files only (`hf download --local-dir`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from adapterfit.causes.cause import Cause
+from adapterfit.records import Flaw
+
+CAUSE = Cause(codes=("path-escapes", "dangling-link"), minutes=2)
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Silent for plain files; bytes in memory have no links, so here the flaw itself is given."""
+    forge = make.forge
+    plain = make.weights_file({forge.ST: forge.GOOD_ST})
+    flaw = Flaw("path-escapes", "adapter_model.safetensors …", where=forge.ST, predicted="none")
+    adapter = dataclasses.replace(plain.adapter, flaws=(flaw,))
+    return {
+        "silent": [plain],
+        "fires": [dataclasses.replace(plain, case=dataclasses.replace(plain.case, adapter=adapter))],
+    }

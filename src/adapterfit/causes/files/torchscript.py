@@ -1,0 +1,44 @@
+"""The `.bin` is a TorchScript program, not a dict of tensors.
+
+What this means: it holds code for torch's own interpreter. torch refuses it with `weights_only=True`.
+
+Why it happens: the model was saved with `torch.jit.save`.
+
+Detection: the archive holds `constants.pkl` or a `code/` folder.
+
+Fix: save the adapter with `model.save_pretrained`, from the model before it was scripted.
+
+Workaround: `torch.jit.load(file).state_dict()` gives the tensors, if you trust the file.
+
+Prevention: none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapterfit.causes.cause import Cause
+
+CAUSE = Cause(
+    level="intermediate",
+    messages=("RuntimeError: Cannot use ``weights_only=True`` with TorchScript archives passed to ``torch.load``.",),
+    codes=("torchscript",),
+)
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A plain file is silent."""
+    forge = make.forge
+    plain = make.weights_file({forge.ST: forge.GOOD_ST})
+    return {
+        "silent": [plain, make.weights_file({forge.BIN: forge.GOOD_BIN})],
+        "fires": [
+            make.weights_file(
+                {
+                    forge.BIN: forge.zipped(
+                        [*forge.torch_zip(forge.of(forge.tensor())), forge.Member("archive/constants.pkl")]
+                    )
+                }
+            )
+        ],
+    }

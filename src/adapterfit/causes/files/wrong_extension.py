@@ -1,0 +1,45 @@
+"""The file's name says another format than its content.
+
+What this means: PEFT picks the loader by the name alone: a `.bin` that is called `adapter_model.safetensors` ends in
+*header too large*, safetensors called `adapter_model.bin` in *Weights only load failed*. The content itself is intact
+and was read here.
+
+Why it happens: somebody renamed a file to make a loader take it; renaming does not convert.
+
+Detection: the format is decided by the first bytes and compared with the name's ending.
+
+Fix: rename the file to what it is: `adapter_model.bin` for a torch file, `adapter_model.safetensors` for safetensors.
+
+Workaround: for a `.bin` that must become safetensors: load it and save it again with `save_pretrained`.
+
+Prevention: convert with a converter, not by renaming.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapterfit.causes.cause import Cause
+
+CAUSE = Cause(
+    messages=(
+        "SafetensorError: Error while deserializing header: header too large",
+        "_pickle.UnpicklingError: Weights only load failed.",
+    ),
+    minutes=2,
+    codes=("wrong-extension",),
+)
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A plain file is silent."""
+    forge = make.forge
+    plain = make.weights_file({forge.ST: forge.GOOD_ST})
+    return {
+        "silent": [plain, make.weights_file({forge.BIN: forge.GOOD_BIN})],
+        "fires": [
+            make.weights_file({forge.ST: forge.GOOD_BIN}),
+            make.weights_file({forge.BIN: forge.GOOD_ST}),
+            make.weights_file({forge.BIN: forge.GOOD_NPZ}),
+        ],
+    }
