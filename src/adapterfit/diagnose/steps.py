@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapterfit.records import Report
-from adapterfit.text import show
+from adapterfit.text import quote, show
 
 
 def next_step(report: Report) -> str:
@@ -16,4 +16,14 @@ def next_step(report: Report) -> str:
     if cured is not None and cured.fix is not None:
         return cured.fix.summary
     first = next((found for found in report.findings if found.severity == "error"), None)
-    return f"adapterfit explain {first.id}" if first is not None else ""
+    if first is not None:
+        return f"adapterfit explain {first.id}"
+    if report.verdict == "cannot-tell":
+        return "see under Not checked what is missing for an answer"
+    return f"load it on the base it was made for{_recorded(report)}"
+
+
+def _recorded(report: Report) -> str:
+    config = report.case.adapter.config
+    named = config.raw.get("base_model_name_or_path") if config is not None else None
+    return f": {quote(named)}" if isinstance(named, str) and named else ""

@@ -107,7 +107,7 @@ def _known_init(config: Mapping[str, Any], rank: int) -> None:
 
 
 def _variant(module: Module, config: Mapping[str, Any]) -> str:
-    wanted = sorted(key for key in _VARIANTS if config.get(key))
+    wanted = sorted(key for key in _VARIANTS if _is_on(config.get(key)))
     if config.get("init_lora_weights") == "mica":
         wanted.append("mica")
     if not wanted:
@@ -121,9 +121,14 @@ def _variant(module: Module, config: Mapping[str, Any]) -> str:
     return wanted[0]
 
 
+def _is_on(value: Any) -> bool:
+    """Whether a field chooses its variant; an empty table does, since PEFT makes an object of it."""
+    return bool(value) or isinstance(value, Mapping)
+
+
 def _linear(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
     width, height = features(module)
-    if config.get("use_bdlora"):
+    if _is_on(config.get("use_bdlora")):
         width_a, rank_b = _block_diagonal(name, width, rank, config["use_bdlora"])
         return submodule("lora_A", (rank, width_a)), submodule("lora_B", (height, rank_b))
     return submodule("lora_A", (rank, width)), submodule("lora_B", (height, rank))
