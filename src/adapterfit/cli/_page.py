@@ -41,4 +41,9 @@ def parse(entry: Entry) -> Page:
 
 
 def _paragraphs(text: str) -> tuple[str, ...]:
-    return tuple(" ".join(part.split()) for part in text.split("\n\n") if part.strip())
+    return tuple(_sentence(" ".join(part.split())) for part in text.split("\n\n") if part.strip())
+
+
+def _sentence(paragraph: str) -> str:
+    """With a capital, as a paragraph of its own; our own name has none."""
+    return paragraph if paragraph.startswith("adapterfit") else paragraph[:1].upper() + paragraph[1:]

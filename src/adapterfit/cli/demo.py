@@ -57,8 +57,8 @@ def demo_cases() -> Iterator[Case]:
     yield Case("fits", "Saved by PEFT, loaded on the base it was trained on.", make.as_files(good), "fits")
     yield Case(
         "compiled",
-        "Saved from a model under torch.compile: every name carries its wrapper.",
-        make.as_files(good.renamed(lambda name: name.replace("model.model.", "model._orig_mod.model.", 1))),
+        "Trained on a base under torch.compile: every name carries the wrapper.",
+        make.as_files(good.renamed(lambda name: name.replace("base_model.model.", "base_model.model._orig_mod.", 1))),
         "fits-after-fix",
     )
     yield Case(

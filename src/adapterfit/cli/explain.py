@@ -72,16 +72,11 @@ def _lines(page: _page.Page, width: int) -> Iterator[Line]:
     for heading, paragraphs in page.sections.items():
         yield from (Line(""), Line(heading, "bold"))
         for paragraph in paragraphs:
-            yield from _wrapped(f"  {_sentence(paragraph)}", width, "  ")
+            yield from _wrapped(f"  {paragraph}", width, "  ")
     for heading, code in (("Broken", cause.broken), ("Fixed", cause.fixed)):
         if code:
             yield from (Line(""), Line(heading, "bold"))
             yield from (Line(f"  {line}".rstrip()) for line in textwrap.dedent(code).strip().splitlines())
-
-
-def _sentence(paragraph: str) -> str:
-    """With a capital, as a paragraph of its own; our own name has none."""
-    return paragraph if paragraph.startswith("adapterfit") else paragraph[:1].upper() + paragraph[1:]
 
 
 def _wrapped(text: str, width: int, hang: str = "") -> Iterator[Line]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from adapterfit import limits
 from adapterfit.report._words import PREDICTIONS, VERDICTS, kept, raised_lines
-from adapterfit.text import show
+from adapterfit.text import shorten, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +27,8 @@ _VERDICT_STYLES = {"fits": "bold green", "fits-after-fix": "bold yellow", "does-
 _LABEL = 10
 #: Names shown of a finding.
 _NAMES = 3
+#: Questions shown that share one reason for not being answered.
+_QUESTIONS = 5
 
 
 class Line(NamedTuple):
@@ -93,7 +95,8 @@ def _loader(report: Report, width: int) -> Iterator[Line]:
     consumer = ", ".join(f"{name} {show(version)}" for name, version in versions if version)
     yield from _labelled("with", consumer or show(case.consumer.text) or "no known loader", width)
     yield from _labelled("loader", PREDICTIONS.get(report.predicted, report.predicted), width)
-    for line in raised_lines(report.raised, 3):
+    raised = report.raised if report.predicted == "raises" else None
+    for line in raised_lines(raised, 3):
         yield Line(f"{' ' * (_LABEL + 4)}{line}", "red")  # never wrapped: people search their logs for it
     yield from _labelled("tensors", _counts(report), width)
 
@@ -167,7 +170,7 @@ def _not_checked(report: Report, width: int) -> Iterator[Line]:
     if report.not_checked:
         yield from (Line(""), Line("Not checked:"))
     for item in report.not_checked[: limits.REPORT_FINDINGS]:
-        text = f"{show(item.what)}: {show(item.why, limits.REPORT_MESSAGE_CHARS)}"
+        text = f"{shorten(item.what.split(', '), _QUESTIONS)}: {show(item.why, limits.REPORT_MESSAGE_CHARS)}"
         yield from _wrap(text, width, "  ", "dim")
     left_out = len(report.not_checked) - limits.REPORT_FINDINGS
     if left_out > 0:
