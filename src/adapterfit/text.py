@@ -5,11 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-#: Characters that move, hide or reorder text although Unicode calls some of them printable.
-_HIDDEN = frozenset("\u061c\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u2060\ufeff\u00ad") | frozenset(
-    chr(c) for c in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+#: Characters that take no room, or look like a space, although Python calls them printable: fillers and selectors.
+_HIDDEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u2800\u3164\uffa0") | frozenset(
+    map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
 )
-_BAD_CATEGORIES = frozenset(("Cc", "Cs", "Co", "Cn"))
 #: Combining marks in a row beyond this are a flood, not writing.
 _MARKS = 4
 
@@ -22,27 +21,27 @@ def _escape(char: str) -> str:
 
 
 def show(text: object, limit: int | None = 200) -> str:
-    """Untrusted text as one inert line: control, bidi, zero-width, private and unassigned characters escaped.
+    """Untrusted text as one inert line: whatever cannot be seen, moves text or hides in it is escaped.
 
-    Longer than `limit` characters is cut, with the length said. Showing twice changes nothing.
+    That is control, bidirectional, zero-width, private and unassigned characters, lone surrogates, spaces other than
+    the plain one, and floods of combining marks. The result has at most `limit` characters: what is longer is cut,
+    with its length said. Showing twice changes nothing.
     """
     raw = text if isinstance(text, str) else str(text)
-    cut = limit is not None and len(raw) > limit
-    head = raw[:limit] if cut else raw
-    if head.isascii() and head.isprintable():
-        shown = head
-    else:
-        shown = _shown(head)
-    return f"{shown}… ({len(raw)} characters)" if cut else shown
+    head = raw if limit is None else raw[:limit]
+    shown = head if head.isascii() and head.isprintable() else _shown(head)
+    if limit is None or (len(head) == len(raw) and len(shown) <= limit):
+        return shown
+    length = f"… ({len(raw)} characters)"
+    return shown[: max(0, limit - len(length))] + length
 
 
 def _shown(head: str) -> str:
     out = []
     marks = 0
     for char in unicodedata.normalize("NFC", head):
-        category = unicodedata.category(char)
-        marks = marks + 1 if category.startswith("M") else 0
-        bad = category in _BAD_CATEGORIES or char in _HIDDEN or marks > _MARKS
+        marks = marks + 1 if unicodedata.category(char).startswith("M") else 0
+        bad = not char.isprintable() or char in _HIDDEN or marks > _MARKS
         out.append(_escape(char) if bad else char)
     return "".join(out)
 

@@ -221,6 +221,8 @@ class FolderSource:
         try:
             mode = os.stat(target, follow_symlinks=False).st_mode
         except OSError:
+            mode = stat.S_IFLNK
+        if stat.S_ISLNK(mode):  # nothing there, or a link that comes back to itself
             self._note(_strange(name, "is a link that leads nowhere", code="dangling-link"))
             return False
         if not (_inside(target, self.root) or _in_hub_cache(target, self.root)):
