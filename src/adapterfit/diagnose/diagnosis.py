@@ -126,7 +126,7 @@ def _raised(case: Case, diff: Diff | None) -> Raised | None:
 def _predicted(case: Case, diff: Diff | None, raised: Raised | None, findings: Sequence[Finding]) -> str:
     if raised is not None and (raised.stage == "read" or diff is None or not diff.expectation.doubts):
         return "raises"
-    if any(f.severity == "error" and f.predicted == "raises" and f.code for f in findings):
+    if any(_is_certain_to_raise(found, diff) for found in findings):
         return "raises"
     if diff is None or diff.expectation.doubts or case.adapter.weights is None:
         return "cannot-tell"
@@ -135,6 +135,12 @@ def _predicted(case: Case, diff: Diff | None, raised: Raised | None, findings: S
         return "loads-differently" if any(f.differs for f in findings) else "loads"
     landed = bool(diff.matched or diff.overwrites)
     return "loads-partly" if landed or not diff.expectation.inert else "loads-without-effect"
+
+
+def _is_certain_to_raise(found: Finding, diff: Diff | None) -> bool:
+    """A reader's refusal; or, where there was nothing to compare with, a cause that needs no base to be sure."""
+    wanted = found.severity == "error" and found.predicted == "raises" and found.confidence == "high"
+    return wanted and (bool(found.code) or diff is None)
 
 
 def _verdict(predicted: str, findings: Sequence[Finding]) -> str:
