@@ -1,0 +1,172 @@
+"""Names of a checkpoint → names of the runtime, as transformers' loader maps them; and what the shapes then say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from adapterfit.records import Base, LoadRename, ModuleTree, Shape
+from adapterfit.text import show
+
+Common = Callable[[], Mapping[str, Any]]
+
+
+def adapter_renames(found: Mapping[str, Any], entry: Mapping[str, Any], common: Common) -> tuple[LoadRename, ...]:
+    """The renamings (not the conversions) that PEFT applies to an adapter's names for this class, in order."""
+    return tuple(
+        LoadRename(*_as_one(rule, entry["prefix"])) for rule in _rules(found, entry, common) if "ops" not in rule
+    )
+
+
+def _rules(found: Mapping[str, Any], entry: Mapping[str, Any], common: Common) -> list[Mapping[str, Any]]:
+    own = found["rules"][entry["rules"]] if entry["rules"] else []
+    return [*own, *common()["rules"]]
+
+
+def _as_one(rule: Mapping[str, Any], base_prefix: str) -> tuple[str, str]:
+    """A rule as one pattern and one replacement for `re.sub(…, count=1)`; a scope becomes part of the pattern."""
+    pattern, target = "|".join(rule["from"]), rule["to"][0]
+    if "scope" not in rule:
+        return pattern, target
+    scope = f"{re.escape(rule['scope'])}\\." if rule["scope"] else ""
+    outer = f"{re.escape(base_prefix)}\\.{scope}" if base_prefix else scope
+    at = f"(?P<at>{outer}|(?!{outer}){scope})"
+    shifted = re.sub(r"\\1", r"\\g<2>" if pattern.startswith("^") else r"\\g<3>", target)
+    if pattern.startswith("^"):
+        return f"^{at}{pattern[1:]}", f"\\g<at>{shifted}"
+    return f"^{at}(?P<mid>.*?)(?:{pattern})", f"\\g<at>\\g<mid>{shifted}"
+
+
+# ------------------------------------------------------------------------------------------------ loading
+
+
+@dataclass(frozen=True)
+class _Converter:
+    """A rule that makes tensors out of tensors: patterns, targets, operations."""
+
+    sources: tuple[re.Pattern[str], ...]
+    targets: tuple[str, ...]
+    ops: tuple[tuple[Any, ...], ...]
+
+
+class Loader:
+    """transformers' `rename_source_key` for one class: all renamings in turn, then at most one converter."""
+
+    def __init__(self, tree: ModuleTree, rules: list[Mapping[str, Any]]) -> None:
+        self.params = {
+            f"{module.name}.{name}" if module.name else name: shape
+            for module in tree.modules
+            for name, shape in module.params.items()
+        }
+        self.prefix = tree.prefix
+        self.unknown = any("unknown" in rule or _unknown_op(rule) for rule in rules)
+        self.renamings = []
+        self.converters = []
+        for rule in rules:
+            if "ops" in rule:
+                sources = tuple(re.compile(_as_one({**rule, "from": [s]}, tree.prefix)[0]) for s in rule["from"])
+                self.converters.append(_Converter(sources, tuple(rule["to"]), tuple(map(tuple, rule["ops"]))))
+            else:
+                pattern, replacement = _as_one(rule, tree.prefix)
+                self.renamings.append((re.compile(pattern), replacement))
+
+    def place(self, name: str) -> tuple[str, _Converter | None, int]:
+        """Where a checkpoint's tensor goes, by which converter, as which of its sources."""
+        renamed = name
+        for pattern, replacement in self.renamings:
+            renamed = pattern.sub(replacement, renamed, count=1)
+        for converter in self.converters:
+            for at, source in enumerate(converter.sources):
+                if source.search(renamed):
+                    return self._prefixed(source.sub(converter.targets[0], renamed, count=1)), converter, at
+        renamed = self._prefixed(renamed)
+        if renamed not in self.params and (name in self.params or self._prefixed(name) in self.params):
+            return self._prefixed(name), None, 0
+        return renamed, None, 0
+
+    def _prefixed(self, name: str) -> str:
+        """With or without the base model's prefix, whichever the model has."""
+        if not self.prefix:
+            return name
+        if (
+            name.startswith(self.prefix)
+            and (short := re.sub(f"^{re.escape(self.prefix)}.", "", name, count=1)) in self.params
+        ):
+            return short
+        longer = f"{self.prefix}.{name}"
+        return longer if longer in self.params else name
+
+
+def _unknown_op(rule: Mapping[str, Any]) -> bool:
+    return any(op[0] == "unknown" for op in rule.get("ops", ()))
+
+
+def contradictions(
+    tree: ModuleTree, base: Base, found: Mapping[str, Any], entry: Mapping[str, Any], common: Common
+) -> tuple[str, ...]:
+    """Where the checkpoint's shapes differ from the modules that config.json makes."""
+    loader = Loader(tree, _rules(found, entry, common))
+    stacks: dict[tuple[str, _Converter], dict[int, list[Shape]]] = {}
+    wrong: list[str] = []
+    for name, info in base.tensors.items():
+        target, converter, source = loader.place(name)
+        if converter is not None:
+            stacks.setdefault((target, converter), {}).setdefault(source, []).append(info.shape)
+        elif target in loader.params and loader.params[target] != info.shape:
+            wrong.append(_said(target, info.shape, loader.params[target]))
+    if not loader.unknown:
+        wrong += _wrong_stacks(stacks, loader.params, complete=base.complete)
+    if not wrong:
+        return ()
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    where = f"config.json and the checkpoint of {show(base.label)} contradict each other"
+    return (f"{where}: {wrong[0]}{more}; from_pretrained raises a RuntimeError about mismatched sizes",)
+
+
+def _said(target: str, shape: Shape, wanted: Shape) -> str:
+    return f"{show(target)} is {list(shape)} in the checkpoint, {list(wanted)} by the config"
+
+
+def _wrong_stacks(
+    stacks: Mapping[tuple[str, _Converter], Mapping[int, list[Shape]]], params: Mapping[str, Shape], *, complete: bool
+) -> list[str]:
+    wrong = []
+    for (target, converter), parts in stacks.items():
+        made = _made(converter, parts) if len(parts) == len(converter.sources) and len(converter.targets) == 1 else None
+        if made is not None and complete and target in params and params[target] != made:
+            wrong.append(_said(target, made, params[target]))
+    return wrong
+
+
+def _made(converter: _Converter, parts: Mapping[int, list[Shape]]) -> Shape | None:
+    """The shape that the operations make of these; None where they do not go together."""
+    groups = [parts[at] for at in sorted(parts)]
+    for op, *dims in converter.ops:
+        if op == "stack":
+            if any(len(set(group)) != 1 for group in groups):
+                return None
+            groups = [[(len(group), *group[0])] for group in groups]
+        elif op == "concatenate":
+            shapes = [shape for group in groups for shape in group]
+            dim = dims[0]
+            if any(len(shape) <= dim for shape in shapes) or len({_without(s, dim) for s in shapes}) != 1:
+                return None
+            groups = [[(*shapes[0][:dim], sum(s[dim] for s in shapes), *shapes[0][dim + 1 :])]]
+        elif op == "transpose":
+            groups = [[_swapped(shape, dims[0], dims[1]) for shape in group] for group in groups]
+        else:
+            return None
+    return groups[0][0] if len(groups) == 1 and len(groups[0]) == 1 else None
+
+
+def _without(shape: Shape, dim: int) -> Shape:
+    return (*shape[:dim], *shape[dim + 1 :])
+
+
+def _swapped(shape: Shape, one: int, other: int) -> Shape:
+    items = list(shape)
+    if max(one, other) < len(items):
+        items[one], items[other] = items[other], items[one]
+    return tuple(items)

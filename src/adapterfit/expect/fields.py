@@ -1,0 +1,183 @@
+"""Config fields as the config class of transformers makes them: defaults, nulls, aliases, sub-configs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Callable
+
+from adapterfit.expect.formulas import FormulaError, compile_formula, names_in
+from adapterfit.text import quote, show
+
+
+class Facts(dict[str, Any]):
+    """The facts of one model type, as its file holds them; `parts` keeps what `growth` has parsed of them."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        super().__init__(data)
+        self.parts: dict[tuple[str, str], Any] = {}
+
+
+FactsOf = Callable[[str], "Facts | None"]
+#: Fields that decide the size of a task head; transformers keeps `num_labels` as the length of `id2label`.
+_LABELS = "num_labels"
+#: What PEFT's prompt learning reads from `model.config.to_dict()`.
+PROMPT_FIELDS = (
+    *(
+        [
+            "num_hidden_layers",
+            "num_layers",
+            "n_layer",
+            "hidden_size",
+            "n_embd",
+            "d_model",
+            "num_attention_heads",
+            "n_head",
+            "num_heads",
+        ]
+    ),
+    *(["encoder_attention_heads", "num_key_value_heads", "head_dim"]),
+)
+
+
+class Fields:
+    """Effective values by name, computed when asked for; a sub-config's fields are dotted.
+
+    `raw` is the config.json as it stands. Values of formulas are kept, since a tree asks for the same sizes often.
+    """
+
+    def __init__(self, found: Facts, raw: Mapping[str, Any], facts_of: FactsOf) -> None:
+        self.facts, self.raw, self.facts_of = found, raw, facts_of
+        self._values: dict[str, Any] = {}
+        self._texts: dict[str, Any] = {}
+        self._subs: dict[str, Fields | None] = {}
+        self._asked: set[str] = set()
+
+    # -------------------------------------------------------------------------------------------- values
+
+    def value(self, text: str) -> Any:
+        """The value of a formula that reads no loop variable."""
+        if text not in self._texts:
+            self._texts[text] = compile_formula(text)(self)
+        return self._texts[text]
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._values:
+            if name in self._asked:
+                raise FormulaError(f"{show(name)} depends on itself")
+            self._asked.add(name)
+            self._values[name] = self._resolved(name)
+        return self._values[name]
+
+    def _resolved(self, name: str) -> Any:
+        known = self.facts["fields"]
+        name = name if name in known else self.facts["aliases"].get(name, name)
+        if name == _LABELS:
+            return self._labels()
+        if name in known:
+            return self._own(name, known[name])
+        head, _, rest = name.partition(".")
+        sub = self.sub(head) if rest else None
+        if sub is None:
+            raise FormulaError(f"nothing is known about field {show(name)}")
+        return sub[rest]
+
+    def _own(self, name: str, spec: str | list[str]) -> Any:
+        listed = [spec] if isinstance(spec, str) else spec
+        absent, null, given = (*listed, *("null", "given")[len(listed) - 1 :])
+        present, value = self._given(name)
+        if not present:
+            return self.value(absent)
+        if value is None:
+            return self.value(null)
+        return value if given == "given" else compile_formula(given)(_Given(self, value))
+
+    def _given(self, name: str) -> tuple[bool, Any]:
+        """Whether config.json has the field, under its name or an alias (which wins, being set last), and its value."""
+        head, _, leaf = name.rpartition(".")
+        section = self.section(head) if head else self.raw
+        found = (leaf in section, section.get(leaf))
+        for alias, real in self.facts["aliases"].items():
+            if real == name and alias.rpartition(".")[2] in section:
+                found = (True, section[alias.rpartition(".")[2]])
+        return found
+
+    def section(self, key: str) -> Mapping[str, Any]:
+        """The raw sub-config; where the file has none: the whole file for types once saved flat, else the defaults."""
+        value = self.raw.get(key)
+        if isinstance(value, Mapping):
+            return value
+        if value is not None:
+            raise FormulaError(f"{show(key)} is not a table")
+        spec = self.facts["configs"].get(key, {})
+        absent: Mapping[str, Any] = spec.get("absent", {})
+        return self.raw if spec.get("flat") else absent
+
+    def _labels(self) -> int:
+        labels = self.raw.get("id2label")
+        if isinstance(labels, Mapping):
+            return len(labels)
+        count = self.raw.get(_LABELS)
+        if count is None:
+            return 2
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise FormulaError(f"{_LABELS} is not a whole number")
+        return count
+
+    # -------------------------------------------------------------------------------------------- sub-configs
+
+    def sub_type(self, key: str) -> str:
+        """The model type of a sub-config, as the file or the class says."""
+        spec = self.facts["configs"][key]
+        named = self.section(key).get("model_type") if spec.get("any") else None
+        return named if isinstance(named, str) else str(spec["type"])
+
+    def sub(self, key: str) -> Fields | None:
+        """The fields of a sub-config that may be of any type; None where its type has no facts."""
+        if key not in self._subs:
+            spec = self.facts["configs"].get(key)
+            found = self.facts_of(self.sub_type(key)) if spec and spec.get("any") else None
+            self._subs[key] = Fields(found, self.section(key), self.facts_of) if found else None
+        return self._subs[key]
+
+    # -------------------------------------------------------------------------------------------- said aloud
+
+    def doubts(self) -> list[str]:
+        """What in this config lies outside of what the facts were proven for."""
+        found = []
+        for name, value in self.facts["fixed"].items():
+            present, given = self._given(name)
+            if present and given != value:
+                found.append(f"field {name} is {quote(given)}; the facts were proven for {quote(value)} only")
+        for name, words in self.facts["words"].items():
+            if name in self._values and self._values[name] not in (*words, None):
+                found.append(f"field {name} is {quote(self._values[name])}; the facts know {', '.join(words)}")
+        for sub in self._subs.values():
+            found += sub.doubts() if sub is not None else []
+        return found
+
+    def prompt_config(self) -> dict[str, Any]:
+        """`model.config.to_dict()` as far as PEFT's prompt learning reads it."""
+        aliases = self.facts["aliases"]
+        found = {name: self.raw[name] for name in PROMPT_FIELDS if name in self.raw and name not in aliases}
+        for name in self.facts["prompt_fields"]:
+            head, _, leaf = name.rpartition(".")
+            (found.setdefault(head, {}) if head else found)[leaf] = self[name]
+        if self.facts["configs"].get("text_config", {}).get("any"):
+            sub = self.sub("text_config")
+            found["text_config"] = sub.prompt_config() if sub is not None else dict(self.section("text_config"))
+        return found
+
+
+class _Given:
+    """The fields, with `given` as the value that config.json has for the field in question."""
+
+    def __init__(self, fields: Fields, value: object) -> None:
+        self.fields, self.given = fields, value
+
+    def __getitem__(self, name: str) -> Any:
+        return self.given if name == "given" else self.fields[name]
+
+
+def reads_loop(text: str) -> bool:
+    """Whether a formula reads a loop variable."""
+    return not names_in(text).isdisjoint(("i", "j"))

@@ -1,0 +1,247 @@
+"""The closed language that architecture facts are written in: sizes and conditions as functions of config fields.
+
+Grammar, loosest first::
+
+    c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * // %
+    12  'text'  null  true  false  [1, 2]  field  sub_config.field  field[i]  len(field)  (…)
+
+Nothing else exists: no calls but `len`, no attributes, no loops. A formula comes from our own facts; the
+values it meets come from a stranger's config.json, so every operation checks what it is given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Callable, Protocol
+
+
+class Env(Protocol):
+    """What a formula reads its fields from."""
+
+    def __getitem__(self, name: str, /) -> Any:
+        """The effective value of a field."""
+
+
+Formula = Callable[[Env], Any]
+_Token = tuple[str, str]
+
+_TOKENS = re.compile(
+    r"\s*(?:(?P<int>\d+)|'(?P<str>[^']*)'|(?P<name>[A-Za-z_][\w.]*)|(?P<op>//|==|!=|<=|>=|[-+*%<>?:|&!()\[\],]))"
+)
+_WORDS = {"null": None, "true": True, "false": False}
+
+
+class FormulaError(ValueError):
+    """A formula met a value it cannot work with; the text names the field and is safe to print."""
+
+
+@cache
+def compile_formula(text: str) -> Formula:
+    """`text` as a function of an environment. Raises ValueError for text that is not in the language."""
+    parser = _Parser(text)
+    formula = parser.ternary()
+    parser.expect_end()
+    return formula
+
+
+@cache
+def names_in(text: str) -> frozenset[str]:
+    """The fields that a formula reads."""
+    return frozenset(value for kind, value in _tokens(text) if kind == "name" and value not in (*_WORDS, "len", "in"))
+
+
+def integer(value: object) -> int:
+    """`value` as an int; a bool, a float or text is refused, as transformers' own validation refuses it."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise FormulaError(f"a whole number was expected, not {type(value).__name__}")
+    return value
+
+
+def _tokens(text: str) -> list[_Token]:
+    found, at = [], 0
+    while at < len(text):
+        match = _TOKENS.match(text, at)
+        if match is None or match.lastgroup is None:
+            raise ValueError(f"not a formula: {text!r} at {at}")
+        found.append((match.lastgroup, match.group(match.lastgroup)))
+        at = match.end()
+    return found
+
+
+def _floor(left: int, right: int) -> int:
+    if right == 0:
+        raise FormulaError("division by zero")
+    return left // right
+
+
+def _modulo(left: int, right: int) -> int:
+    if right == 0:
+        raise FormulaError("division by zero")
+    return left % right
+
+
+_ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "//": _floor,
+    "%": _modulo,
+}
+_ORDER: Mapping[str, Callable[[int, int], bool]] = {
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+def _arithmetic(op: str, left: Formula, right: Formula) -> Formula:
+    do = _ARITHMETIC[op]
+    return lambda env: do(integer(left(env)), integer(right(env)))
+
+
+def _compare(op: str, left: Formula, right: Formula) -> Formula:
+    if op == "==":
+        return lambda env: left(env) == right(env)
+    if op == "!=":
+        return lambda env: left(env) != right(env)
+    if op == "in":
+        return lambda env: left(env) in _sequence(right(env))
+    do = _ORDER[op]
+    return lambda env: do(integer(left(env)), integer(right(env)))
+
+
+def _sequence(value: object) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise FormulaError(f"a list was expected, not {type(value).__name__}")
+    return tuple(value)
+
+
+def _length(value: object) -> int:
+    """Length of a list; 1 for a bare number, as the models that accept both take it."""
+    return 1 if isinstance(value, int) else len(_sequence(value))
+
+
+def _item(value: object, index: object) -> Any:
+    items, at = _sequence(value), integer(index)
+    if not 0 <= at < len(items):
+        raise FormulaError(f"entry {at} of a list of {len(items)}")
+    return items[at]
+
+
+def _constant(value: object) -> Formula:
+    def always(_: Env) -> object:
+        return value
+
+    return always
+
+
+class _Parser:
+    """Recursive descent; each method returns the function of what it read."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.tokens, self.at = text, _tokens(text), 0
+
+    def peek(self) -> str:
+        kind, value = self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
+        return value if kind == "op" or value == "in" else ""
+
+    def take(self, *ops: str) -> str:
+        found = self.peek()
+        if found and found in ops:
+            self.at += 1
+            return found
+        return ""
+
+    def need(self, op: str) -> None:
+        if not self.take(op):
+            raise ValueError(f"not a formula: {self.text!r}: {op!r} expected")
+
+    def expect_end(self) -> None:
+        if self.at != len(self.tokens):
+            raise ValueError(f"not a formula: {self.text!r}: more than one expression")
+
+    def ternary(self) -> Formula:
+        test = self.any_of()
+        if not self.take("?"):
+            return test
+        yes = self.ternary()
+        self.need(":")
+        no = self.ternary()
+        return lambda env: yes(env) if test(env) else no(env)
+
+    def any_of(self) -> Formula:
+        parts = [self.all_of()]
+        while self.take("|"):
+            parts.append(self.all_of())
+        return parts[0] if len(parts) == 1 else lambda env: any(part(env) for part in parts)
+
+    def all_of(self) -> Formula:
+        parts = [self.negation()]
+        while self.take("&"):
+            parts.append(self.negation())
+        return parts[0] if len(parts) == 1 else lambda env: all(part(env) for part in parts)
+
+    def negation(self) -> Formula:
+        if self.take("!"):
+            inner = self.negation()
+            return lambda env: not inner(env)
+        return self.comparison()
+
+    def comparison(self) -> Formula:
+        left = self.sum()
+        op = self.take("==", "!=", "<", "<=", ">", ">=", "in")
+        return _compare(op, left, self.sum()) if op else left
+
+    def sum(self) -> Formula:
+        left = self.product()
+        while op := self.take("+", "-"):
+            left = _arithmetic(op, left, self.product())
+        return left
+
+    def product(self) -> Formula:
+        left = self.atom()
+        while op := self.take("*", "//", "%"):
+            left = _arithmetic(op, left, self.atom())
+        return left
+
+    def atom(self) -> Formula:
+        if self.take("("):
+            inner = self.ternary()
+            self.need(")")
+            return inner
+        if self.take("["):
+            return self.listing()
+        if self.at >= len(self.tokens):
+            raise ValueError(f"not a formula: {self.text!r} ends early")
+        kind, value = self.tokens[self.at]
+        self.at += 1
+        if kind == "op":
+            raise ValueError(f"not a formula: {self.text!r}: {value!r} where a value was expected")
+        if kind == "name":
+            return self.name(value)
+        return _constant(int(value) if kind == "int" else value)
+
+    def listing(self) -> Formula:
+        items: list[Formula] = []
+        while not self.take("]"):
+            items.append(self.ternary())
+            self.take(",")
+        return lambda env: tuple(item(env) for item in items)
+
+    def name(self, name: str) -> Formula:
+        if name in _WORDS:
+            return _constant(_WORDS[name])
+        if name == "len" and self.take("("):
+            inner = self.ternary()
+            self.need(")")
+            return lambda env: _length(inner(env))
+        if self.take("["):
+            index = self.ternary()
+            self.need("]")
+            return lambda env: _item(env[name], index(env))
+        return lambda env: env[name]

@@ -1,0 +1,208 @@
+"""From lines of facts to modules: loops unrolled, conditions decided, sizes computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+from adapterfit import limits
+from adapterfit.expect.fields import Facts, FactsOf, Fields, reads_loop
+from adapterfit.expect.formulas import FormulaError, compile_formula, integer
+from adapterfit.records import Module, Shape
+from adapterfit.text import quote, show
+
+#: Dimensions beyond this overflow the size of any tensor.
+_DIM = 1 << 48
+
+
+@dataclass
+class Part:
+    """One line of facts with the lines below it. `params`: name, condition, dimensions."""
+
+    name: str
+    kind: str
+    cls: str
+    params: list[tuple[str, str, tuple[str, ...]]]
+    more: Mapping[str, Any]
+    children: list[Part] = field(default_factory=list)
+    loops: bool = False
+
+
+def _part(found: Facts, where: str, name: str) -> Part:
+    kept: Part | None = found.parts.get((where, name))
+    if kept is None:
+        lines = found[where][name]
+        kept = found.parts[where, name] = _parsed(lines["modules"] if where == "classes" else lines)
+    return kept
+
+
+def _parsed(lines: list[list[Any]]) -> Part:
+    """Lines in depth-first order as a tree; a path may come twice, as variants, each followed by its own children."""
+    stack: list[tuple[str, Part]] = []
+    root: Part | None = None
+    for path, kind, cls, *rest in lines:
+        part = Part(path.rpartition(".")[2], kind, cls, _params(rest[0] if rest else {}), rest[1] if rest[1:] else {})
+        parent = path.rpartition(".")[0]
+        while stack and (stack[-1][0] != parent or not path):
+            stack.pop()
+        if stack and path:
+            stack[-1][1].children.append(part)
+        root = root or part
+        stack.append((path, part))
+    if root is None:
+        raise ValueError("no lines")
+    _mark(root)
+    return root
+
+
+def _params(given: Mapping[str, list[Any]]) -> list[tuple[str, str, tuple[str, ...]]]:
+    found = []
+    for name, dims in given.items():
+        conditional = bool(dims) and isinstance(dims[0], dict)
+        found.append((name, dims[0]["if"] if conditional else "true", tuple(dims[1:] if conditional else dims)))
+    return found
+
+
+def _mark(part: Part) -> bool:
+    """Note on each part whether anything in it depends on a loop variable, and so must be computed per turn."""
+    texts = [text for _, when, dims in part.params for text in (when, *dims)]
+    texts += [part.more[key] for key in ("if", "each", "groups") if key in part.more]
+    below = [_mark(child) for child in part.children]
+    part.loops = any(map(reads_loop, texts)) or any(below)
+    return part.loops
+
+
+class Growth:
+    """Grows one class into `modules`; `doubts` says what could not be known."""
+
+    def __init__(self, fields: Fields, facts_of: FactsOf, common: Callable[[], Mapping[str, Any]]) -> None:
+        self.fields, self.facts_of, self.common = fields, facts_of, common
+        self.modules: list[Module] = []
+        self.doubts: list[str] = []
+
+    def grow(self, found: Facts, class_name: str, path: str = "") -> None:
+        """All modules of a class of these facts, the class itself at `path`."""
+        self._one(_part(found, "classes", class_name), path, _Turn(self.fields), found)
+
+    def _one(self, part: Part, path: str, turn: _Turn, found: Facts) -> None:
+        if part.kind == "=":
+            self._one(_part(found, "fragments", part.cls), path, turn, found)
+            return
+        if part.kind == "@":
+            self._sub_model(part.cls, path)
+            return
+        more = part.more
+        self.modules.append(
+            Module(
+                path,
+                part.kind,
+                {
+                    name: self._shape(dims, turn)
+                    for name, when, dims in part.params
+                    if when == "true" or turn.value(when)
+                },
+                self._class(part) if not part.cls else part.cls,
+                turn.value(more["groups"]) if "groups" in more else 1,
+                bool(more.get("transposed")),
+            )
+        )
+        if len(self.modules) > limits.MODULES:
+            raise FormulaError(f"more than {limits.MODULES} modules")
+        if "each" in more:
+            self._loop(part, path, turn, found)
+            return
+        for child in part.children:
+            if "if" not in child.more or turn.value(child.more["if"]):
+                self._one(child, f"{path}.{child.name}" if path else child.name, turn, found)
+
+    def _shape(self, dims: Iterable[str], turn: _Turn) -> Shape:
+        shape = tuple(turn.value(dim) for dim in dims)
+        for dim in shape:
+            if not 0 <= integer(dim) <= _DIM:
+                raise FormulaError(f"a dimension would be {dim}")
+        return shape
+
+    # -------------------------------------------------------------------------------------------- loops
+
+    def _loop(self, part: Part, path: str, turn: _Turn, found: Facts) -> None:
+        count = integer(turn.value(part.more["each"]))
+        if not 0 <= count <= limits.LAYERS:
+            raise FormulaError(f"{show(path)} would have {count} entries; at most {limits.LAYERS} are plausible")
+        prefix = f"{path}." if path else ""
+        if not any(child.loops for child in part.children):
+            self._copies(part, prefix, count, turn, found)
+            return
+        for at in range(count):
+            inner = turn.inner(at)
+            for child in part.children:
+                if "if" not in child.more or inner.value(child.more["if"]):
+                    self._one(child, f"{prefix}{at}", inner, found)
+
+    def _copies(self, part: Part, prefix: str, count: int, turn: _Turn, found: Facts) -> None:
+        """Equal turns: the first is grown, the others are copies under another number."""
+        if not count:
+            return
+        start = len(self.modules)
+        for child in part.children:
+            if "if" not in child.more or turn.value(child.more["if"]):
+                self._one(child, f"{prefix}0", turn, found)
+        first = self.modules[start:]
+        if len(first) * count > limits.MODULES:
+            raise FormulaError(f"more than {limits.MODULES} modules")
+        cut = len(prefix) + 1
+        rest = [(m.name[cut:], m.kind, m.params, m.class_name, m.groups, m.transposed_experts) for m in first]
+        add = self.modules.append
+        for at in range(1, count):
+            here = f"{prefix}{at}"
+            for tail, kind, params, cls, groups, transposed in rest:
+                add(Module(here + tail, kind, params, cls, groups, transposed))
+
+    # -------------------------------------------------------------------------------------------- other files
+
+    def _sub_model(self, key: str, path: str) -> None:
+        """A part that AutoModel builds from a sub-config, by the facts of that config's own type."""
+        model_type, sub = self.fields.sub_type(key), self.fields.sub(key)
+        found = self.facts_of(model_type)
+        bare = next(
+            (name for name, entry in (found["classes"] if found else {}).items() if "bare" in entry["tasks"]), None
+        )
+        if found is None or sub is None or bare is None:
+            self.doubts.append(
+                f"adapterfit has no facts about {quote(model_type)}, the type of {key}: {path} is missing"
+            )
+            return
+        other = Growth(sub, self.facts_of, self.common)
+        other.grow(found, bare, path)
+        self.modules += other.modules
+        self.doubts += [*found["doubts"], *found["classes"][bare]["doubts"], *other.doubts]
+
+    def _class(self, part: Part) -> str:
+        """The class name of a module whose class a text field decides."""
+        name, table = (part.more["act"], None) if "act" in part.more else part.more["by"]
+        value = self.fields[name]
+        if table is None:
+            table = self.fields.facts["activations"]
+            table = table if value in table else self.common()["activations"]
+        if not isinstance(value, str) or value not in table:
+            self.doubts.append(f"field {name} is {quote(value)}: unknown what module it makes")
+            return ""
+        return str(table[value])
+
+
+class _Turn:
+    """The environment of one turn of a loop (or of none): loop variables first, then the fields."""
+
+    def __init__(self, fields: Fields, loop: tuple[int, ...] = ()) -> None:
+        self.fields, self.loop = fields, loop
+
+    def inner(self, at: int) -> _Turn:
+        return _Turn(self.fields, (*self.loop, at))
+
+    def value(self, text: str) -> Any:
+        return compile_formula(text)(self) if self.loop and reads_loop(text) else self.fields.value(text)
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "i":
+            return self.loop[0]
+        return self.loop[1] if name == "j" else self.fields[name]

@@ -1,0 +1,218 @@
+"""The module tree of a base: from architecture facts and its config, else, with doubts, from its checkpoint's names.
+
+Facts (`architectures/<model_type>.json`) hold one line per module pattern, with sizes and conditions as formulas over
+config fields. They are generated from transformers and proven against it; see `tools/gen_architectures.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from adapterfit import limits
+from adapterfit.errors import BadInput
+from adapterfit.expect.checkpoint import adapter_renames, contradictions
+from adapterfit.expect.fields import Facts, Fields
+from adapterfit.expect.formulas import FormulaError
+from adapterfit.expect.growth import Growth
+from adapterfit.records import Base, Flaw, Module, ModuleTree, Shape
+from adapterfit.text import quote, show
+
+_FACTS = Path(__file__).parent / "architectures"
+
+
+# ------------------------------------------------------------------------------------------------ facts
+
+
+@cache
+def facts(model_type: str) -> Facts | None:
+    """The facts of a model type, or None. `model_type` may come from a file: it is looked up in a closed set."""
+    if model_type not in known_types():
+        return None
+    return Facts(_load(f"{model_type}.json"))
+
+
+@cache
+def known_types() -> frozenset[str]:
+    """The model types that have facts."""
+    return frozenset(path.stem for path in _FACTS.iterdir() if path.suffix == ".json" and path.stem[0] != "_")
+
+
+@cache
+def _load(name: str) -> Mapping[str, Any]:
+    loaded: dict[str, Any] = json.loads((_FACTS / name).read_text(encoding="utf-8"))
+    return MappingProxyType(loaded)
+
+
+def common() -> Mapping[str, Any]:
+    """What all types share: class names of activations, and the renamings that end every model's list."""
+    return _load("_common.json")
+
+
+@cache
+def classes(model_type: str) -> Mapping[str, str]:
+    """Task word → class name. `bare` and `FEATURE_EXTRACTION` are AutoModel's; empty for an unknown type."""
+    found: dict[str, str] = {}
+    known = facts(model_type)
+    for name, entry in (known["classes"] if known else {}).items():
+        for task in entry["tasks"]:
+            found.setdefault(task, name)
+    if "bare" in found:
+        found["FEATURE_EXTRACTION"] = found["bare"]
+    return MappingProxyType(found)
+
+
+# ------------------------------------------------------------------------------------------------ trees
+
+
+def tree(base: Base, class_name: str) -> ModuleTree:
+    """The modules of `class_name` built from this base's config, checked against its headers.
+
+    An unknown type or class gives a tree from the headers, with doubts.
+
+    Raises:
+        BadInput: The config holds values that no model can be built from.
+    """
+    found = facts(base.model_type)
+    if found is None or class_name not in found["classes"]:
+        return tree_from_headers(base, class_name)
+    try:
+        grown = _grown(base, found, class_name)
+    except FormulaError as problem:
+        raise BadInput(_implausible(base, str(problem))) from problem
+    return reconcile(grown, base)
+
+
+def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
+    entry = found["classes"][class_name]
+    fields = Fields(found, base.config or {}, facts)
+    growth = Growth(fields, facts, common)
+    growth.grow(found, class_name)
+    return ModuleTree(
+        class_name=class_name,
+        model_type=base.model_type,
+        modules=tuple(growth.modules),
+        known="facts",
+        prefix=entry["prefix"],
+        aliases={second: first for when, second, first in entry["aliases"] if fields.value(when)},
+        tied=_tied(entry, fields),
+        input_embeddings=fields.value(entry["input_embeddings"]),
+        output_embeddings=fields.value(entry["output_embeddings"]),
+        config=fields.prompt_config(),
+        adapter_renames=adapter_renames(found, entry, common) if found["converts_adapters"] else (),
+        expert_fusion=found["expert_fusion"],
+        doubts=_doubts(base, found, entry, fields, growth),
+    )
+
+
+def _tied(entry: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(names) for when, *names in entry["tied"] if fields.value(when))
+
+
+def _doubts(base: Base, found: Facts, entry: Mapping[str, Any], fields: Fields, growth: Growth) -> tuple[str, ...]:
+    remote = [_remote_doubt(base)] if base.remote_code else []
+    gaps = [f"the facts about {entry_doubt}" for entry_doubt in (*found["doubts"], *entry["doubts"])]
+    return tuple(dict.fromkeys((*remote, *gaps, *fields.doubts(), *growth.doubts)))
+
+
+def _remote_doubt(base: Base) -> str:
+    return (
+        f"config.json of {show(base.label)} names its own modelling code (auto_map); with trust_remote_code another "
+        f"class than transformers' own is built"
+    )
+
+
+def _implausible(base: Base, why: str) -> Flaw:
+    return Flaw(
+        "base-config-implausible",
+        f"{show(base.config_file or base.label)}: no {show(base.model_type)} model can be built from this config: {why}",
+        where=base.config_file or base.label,
+        found=why,
+        remedy="compare config.json with the one on the model's page",
+    )
+
+
+def reconcile(grown: ModuleTree, base: Base) -> ModuleTree:
+    """`grown`, with a doubt for each way in which the checkpoint's headers contradict it.
+
+    The config decides, not the header: `from_pretrained` builds every module from config.json and then raises a
+    RuntimeError about sizes that differ (measured on transformers 5.23), so such a base cannot be loaded at all.
+    Packed weights of a quantised base have other shapes than the modules they make; they are not compared.
+    """
+    found = facts(base.model_type)
+    if grown.known != "facts" or found is None or not base.tensors or base.quantisation:
+        return grown
+    entry = found["classes"][grown.class_name]
+    doubts = contradictions(grown, base, found, entry, common)
+    return _with_doubts(grown, doubts) if doubts else grown
+
+
+def _with_doubts(grown: ModuleTree, doubts: tuple[str, ...]) -> ModuleTree:
+    from dataclasses import replace
+
+    return replace(grown, doubts=(*grown.doubts, *doubts))
+
+
+# ------------------------------------------------------------------------------------------------ without facts
+
+_EMBEDDING_WORDS = ("emb", "wte", "wpe", "shared")
+_NORM_WORDS = ("norm", "ln_", "layernorm", "ln1", "ln2")
+_BY_RANK = {2: "Linear", 3: "Conv1d", 4: "Conv2d", 5: "Conv3d"}
+
+
+def tree_from_headers(base: Base, class_name: str = "") -> ModuleTree:
+    """Modules by their names in the checkpoint, kinds by their shapes: good for a comparison, never for *fits*."""
+    params: dict[str, dict[str, Shape]] = {}
+    for name, info in base.tensors.items():
+        path, _, leaf = name.rpartition(".")
+        for at in range(path.count(".")):
+            params.setdefault(".".join(path.split(".")[: at + 1]), {})
+        params.setdefault(path, {})[leaf] = info.shape
+    params.setdefault("", {})
+    if len(params) > limits.MODULES:
+        raise BadInput(_implausible(base, f"{len(params)} modules"))
+    parents = {name.rpartition(".")[0] for name in params if name}
+    modules = tuple(
+        Module(name, _guessed(name, own, parent=name in parents), own)
+        for name, own in sorted(params.items(), key=_order)
+    )
+    return ModuleTree(
+        class_name=class_name or base.architecture,
+        model_type=base.model_type,
+        modules=modules if base.tensors else (),
+        known="headers",
+        config={key: value for key, value in (base.config or {}).items() if isinstance(key, str)},
+        doubts=(_unknown(base, class_name),),
+    )
+
+
+def _order(item: tuple[str, Any]) -> tuple[tuple[int, str], ...]:
+    return tuple((int(part), "") if part.isdecimal() and part.isascii() else (-1, part) for part in item[0].split("."))
+
+
+def _guessed(name: str, own: Mapping[str, Shape], *, parent: bool) -> str:
+    weight = own.get("weight")
+    if parent or weight is None:
+        return "container" if parent else "other"
+    leaf = name.rpartition(".")[2].lower()
+    if len(weight) == 1:
+        return "norm" if any(word in leaf for word in _NORM_WORDS) else "other"
+    if len(weight) == 2 and any(word in leaf for word in _EMBEDDING_WORDS):
+        return "Embedding"
+    return _BY_RANK.get(len(weight), "other")
+
+
+def _unknown(base: Base, class_name: str) -> str:
+    if not base.model_type:
+        return (
+            "the base has no config.json that names its model type, so its modules are known by checkpoint names only"
+        )
+    if facts(base.model_type) is None:
+        return (
+            f"adapterfit has no facts yet about model type {quote(base.model_type)}; module names and kinds are guessed"
+        )
+    return f"adapterfit has no facts about class {quote(class_name)} of model type {quote(base.model_type)}"

@@ -1,0 +1,1 @@
+"""Derives architecture facts from the installed transformers: sample, observe, learn, emit."""

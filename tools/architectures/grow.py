@@ -1,0 +1,220 @@
+"""From many observed trees of one class to one learned tree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from architectures.learn import Env, NotFoundError, Numbers, Spec, find_condition, literals, merged_order
+from architectures.observe import Node
+from transformers.activations import ACT2CLS, ACT2FN
+
+Seen = tuple[Env, Node]
+
+
+def activation_classes() -> dict[str, str]:
+    """Name of an activation → class name, for those that are one module without parameters or children."""
+    found = {}
+    for name in ACT2CLS:
+        try:
+            module = ACT2FN[name]
+        except Exception:
+            continue
+        if not list(module.children()) and not list(module.parameters()):
+            found[name] = type(module).__name__
+    return dict(sorted(found.items()))
+
+
+class Grower:
+    """Learns one class. `doubts` collects what no formula was found for, in words."""
+
+    def __init__(self, activations: dict[str, str]) -> None:
+        self.numbers, self.activations = Numbers(), activations
+        self.doubts: list[str] = []
+        self.loop_envs: dict[tuple[int, str, int], Env] = {}
+
+    # ---------------------------------------------------------------------------------------- one module
+
+    def variants(self, path: str, seen: list[Seen]) -> list[tuple[str, Spec]]:
+        """The module at `path` in its variants: (condition, what it is)."""
+        groups: dict[tuple[str, str, str], list[int]] = {}
+        for at, (_, node) in enumerate(seen):
+            groups.setdefault((node.kind, "" if node.opaque else node.cls, node.opaque), []).append(at)
+        if len(groups) == 1:
+            return [("true", self.module(path, seen))]
+        by = self._by_field(seen)
+        if by is not None:
+            spec = self.module(path, seen)
+            spec.by = by
+            return [("true", spec)]
+        found = []
+        for members in groups.values():
+            truth = [at in set(members) for at in range(len(seen))]
+            condition = self.condition(path, [env for env, _ in seen], truth)
+            found.append((condition, self.module(path, [seen[at] for at in members])))
+        return found
+
+    def module(self, path: str, seen: list[Seen]) -> Spec:
+        """One variant: its parameters, its count or its children."""
+        first = seen[0][1]
+        spec = Spec(first.kind, first.cls, opaque=first.opaque)
+        envs = [env for env, _ in seen]
+        self._params(path, spec, seen)
+        spec.groups = self.number(f"{path} groups", envs, [node.groups for _, node in seen])
+        spec.transposed = "true" if first.transposed else "false"
+        if self._is_loop(seen):
+            spec.each = self.number(f"{path} count", envs, [len(node.children) for _, node in seen])
+            self._loop(path, spec, seen)
+        else:
+            self._children(path, spec, seen)
+        return spec
+
+    def _params(self, path: str, spec: Spec, seen: list[Seen]) -> None:
+        for name in self.order(path, [list(node.params) for _, node in seen]):
+            having = [(env, node.params[name]) for env, node in seen if name in node.params]
+            condition = self.condition(f"{path}.{name}", [e for e, _ in seen], [name in n.params for _, n in seen])
+            ranks = {len(shape) for _, shape in having}
+            if len(ranks) != 1:
+                self.doubts.append(f"{path}.{name}: its number of dimensions varies")
+                continue
+            envs = [env for env, _ in having]
+            dims = [
+                self.number(f"{path}.{name} dimension {at}", envs, [shape[at] for _, shape in having])
+                for at in range(ranks.pop())
+            ]
+            spec.params[name] = (condition, dims)
+
+    # ---------------------------------------------------------------------------------------- children
+
+    def _is_loop(self, seen: list[Seen]) -> bool:
+        names = [list(node.children) for _, node in seen]
+        counted = all(list(map(str, range(len(n)))) == n for n in names)
+        if not counted or not any(names):
+            return False
+        counts = {len(n) for n in names}
+        return len(counts) > 1 and min(counts) < max(counts) and self._alike(seen)
+
+    def _alike(self, seen: list[Seen]) -> bool:
+        """Whether children of one list mostly are the same thing: else it is a fixed sequence with options."""
+        most = max((node for _, node in seen), key=lambda node: len(node.children))
+        classes = Counter(child.cls for child in most.children.values())
+        return most.cls == "ModuleList" and classes.most_common(1)[0][1] >= max(2, len(most.children) // 2)
+
+    def _loop(self, path: str, spec: Spec, seen: list[Seen]) -> None:
+        var = "j" if "i" in seen[0][0] else "i"
+        inner = [
+            (self._loop_env(env, var, at), child)
+            for env, node in seen
+            for at, child in enumerate(node.children.values())
+        ]
+        for condition, child in self.variants(f"{path}.*" if path else "*", inner):
+            spec.children.append(("*", condition, child))
+
+    def _loop_env(self, env: Env, var: str, at: int) -> Env:
+        key = (id(env), var, at)
+        if key not in self.loop_envs:
+            self.loop_envs[key] = {**env, var: at}
+        return self.loop_envs[key]
+
+    def _children(self, path: str, spec: Spec, seen: list[Seen]) -> None:
+        for name in self.order(path, [list(node.children) for _, node in seen]):
+            where = f"{path}.{name}" if path else name
+            present = [name in node.children for _, node in seen]
+            condition = self.condition(where, [env for env, _ in seen], present)
+            having = [(env, node.children[name]) for env, node in seen if name in node.children]
+            for inner, child in self.variants(where, having):
+                spec.children.append((name, _both(condition, inner), child))
+
+    # ---------------------------------------------------------------------------------------- searches
+
+    def _by_field(self, seen: list[Seen]) -> tuple[str, dict[str, str]] | None:
+        """A text field whose value alone decides the class of a childless module."""
+        if any(node.children or node.params for _, node in seen):
+            return None
+        best = None
+        for key in seen[0][0]:
+            table: dict[str, str] = {}
+            if not all(isinstance(env.get(key), str) for env, _ in seen):
+                continue
+            if all(table.setdefault(env[key], node.cls) == node.cls for env, node in seen):
+                plain = all(self.activations.get(value) == cls for value, cls in table.items())
+                if plain and (best is None or best[1] or "act" in key):
+                    best = (key, {})
+                best = best or (key, table)
+        return best
+
+    def condition(self, what: str, envs: list[Env], truth: list[bool]) -> str:
+        if all(truth):
+            return "true"
+        try:
+            return find_condition(envs, truth)
+        except NotFoundError:
+            self.doubts.append(f"{what}: no condition found for its presence ({sum(truth)} of {len(truth)} samples)")
+            return "true"
+
+    def number(self, what: str, envs: list[Env], values: list[int]) -> str:
+        try:
+            return self.numbers.find(envs, values)
+        except NotFoundError:
+            self.doubts.append(f"{what}: no formula found for {sorted(set(values))[:4]}")
+            return "null"
+
+    def order(self, what: str, sequences: list[list[str]]) -> list[str]:
+        try:
+            return merged_order(sequences)
+        except NotFoundError:
+            self.doubts.append(f"{what}: its parts come in different orders")
+            return list(dict.fromkeys(name for sequence in sequences for name in sequence))
+
+    # ---------------------------------------------------------------------------------------- values
+
+    def value(self, what: str, envs: list[Env], values: list[Any]) -> str:
+        """A formula for any plain value: constant, another field, a size, a condition, or a table over a text field."""
+        first = values[0]
+        if all(value == first and type(value) is type(first) for value in values):
+            return literal(first)
+        for key in envs[0]:
+            if all(env.get(key) == value and type(env.get(key)) is type(value) for env, value in zip(envs, values)):
+                return key
+        if all(isinstance(value, bool) for value in values):
+            return self.condition(what, envs, values)
+        if all(isinstance(value, int) for value in values):
+            return self.number(what, envs, values)
+        return self._table(what, envs, values)
+
+    def _table(self, what: str, envs: list[Env], values: list[Any]) -> str:
+        for text, mask in literals(envs, numbers=False).items():
+            yes = [at for at in range(len(envs)) if mask >> at & 1]
+            no = [at for at in range(len(envs)) if not mask >> at & 1]
+            if not yes or not no or any(values[at] != values[yes[0]] for at in yes):
+                continue
+            rest = [values[at] for at in no]
+            if all(v == rest[0] for v in rest):
+                return f"{text} ? {literal(values[yes[0]])} : {literal(rest[0])}"
+        for key in envs[0]:
+            table: dict[str, Any] = {}
+            if all(isinstance(env.get(key), str) for env in envs) and all(
+                table.setdefault(env[key], value) == value for env, value in zip(envs, values)
+            ):
+                changed = {k: v for k, v in table.items() if k != v}
+                tail = key if len(changed) < len(table) else "null"
+                return " : ".join([f"{key} == '{k}' ? {literal(v)}" for k, v in sorted(changed.items())] + [tail])
+        self.doubts.append(f"{what}: no formula found for its value")
+        return "null"
+
+
+def literal(value: Any) -> str:
+    """A plain value in the language of formulas."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(literal(item) for item in value)}]"
+    if isinstance(value, str):
+        return f"'{value}'"
+    return str(value) if value >= 0 else f"0-{-value}"
+
+
+def _both(a: str, b: str) -> str:
+    if "true" in (a, b):
+        return b if a == "true" else a
+    return f"({a}) & ({b})"

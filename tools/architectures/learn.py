@@ -1,0 +1,364 @@
+"""Find formulas: sizes as sums of products of fields, conditions as small boolean formulas, both verified on every sample."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapterfit.expect.formulas import FormulaError, compile_formula
+
+Env = dict[str, Any]
+_COEFFICIENTS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
+
+
+class NotFoundError(Exception):
+    """No formula of the language fits all samples."""
+
+
+def holds(text: str, envs: list[Env], values: list[Any]) -> bool:
+    """Whether the formula gives exactly these values."""
+    formula = compile_formula(text)
+    try:
+        return all(formula(env) == value for env, value in zip(envs, values))
+    except (FormulaError, KeyError, TypeError):
+        return False
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+
+
+def _is_token(key: str) -> bool:
+    """Ids of tokens never are sizes, but their small numbers agree with anything."""
+    return key.endswith(("token_id", "token_index"))
+
+
+def _int_fields(envs: list[Env]) -> list[str]:
+    """Fields that are numbers everywhere and not the same everywhere; loop variables too."""
+    keys = [key for key in envs[0] if not _is_token(key) and all(_is_int(env.get(key)) for env in envs)]
+    return [key for key in keys if len({env[key] for env in envs}) > 1]
+
+
+def _list_terms(envs: list[Env]) -> list[str]:
+    terms = []
+    for key in envs[0]:
+        values = [env.get(key) for env in envs]
+        if any(isinstance(v, (list, tuple)) for v in values) and all(isinstance(v, (list, tuple, int)) for v in values):
+            terms.append(f"len({key})")
+        if all(isinstance(v, (list, tuple)) and v and all(map(_is_int, v)) for v in values):
+            terms += [f"{key}[{loop}]" for loop in ("i", "j") if loop in envs[0]]
+            terms += [f"{key}[{at}]" for at in range(min(len(v) for v in values))][:8]
+    return terms
+
+
+def _vector(text: str, envs: list[Env]) -> tuple[int, ...] | None:
+    try:
+        values = tuple(compile_formula(text)(env) for env in envs)
+    except (FormulaError, KeyError):
+        return None
+    return values if all(_is_int(v) for v in values) else None
+
+
+class _Table(dict[tuple[int, ...], list[str]]):
+    """Value vectors over few samples → texts that have them, simplest first."""
+
+    def put(self, vec: tuple[int, ...], text: str) -> None:
+        texts = self.setdefault(vec, [])
+        if len(texts) < 8:
+            texts.append(text)
+
+
+def _monomials(envs: list[Env]) -> _Table:
+    """f, f*g, f//g, f//g*(f//g), f//g*h, f//g//h, f*g*h."""
+    atoms = {text: vec for text in _int_fields(envs) + _list_terms(envs) if (vec := _vector(text, envs)) is not None}
+    found = _Table()
+    for text, vec in atoms.items():
+        found.put(vec, text)
+    quotients = {}
+    for (a, va), (b, vb) in itertools.product(atoms.items(), repeat=2):
+        if a <= b:
+            found.put(tuple(x * y for x, y in zip(va, vb)), f"{a}*{b}")
+        if a != b and all(vb):
+            vec = tuple(x // y for x, y in zip(va, vb))
+            if any(vec):
+                quotients[f"{a}//{b}"] = vec
+                found.put(vec, f"{a}//{b}")
+    for q, vq in quotients.items():
+        found.put(tuple(x * x for x in vq), f"{q}*({q})")
+    for (q, vq), (a, va) in itertools.product(quotients.items(), atoms.items()):
+        found.put(tuple(x * y for x, y in zip(vq, va)), f"{q}*{a}")
+        if all(va):
+            vec = tuple(x // y for x, y in zip(vq, va))
+            if any(vec):
+                found.put(vec, f"{q}//{a}")
+    for (a, va), (b, vb), (c, vc) in itertools.combinations_with_replacement(list(atoms.items()), 3):
+        found.put(tuple(x * y * z for x, y, z in zip(va, vb, vc)), f"{a}*{b}*{c}")
+    return found
+
+
+def _scaled(text: str, coefficient: int) -> str:
+    return text if coefficient == 1 else f"{coefficient}*{text}"
+
+
+def _probe(envs: list[Env], count: int = 12) -> list[int]:
+    step = max(1, len(envs) // count)
+    return list(range(0, len(envs), step))[: count + 2]
+
+
+class Numbers:
+    """Searches sizes; remembers monomials per set of samples, since a model asks for the same sizes again and again."""
+
+    def __init__(self) -> None:
+        self.monomials: dict[tuple[int, ...], _Table] = {}
+        self.known: dict[tuple[Any, ...], str] = {}
+
+    def find(self, envs: list[Env], values: list[int], depth: int = 2) -> str:
+        """The shortest formula for `values`; NotFoundError where there is none."""
+        if len(set(values)) == 1:
+            return str(values[0])
+        key = (tuple(id(env) for env in envs), tuple(values))
+        if key not in self.known:
+            self.known[key] = self._search(envs, values, depth)
+        return self.known[key]
+
+    def _search(self, envs: list[Env], values: list[int], depth: int) -> str:
+        for level in range(depth + 1):
+            text = self._split(envs, values, level) if level else self._flat(envs, values)
+            if text:
+                return text
+        raise NotFoundError(f"sizes such as {values[:4]}")
+
+    def _flat(self, envs: list[Env], values: list[int]) -> str:
+        at = _probe(envs)
+        few = [envs[i] for i in at]
+        target = tuple(values[i] for i in at)
+        key = tuple(id(env) for env in few)
+        if key not in self.monomials:
+            self.monomials[key] = _monomials(few)
+        table = self.monomials[key]
+        for text in _candidates(table, target):
+            if holds(text, envs, values):
+                return text
+        return ""
+
+    def _split(self, envs: list[Env], values: list[int], depth: int) -> str:
+        best = ""
+        for literal, mask in literals(envs, numbers=False).items():
+            if literal.startswith("!") or mask in (0, (1 << len(envs)) - 1):
+                continue
+            yes = [i for i in range(len(envs)) if mask >> i & 1]
+            no = [i for i in range(len(envs)) if not mask >> i & 1]
+            if min(len(yes), len(no)) < 3:
+                continue
+            try:
+                a = self.find([envs[i] for i in yes], [values[i] for i in yes], depth - 1)
+                b = self.find([envs[i] for i in no], [values[i] for i in no], depth - 1)
+            except NotFoundError:
+                continue
+            text = f"{literal} ? {_wrapped(a)} : {_wrapped(b)}"
+            if not best or len(text) < len(best):
+                best = text
+        return best
+
+
+def _wrapped(text: str) -> str:
+    return f"({text})" if "?" in text else text
+
+
+def _cost(text: str) -> tuple[int, int, int]:
+    """Fewer operations first, plain fields before lists, then the shorter."""
+    return sum(map(text.count, "*/+-")), text.count("len(") + text.count("["), len(text)
+
+
+def _candidates(table: _Table, target: tuple[int, ...]) -> list[str]:
+    """Formulas that fit the few samples: c*m, else m±constant and c*m + d*m2; shortest first."""
+    found = []
+    for c in _COEFFICIENTS:
+        if all(t % c == 0 for t in target):
+            found += [_scaled(text, c) for text in table.get(tuple(t // c for t in target), ())]
+    if found:
+        return sorted(found, key=_cost)
+    for most in (1, 2):
+        for vec, texts in table.items():
+            if texts[0].count("*") + texts[0].count("//") > most and "*(" not in texts[0]:
+                continue
+            for c in (1, 2, 3, 4):
+                found += _sums(table, target, vec, texts[0], c)
+        if found:
+            break
+    return sorted(found, key=_cost)[:60]
+
+
+def _sums(table: _Table, target: tuple[int, ...], vec: tuple[int, ...], text: str, c: int) -> list[str]:
+    rest = tuple(t - c * v for t, v in zip(target, vec))
+    if len(set(rest)) == 1:
+        return [f"{_scaled(text, c)}{'+' if rest[0] > 0 else '-'}{abs(rest[0])}"] if rest[0] else []
+    if min(rest) < 0:
+        return []
+    others = [(d, table.get(tuple(r // d for r in rest), ())) for d in (1, 2, 3, 4) if all(r % d == 0 for r in rest)]
+    return [f"{_scaled(text, c)}+{_scaled(other, d)}" for d, texts in others for other in texts]
+
+
+# ------------------------------------------------------------------------------------------------ conditions
+
+
+def _plain_literals(envs: list[Env], numbers: bool) -> list[str]:
+    texts: list[str] = []
+    for key in envs[0]:
+        if key in {"i", "j"} or _is_token(key):
+            continue
+        values = [env.get(key) for env in envs]
+        if any(v is None for v in values) and any(v is not None for v in values):
+            texts.append(f"{key} == null")
+        if all(isinstance(v, bool) or v is None for v in values) and any(values):
+            texts.append(key)
+        texts += [f"{key} == '{v}'" for v in sorted({v for v in values if isinstance(v, str)})]
+        if numbers and any(_is_int(v) for v in values) and not any(isinstance(v, (list, tuple)) for v in values):
+            small = sorted({v for v in values if _is_int(v) and 0 <= v <= 4})
+            texts += [f"{key} == {v}" for v in small]
+            if all(map(_is_int, values)) and any(v <= 0 for v in values):
+                texts.append(f"{key} > 0")
+    if numbers:
+        ints = _int_fields(envs)
+        texts += [f"{a} == {b}" for a, b in itertools.combinations([k for k in ints if k not in {"i", "j"}], 2)]
+    return texts
+
+
+def _loop_literals(envs: list[Env]) -> list[str]:
+    texts: list[str] = []
+    for loop in [name for name in ("i", "j") if name in envs[0]]:
+        texts += [f"{loop} == 0", f"{loop} % 2 == 0"]
+        for key in envs[0]:
+            values = [env.get(key) for env in envs]
+            if key in {"i", "j"} or _is_token(key):
+                continue
+            if all(_is_int(v) and v >= 0 for v in values):
+                texts += [f"{loop} < {key}", f"{loop} == {key}-1"]
+                if all(v > 0 for v in values):
+                    texts += [f"{loop} % {key} == 0", f"({loop}+1) % {key} == 0"]
+            if all(isinstance(v, (list, tuple)) or v is None for v in values):
+                items = {x for v in values for x in v or () if isinstance(x, str)}
+                texts += [f"{key}[{loop}] == '{x}'" for x in sorted(items)]
+                if any(_is_int(x) for v in values for x in v or ()):
+                    texts += [f"{loop} in {key}", f"{key}[{loop}] == 1"]
+    return texts
+
+
+def literals(envs: list[Env], numbers: bool = True) -> dict[str, int]:
+    """Simple conditions and their negations → bit mask over the samples; of several with one mask the first."""
+    found: dict[int, str] = {}
+    full = (1 << len(envs)) - 1
+    for text in _plain_literals(envs, numbers) + _loop_literals(envs):
+        formula = compile_formula(text)
+        mask = 0
+        try:
+            for at, env in enumerate(envs):
+                if formula(env):
+                    mask |= 1 << at
+        except FormulaError:
+            continue
+        found.setdefault(mask, text)
+        found.setdefault(full & ~mask, f"!({text})" if " " in text else f"!{text}")
+    return {text: mask for mask, text in found.items()}
+
+
+def find_condition(envs: list[Env], truth: list[bool]) -> str:
+    """The smallest condition that equals `truth` on all samples; `true` where it always holds."""
+    target = sum(1 << at for at, yes in enumerate(truth) if yes)
+    full = (1 << len(truth)) - 1
+    if target == full:
+        return "true"
+    return _search_condition(literals(envs, numbers=False), target, full) or _search_condition(
+        literals(envs), target, full, last=True
+    )
+
+
+def _search_condition(table: dict[str, int], target: int, full: int, *, last: bool = False) -> str:
+    for text, mask in table.items():
+        if mask == target:
+            return text
+    items = [(text, mask) for text, mask in table.items() if mask not in (0, full)]
+    above = [(t, m) for t, m in items if m & target == target]
+    below = [(t, m) for t, m in items if m & ~target == 0]
+    for size in (2, 3):
+        text = _joined(above, target, size, " & ", _all) or _joined(below, target, size, " | ", _any)
+        if text:
+            return text
+    return _mixed(items, above, below, target, last=last)
+
+
+def _joined(parts: list[tuple[str, int]], target: int, size: int, word: str, mask: Any) -> str:
+    hits = [word.join(t for t, _ in c) for c in itertools.combinations(parts, size) if mask(c) == target]
+    return min(hits, key=len) if hits else ""
+
+
+def _mixed(
+    items: list[tuple[str, int]], above: list[tuple[str, int]], below: list[tuple[str, int]], target: int, *, last: bool
+) -> str:
+    """(a | b) & c, or (a & b) | c."""
+    best = ""
+    for (a, ma), (b, mb) in itertools.combinations(items, 2):
+        for c, mc in above:
+            if (ma | mb) & mc == target and (not best or len(a + b + c) + 9 < len(best)):
+                best = f"({a} | {b}) & {c}"
+        for c, mc in below:
+            if ma & mb | mc == target and (not best or len(a + b + c) + 9 < len(best)):
+                best = f"({a} & {b}) | {c}"
+    if not best and last:
+        raise NotFoundError("a condition")
+    return best
+
+
+def _all(parts: tuple[tuple[str, int], ...]) -> int:
+    mask = -1
+    for _, part in parts:
+        mask &= part
+    return mask
+
+
+def _any(parts: tuple[tuple[str, int], ...]) -> int:
+    mask = 0
+    for _, part in parts:
+        mask |= part
+    return mask
+
+
+# ------------------------------------------------------------------------------------------------ order
+
+
+def merged_order(sequences: list[list[str]]) -> list[str]:
+    """One order that contains each of the given ones as a subsequence; NotFoundError where they disagree."""
+    after: dict[str, set[str]] = {}
+    for sequence in sequences:
+        for at, name in enumerate(sequence):
+            after.setdefault(name, set())
+            if at:
+                after[name].add(sequence[at - 1])
+    order: list[str] = []
+    waiting = dict(after)
+    while waiting:
+        ready = [name for name, before in waiting.items() if not before & waiting.keys()]
+        if not ready:
+            raise NotFoundError("an order of children")
+        order.append(ready[0])
+        del waiting[ready[0]]
+    return order
+
+
+@dataclass
+class Spec:
+    """A learned module: what `emit` writes. `each` is the count of a loop over its one child spec."""
+
+    kind: str
+    cls: str
+    params: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    groups: str = "1"
+    transposed: str = "false"
+    opaque: str = ""
+    by: tuple[str, dict[str, str]] | None = None
+    each: str = ""
+    children: list[tuple[str, str, Spec]] = field(default_factory=list)

@@ -1,0 +1,140 @@
+"""Look at a model on the meta device: its modules as a tree of plain nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+_KINDS = (
+    ("MultiheadAttention", nn.MultiheadAttention),
+    ("Linear", nn.Linear),
+    ("Conv1D", Conv1D),
+    ("Embedding", nn.Embedding),
+    ("Conv1d", nn.Conv1d),
+    ("Conv2d", nn.Conv2d),
+    ("Conv3d", nn.Conv3d),
+)
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+
+@dataclass
+class Node:
+    """One module: `children` in registration order. `opaque` names the sub-config it was built from by AutoModel."""
+
+    name: str
+    kind: str
+    cls: str
+    params: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    groups: int = 1
+    transposed: bool = False
+    children: dict[str, Node] = field(default_factory=dict)
+    opaque: str = ""
+
+    def flat(self, path: str = "") -> list[tuple[Any, ...]]:
+        """(path, kind, class, params, groups, transposed) of this node and all below, in `named_modules()` order."""
+        rows = [(path, self.kind, self.cls, tuple(self.params.items()), self.groups, self.transposed)]
+        for name, child in self.children.items():
+            rows += child.flat(f"{path}.{name}" if path else name)
+        return rows
+
+
+def kind_of(module: nn.Module) -> str:
+    """The word `records.Module.kind` has for this module."""
+    for kind, cls in _KINDS:
+        if isinstance(module, cls):
+            return kind
+    children = any(True for _ in module.children())
+    if isinstance(module, _NORMS) or ("norm" in type(module).__name__.lower() and not children):
+        return "norm"
+    return "container" if children else "other"
+
+
+def build(cls: type, config: Any) -> PreTrainedModel:
+    """An instance without memory."""
+    with torch.device("meta"):
+        model = cls(config)
+    model.tie_weights()
+    return model
+
+
+def observe(
+    module: nn.Module, name: str = "", seen: set[int] | None = None, opaque: dict[int, str] | None = None
+) -> Node:
+    """The tree below `module`, each module object once. `opaque`: ids of sub-models that are not to be entered."""
+    seen = set() if seen is None else seen
+    seen.add(id(module))
+    node = Node(
+        name,
+        kind_of(module),
+        type(module).__name__,
+        {key: tuple(value.shape) for key, value in module._parameters.items() if value is not None},
+        getattr(module, "groups", 1) if isinstance(module, nn.modules.conv._ConvNd) else 1,
+        bool(getattr(module, "is_transposed", False)) and bool(module._parameters),
+    )
+    if opaque and id(module) in opaque:
+        node.opaque = opaque[id(module)]
+        return node
+    for key, child in module._modules.items():
+        if child is not None and id(child) not in seen:
+            node.children[key] = observe(child, key, seen, opaque)
+    return node
+
+
+def opaque_parts(model: PreTrainedModel, auto_keys: list[str]) -> dict[int, str]:
+    """Sub-models that equal `AutoModel.from_config(config.<key>)`, by id."""
+    found = {}
+    for key in auto_keys:
+        sub = getattr(model.config, key, None)
+        if sub is None:
+            continue
+        with torch.device("meta"):
+            alone = observe(AutoModel.from_config(sub)).flat()
+        for module in model.modules():
+            if module is model or not isinstance(module, PreTrainedModel) or module.config is not sub:
+                continue
+            if observe(module).flat() == alone:
+                found[id(module)] = key
+    return found
+
+
+def aliases(model: nn.Module) -> dict[str, str]:
+    """Second path of a module object -> its first path."""
+    first: dict[int, str] = {}
+    second = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if id(module) in first:
+            second[name] = first[id(module)]
+        else:
+            first[id(module)] = name
+    return second
+
+
+def tied(model: nn.Module) -> list[tuple[str, ...]]:
+    """Names of parameters that are one object, grouped, over the modules' first paths."""
+    groups: dict[int, list[str]] = {}
+    for path, module in model.named_modules():
+        for key, value in module._parameters.items():
+            if value is not None:
+                groups.setdefault(id(value), []).append(f"{path}.{key}" if path else key)
+    return [tuple(names) for names in groups.values() if len(names) > 1]
+
+
+def path_of(model: nn.Module, module: nn.Module | None) -> str:
+    """The first path of `module`; empty where it is None or not a module of the model."""
+    return next((name for name, found in model.named_modules() if found is module), "") if module is not None else ""
+
+
+def embeddings(model: PreTrainedModel) -> tuple[str, str]:
+    """Module names of the input and output embeddings; empty where the class has none."""
+    found = []
+    for getter in (model.get_input_embeddings, model.get_output_embeddings):
+        try:
+            found.append(path_of(model, getter()))
+        except (NotImplementedError, AttributeError):
+            found.append("")
+    return found[0], found[1]

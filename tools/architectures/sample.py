@@ -1,0 +1,250 @@
+"""Random configs whose sizes tell fields apart: as config.json would hold them, for any model type."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import random
+import re
+import typing
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+#: Activations that are one plain module without parameters.
+ACTIVATIONS = ("gelu", "relu", "silu", "gelu_new", "quick_gelu", "tanh", "gelu_pytorch_tanh", "relu2")
+PRIMES = [p for p in range(11, 400) if all(p % d for d in range(2, p))]
+_SKIP = {
+    *(
+        "transformers_version architectures output_hidden_states return_dict dtype id2label label2id problem_type".split()
+    ),
+    *("is_encoder_decoder use_cache rope_parameters rope_scaling quantization_config chunk_size_feed_forward".split()),
+    *("output_attentions tie_last_hidden_states per_layer_config".split()),
+}
+_HEADS = re.compile(r"(n_heads?|num_(attention_)?heads|(encoder|decoder)_(attention_heads|num_heads)|num_q_heads)$")
+_KV = re.compile(r"(num_key_value_heads|num_kv_heads|num_key_value_groups|n_kv_heads)$")
+_LAYERS = re.compile(
+    r"(n_layers?|num_(hidden_)?layers|(encoder|decoder)_layers|depth|num_decoder_layers|num_encoder_layers)$"
+)
+_HIDDEN = re.compile(r"(hidden_size|n_embd|d_model|dim|embed_dim|hidden_dim)$")
+_HEAD_DIM = re.compile(r"(head_dim|d_kv|attention_head_size|kv_channels)$")
+_EXPERTS = re.compile(r"(num_(local_)?experts|n_routed_experts|num_experts)$")
+_INNER = re.compile(
+    r"(intermediate_size|ffn_dim|n_inner|d_ff|ffn_hidden_size|_size|_dim|positions|position_embeddings|_buckets)$"
+)
+
+
+class Sampler:
+    """Draws configs of one model type. `domains` are the values found to build, per field."""
+
+    def __init__(self, model_type: str, rng: random.Random, part: bool = False) -> None:
+        self.model_type, self.rng, self.part = model_type, rng, part
+        self.cls: type[PreTrainedConfig] = CONFIG_MAPPING[model_type]
+        self.default = self.cls()
+        self.fields = [f.name for f in dataclasses.fields(self.cls) if f.name not in _SKIP and f.name[0] != "_"]
+        self.specs = self.cls.sub_configs_defaults
+        if "tie_word_embeddings" not in self.fields and (not part or "vocab_size" in self.fields):
+            self.fields.append("tie_word_embeddings")
+        self.optional = {name for name in self.fields if self._optional(name)}
+        self.parts = {key: Sampler(spec.model_type, rng, part=True) for key, spec in self.specs.items()}
+        self.auto = [key for key, spec in self.specs.items() if not issubclass(spec.config_class, PreTrainedConfig)]
+        self.frozen: set[str] = set()
+        self.strings = {name: self._strings(name) for name in self.fields}
+
+    def _optional(self, name: str) -> bool:
+        hints = next((c.__dict__["__annotations__"][name] for c in self.cls.__mro__
+                      if name in c.__dict__.get("__annotations__", {})), "")  # fmt: skip
+        return "None" in str(hints)
+
+    def _strings(self, name: str) -> list[str]:
+        """Values for a text field: activations, or the literals its own source compares it with."""
+        default = getattr(self.default, name, None)
+        if not isinstance(default, str):
+            return []
+        activations = list(ACTIVATIONS) if default in transformers.activations.ACT2FN else []
+        source = inspect.getsource(inspect.getmodule(self.cls))
+        for module in _modeling_modules(self.cls):
+            source += inspect.getsource(module)
+        lines = [line for line in source.splitlines() if re.search(rf"\b{name}\b", line)]
+        found = {m for line in lines for m in re.findall(r"""["'`]([a-zA-Z][\w-]{1,30})["'`]""", line)}
+        if activations:
+            return activations + (["gated-gelu", "gated-silu"] if "gated" in " ".join(lines) else [])
+        return sorted({default, *found} - {name, *self.fields})
+
+    # -------------------------------------------------------------------------------------------- drawing
+
+    def raw(self, *, tame: bool = False) -> dict[str, Any]:
+        """One random config.json, every field present. `tame`: sizes divide each other as the models wish."""
+        rng = self.rng
+        heads = rng.choice((2, 3, 4, 5, 6, 8))
+        kv = rng.choice([k for k in range(1, heads + 1) if heads % k == 0])
+        even = [2 * p for p in PRIMES[:20]]
+        layers = rng.randint(2, 4)
+        sizes = rng.sample(PRIMES[20:], 30)
+        out: dict[str, Any] = {}
+        wide = heads * rng.choice(even) + (0 if tame or rng.random() < 0.85 else 2)
+        for at, name in enumerate(self.fields):
+            if name in self.frozen or name in self.specs:
+                continue
+            default = getattr(self.default, name, None)
+            value = self._draw(name, default, heads, kv, layers, wide, sizes[at % 30] + 400 * (at // 30), even)
+            if value is not dataclasses.MISSING:
+                out[name] = value
+        for key, part in self.parts.items():
+            if key not in self.frozen:
+                out[key] = part.raw(tame=tame)
+                out[key]["model_type"] = part.model_type
+        self._dependent(out)
+        return out
+
+    def _draw(
+        self, name: str, default: Any, heads: int, kv: int, layers: int, wide: int, prime: int, even: list[int]
+    ) -> Any:
+        rng = self.rng
+        none = name in self.optional and rng.random() < 0.3
+        if name.endswith(("token_id", "token_index")):
+            return rng.randint(0, 9)
+        if _HEADS.search(name):
+            return heads
+        if _KV.search(name):
+            return None if none else kv
+        if _HEAD_DIM.search(name):
+            return None if none else rng.choice(even)
+        if _LAYERS.search(name):
+            return None if none else rng.randint(2, 4)
+        if name == "hidden_size" and "embed_dim" in self.fields:
+            return 2 * prime
+        if name in {"hidden_size", "n_embd", "d_model", "embed_dim", "dim"}:
+            return wide
+        if _EXPERTS.search(name):
+            return rng.choice((3, 5, 7))
+        if name in {"num_experts_per_tok", "top_k", "moe_top_k"}:
+            return rng.choice((1, 2))
+        if name == "vocab_size":
+            return 1000 + prime
+        if isinstance(default, bool) or name == "tie_word_embeddings":
+            return rng.random() < 0.5
+        if isinstance(default, str):
+            options = self.strings[name]
+            return rng.choice(options) if options else default
+        if name == "image_size":
+            return rng.choice((30, 60, 90, 210))
+        if name in {"patch_size", "encoder_stride"}:
+            return rng.choice((2, 3, 5, 6, 10))
+        if name in {"num_channels", "in_channels", "num_mel_bins"}:
+            return rng.choice((1, 3, 4, 5, 7))
+        if none:
+            return None
+        if isinstance(default, int):
+            if _INNER.search(name):
+                return prime
+            return rng.choice((default, default, rng.randint(1, 3), prime)) if default >= 0 else default
+        if default is None and _INNER.search(name):
+            return prime
+        if default is None and self._annotation(name).startswith("bool"):
+            return rng.random() < 0.5
+        if default is None and self._annotation(name).startswith("int"):
+            return rng.choice((1, 2, 3, prime))
+        return dataclasses.MISSING
+
+    def _annotation(self, name: str) -> str:
+        for cls in self.cls.__mro__:
+            if name in cls.__dict__.get("__annotations__", {}):
+                return str(cls.__dict__["__annotations__"][name]).replace("<class '", "")
+        return ""
+
+    def _dependent(self, out: dict[str, Any]) -> None:
+        layers = next((out[n] for n in self.fields if _LAYERS.search(n) and out.get(n)), 0)
+        if "layer_types" in self.fields and layers:
+            kinds = ("full_attention", "sliding_attention")
+            out["layer_types"] = None if self.rng.random() < 0.4 else [self.rng.choice(kinds) for _ in range(layers)]
+        if "mlp_only_layers" in self.fields and layers:
+            out["mlp_only_layers"] = [i for i in range(layers) if self.rng.random() < 0.3]
+        if "vision_feature_layer" in self.fields:
+            out["vision_feature_layer"] = self.rng.choice((-1, -2, [-1, -2], [-2, -1, 0]))
+        if "num_labels" not in out and not self.part:
+            count = self.rng.choice((1, 2, 3, 5, 7))
+            out["id2label"] = {str(i): f"L{i}" for i in range(count)}
+            out["label2id"] = {f"L{i}": i for i in range(count)}
+
+    # -------------------------------------------------------------------------------------------- building
+
+    def config(self, raw: dict[str, Any]) -> PreTrainedConfig:
+        """What transformers makes of this config.json."""
+        import copy
+
+        return AutoConfig.for_model(self.model_type, **copy.deepcopy(raw))
+
+    def settle(self, builds: typing.Callable[[PreTrainedConfig], Any]) -> None:
+        """Freeze the fields whose random values keep the model from being built."""
+        for _ in range(60):
+            tries = [self.raw(tame=True) for _ in range(16)]
+            if sum(self._builds(raw, builds) for raw in tries) >= 3:
+                return
+            self._freeze_one(builds)
+
+    def _freeze_one(self, builds: typing.Callable[[PreTrainedConfig], Any]) -> None:
+        raw = next((r for r in (self.raw(tame=True) for _ in range(20)) if not self._builds(r, builds)), None)
+        if raw is None:
+            return
+        for name in self.rng.sample(sorted(raw), len(raw)):
+            trimmed = {k: v for k, v in raw.items() if k != name}
+            if name in raw and self._builds(trimmed, builds):
+                self.frozen.add(name)
+                return
+            raw = trimmed if len(raw) > 8 and self.rng.random() < 0.0 else raw
+        self._freeze_pair(raw, builds)
+
+    def _freeze_pair(self, raw: dict[str, Any], builds: typing.Callable[[PreTrainedConfig], Any]) -> None:
+        """No single field is to blame: drop fields one by one until it builds, then freeze the dropped ones that matter."""
+        left = dict(raw)
+        dropped: list[str] = []
+        for name in self.rng.sample(sorted(raw), len(raw)):
+            del left[name]
+            dropped.append(name)
+            if self._builds(left, builds):
+                break
+        for name in list(dropped):
+            trial = {**left, name: raw[name]}
+            if self._builds(trial, builds):
+                left = trial
+                dropped.remove(name)
+        self.frozen.update(dropped)
+
+    def _builds(self, raw: dict[str, Any], builds: typing.Callable[[PreTrainedConfig], Any]) -> bool:
+        try:
+            builds(self.config(raw))
+        except Exception:
+            return False
+        return True
+
+
+def _modeling_modules(cls: type) -> list[Any]:
+    import importlib
+
+    name = cls.__module__.replace("configuration_", "modeling_")
+    try:
+        return [importlib.import_module(name)]
+    except ImportError:
+        return []
+
+
+def environment(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
+    """Effective field values, sub-configs dotted; `num_labels` included."""
+    env: dict[str, Any] = {}
+    for key, value in vars(config).items():
+        if key.startswith("_") or key in _SKIP - {"id2label"}:
+            continue
+        if isinstance(value, PreTrainedConfig):
+            env.update(environment(value, f"{prefix}{key}."))
+        elif isinstance(value, (bool, int, str, list, tuple)) or value is None:
+            env[prefix + key] = list(value) if isinstance(value, tuple) else value
+        elif key == "id2label":
+            env[f"{prefix}num_labels"] = len(value)
+    for alias in type(config).attribute_map:
+        env.pop(prefix + alias, None)
+    if f"{prefix}vocab_size" in env:
+        env.setdefault(f"{prefix}tie_word_embeddings", False)
+    return env
