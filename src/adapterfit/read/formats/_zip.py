@@ -142,17 +142,13 @@ def _directory(source: Source, name: str) -> tuple[int, int, int, int]:
 
 def _end_record(name: str, tail: bytes, size: int) -> int:
     at = tail.rfind(_END)
-    if at < 0:
+    if at < 0 or at + _END_BYTES > len(tail):
         raise refuse(
             "truncated-file",
             name,
             f"is a zip archive without its end: the download stopped at {size:,} bytes",
             raised="RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory",
             remedy="download it again",
-        )
-    if at + _END_BYTES > len(tail):
-        raise refuse(
-            "truncated-file", name, "is cut off inside the end record of its zip archive", remedy="download it again"
         )
     if at + _END_BYTES != len(tail) and tail.find(_END) != at:
         raise refuse("archive-ambiguous", name, "has more than one end record")

@@ -270,7 +270,7 @@ def _pread(descriptor: int, offset: int, length: int) -> bytes:
 
 
 def _inside(target: str, root: str) -> bool:
-    return target.startswith(os.path.join(root, ""))
+    return target == root or target.startswith(os.path.join(root, ""))
 
 
 def _in_hub_cache(target: str, root: str) -> bool:
