@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from adapterfit.records import Case, Diff, Finding
 
 
-def check(case: Case, diff: Diff) -> Iterator[Finding]:
+def check(_case: Case, diff: Diff) -> Iterator[Finding]:
     """Fires where every tensor of the file is dropped."""
     if diff.extra and not diff.matched:
         yield finding("say what was found, and where", at=diff.extra, predicted="silent")

@@ -62,12 +62,9 @@ def demo_cases() -> Iterator[Case]:
         "fits-after-fix",
     )
     yield Case(
-        "stranger",
-        "Trained on a GPT-2, loaded on a Llama: no name meets its module.",
-        {
-            **make.as_files(good),
-            make.WEIGHTS: make.as_files(make.lora("gpt2", target_modules=["c_attn"]))[make.WEIGHTS],
-        },
+        "deeper",
+        "Trained on a base of four layers, loaded on one of two: half of it is dropped without a word.",
+        make.as_files(make.lora("llama", base=make.base("llama", num_hidden_layers=4))),
         "does-not-fit",
     )
     yield Case(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -45,8 +47,13 @@ def commands() -> None:
 
 
 def main() -> None:
-    """Run the command of `sys.argv` and exit."""
-    sys.exit(run(sys.argv[1:]))
+    """Run the command of `sys.argv` and exit, without the interpreter's clean-up: it would take a tenth of the time."""
+    gc.set_threshold(100_000)  # a short life makes little garbage, and looking for it costs
+    code = run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
