@@ -5,7 +5,8 @@ import re
 import pytest
 import reports
 
-from adapterfit.records import Counts, NotChecked, Raised
+from adapterfit.edits import Drop
+from adapterfit.records import Adapter, Case, Consumer, Counts, Fix, Flaw, NotChecked, Raised, Weights
 from adapterfit.report import text as face
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -71,7 +72,7 @@ def test_a_finding_shows_three_names_and_how_many_more():
         "0 matched, 2 missing, 2 extra, 0 misshapen",
         "wrapper-prefix: error",
         'keys start with "module."',
-        "rename 5 keys (safe)",
+        "rename 5 keys (by hand)",
         "adapterfit explain wrapper-prefix",
     ],
 )
@@ -85,6 +86,41 @@ def test_the_line_that_the_loader_raises_is_shown_and_a_long_one_is_cut():
     assert "RuntimeError: Error(s):" in text
     assert "… and 446 more lines" in text
     assert "size mismatch 1\n" in text
+
+
+@pytest.mark.parametrize(
+    ("fix", "shown"),
+    [
+        (Fix("safe", "rename", (Drop("x"),)), "rename (safe)"),
+        (Fix("unsafe", "drop", (Drop("x"),)), "drop (unsafe)"),
+        (Fix("unsafe", "git lfs pull"), "git lfs pull (by hand)"),
+    ],
+    ids=["safe", "unsafe", "by hand"],
+)
+def test_a_fix_says_how_far_to_trust_it(fix, shown):
+    assert f"fix       {shown}\n" in face.render(reports.report(findings=[reports.finding(fix=fix)]))
+
+
+def test_weights_that_were_refused_are_not_counted():
+    refused = Weights("x.bin", "safetensors", 1, flaws=(Flaw("truncated-file", "cut off"),))
+    case = Case(Adapter("my-adapter", weights=refused), None, Consumer())
+    assert "my-adapter (no weights read)" in face.render(reports.report(case=case, diff=None))
+
+
+def test_a_fix_that_is_the_next_step_is_not_told_twice():
+    text = face.render(reports.report(next_step="rename 5 keys"))
+    assert text.count("rename 5 keys") == 1
+    assert "Next:\n  the fix of wrapper-prefix, above\n" in text
+
+
+def test_a_command_to_type_stays_on_one_line():
+    command = f"adapterfit check {'a/' * 60} --base BASE"
+    assert f"\n  {command}\n" in face.render(reports.report(next_step=command), width=60)
+
+
+def test_questions_with_one_reason_are_shortened():
+    gap = NotChecked(", ".join(f"cause-{n}" for n in range(40)), "no base")
+    assert "cause-4 and 35 more: no base" in " ".join(face.render(reports.report(not_checked=(gap,))).split())
 
 
 def test_a_doubtful_finding_says_so():

@@ -104,7 +104,8 @@ def _loader(report: Report, width: int) -> Iterator[Line]:
 def _adapter(report: Report) -> str:
     adapter = report.case.adapter
     method = show(adapter.config.peft_type) if adapter.config is not None and adapter.config.peft_type else ""
-    total = f"{len(adapter.tensors):,} tensors" if adapter.weights is not None else "no weights read"
+    read = adapter.weights is not None and not adapter.weights.refused
+    total = f"{len(adapter.tensors):,} tensors" if read else "no weights read"
     return f"{show(adapter.label)} ({', '.join(part for part in (method, total) if part)})"
 
 
@@ -162,8 +163,11 @@ def _names(finding: Finding) -> Iterator[Line]:
 
 
 def _fix(finding: Finding) -> str:
+    """The fix and how far to trust it; one without edits is for a person to carry out."""
     fix = finding.fix
-    return f"{show(fix.summary, limits.REPORT_MESSAGE_CHARS)} ({fix.safety})" if fix is not None else ""
+    if fix is None:
+        return ""
+    return f"{show(fix.summary, limits.REPORT_MESSAGE_CHARS)} ({fix.safety if fix.edits else 'by hand'})"
 
 
 def _not_checked(report: Report, width: int) -> Iterator[Line]:
