@@ -24,7 +24,7 @@ _THRESHOLDS = {"error": ("error",), "warning": ("error", "warning"), "never": ()
     "consumers",
     metavar="CONSUMER",
     multiple=True,
-    help="Who will load it, such as peft==0.21.2,transformers==5.23.0. Repeat for several. Default: what is installed.",
+    help="Who will load it, such as peft==0.21.2,transformers==5.23.0. Repeat for several. Default: the newest known.",
 )
 @click.option("--values", is_flag=True, help="Read the numbers too: not finite, never trained.")
 @click.option("--online", is_flag=True, help="Allow the network: look up Hub ids that are not in the local cache.")
