@@ -157,7 +157,7 @@ def _float(digits: str) -> float:
 
 
 def _int(digits: str) -> int:
-    if len(digits) > limits.JSON_DIGITS:
+    if len(digits.lstrip("-")) > limits.JSON_DIGITS:
         raise ValueError(f"a number has {len(digits)} digits")
     return int(digits)
 

@@ -375,17 +375,30 @@ def _typed(arguments: tuple[Value, ...]) -> Value:
 
 
 def _parameter(arguments: tuple[Value, ...]) -> Tensor:
-    if len(arguments) not in (3, 4) or type(arguments[0]) is not Tensor:
-        raise Refused("malformed", "makes a parameter of something that is no tensor")
+    if len(arguments) not in (3, 4) or type(arguments[0]) is not Tensor or not _flag_and_hooks(arguments[1:3]):
+        raise Refused("malformed", "makes a parameter in a way torch does not")
     return arguments[0]
 
 
+def _flag_and_hooks(arguments: tuple[Value, ...]) -> bool:
+    """`requires_grad` and the hooks: torch sets them as they are, and fails on anything else."""
+    flag, hooks = arguments
+    return type(flag) is bool and type(hooks) is Table and hooks.ordered
+
+
 def _tensor(version: str, arguments: tuple[Value, ...]) -> Tensor:
+    """`_rebuild_tensor_v2(storage, offset, shape, strides, flag, hooks[, metadata])`; v3 has a dtype before the last."""
     lengths = {"v2": (6, 7), "v3": (7, 8)}.get(version, (4,))
     if len(arguments) not in lengths or type(arguments[0]) is not Storage:
         raise Refused("malformed", "rebuilds a tensor in a way torch does not")
     storage, offset, shape, strides = arguments[:4]
-    if type(offset) is not int or not _numbers(shape) or not _numbers(strides):
+    plain = type(offset) is int and _numbers(shape) and _numbers(strides)
+    rest = arguments[7 if version == "v3" else 6 :]
+    if (
+        not plain
+        or (version in ("v2", "v3") and not _flag_and_hooks(arguments[4:6]))
+        or any(type(each) is not Table for each in rest)
+    ):
         raise Refused("malformed", "rebuilds a tensor in a way torch does not")
     dtype = storage.dtype
     if version == "v3":

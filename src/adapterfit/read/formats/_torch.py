@@ -203,6 +203,10 @@ def _stored(
         storage = storages.get(key)
         if storage is None or key in held:
             raise refuse("malformed", name, f"lists a storage that no tensor uses, or twice: {show(key, 40)}")
+        if not storage.dtype:
+            raise refuse(
+                "unsupported", name, "holds float8 or another new type in the old layout, which torch cannot load"
+            )
         if position + 8 > size:
             raise _cut(name, size, position + 8)
         count = int.from_bytes(source.read(name, position, 8), "little", signed=True)
