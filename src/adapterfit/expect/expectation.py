@@ -12,6 +12,7 @@ from typing import Any
 from adapterfit import discover
 from adapterfit.errors import BadInput
 from adapterfit.expect import experts, injection
+from adapterfit.expect.extras import save_modules
 from adapterfit.expect.methods._layer import InjectionFails, Undecided
 from adapterfit.expect.peft_class import missing_ability, peft_class, with_head
 from adapterfit.expect.wrapped import Wrapped
@@ -67,7 +68,7 @@ def _prompt(method: Any, found: Expectation) -> Expectation:
         raise Undecided("prompt learning needs a transformers model with a config")
     shape = method.prompt(found.config, found.tree.config)
     wrapped = Wrapped(found.tree, "base_model.", if_missing="raises")
-    doubts = injection.save_modules(wrapped, found.config)
+    doubts = save_modules(wrapped, found.config)
     slot = Slot(
         "prompt_embeddings", "prompt_encoder.default.embedding.weight", shape, "", role="prompt", if_missing="raises"
     )

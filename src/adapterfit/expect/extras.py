@@ -1,0 +1,157 @@
+"""What an adapter holds beside its method's own tensors: whole copies of modules, single rows, ties between them.
+
+Source: peft 0.21.2 `utils/other.py` (`_set_trainable`, `set_additional_trainable_modules`) and `tuners/lora/model.py`
+(`_add_modules_to_save_to_tie`, `_add_targets_to_tie`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from adapterfit.expect.methods._layer import InjectionFails, Undecided
+from adapterfit.expect.patterns import Patterns
+from adapterfit.expect.targets import EMBEDDING_NAMES, ends_with_any, saved_modules
+from adapterfit.expect.wrapped import Wrapped
+from adapterfit.records import ModuleTree
+
+# -------------------------------------------------------------------------------------------- tied weights
+
+
+def tied_with_embedding(tree: ModuleTree) -> tuple[str, ...]:
+    """The modules whose weight is the input embedding's."""
+    weight = f"{tree.input_embeddings}.weight"
+    group = next((group for group in tree.tied if weight in group), ())
+    return tuple(name.rpartition(".")[0] for name in group if name != weight)
+
+
+def tie(config: dict[str, Any], tree: ModuleTree, patterns: Patterns) -> frozenset[str]:
+    """`ensure_weight_tying` (LoRA): rewrites the config in place; returns the modules tied to the embedding's LoRA."""
+    tied = tied_with_embedding(tree)
+    if not config.get("ensure_weight_tying") or not tied or config["peft_type"] != "LORA":
+        return frozenset()
+    saved, targets = list(config.get("modules_to_save") or ()), config.get("target_modules")
+    if any(name.rpartition(".")[2] in EMBEDDING_NAMES for name in saved):
+        kept = _without(saved + [tree.input_embeddings] * (tree.input_embeddings not in saved), tied, patterns)
+        config.update(modules_to_save=kept, modules_to_tie=sorted(tied))
+        return frozenset()
+    if isinstance(targets, str):
+        if not any(patterns.full(targets, name) for name in EMBEDDING_NAMES):
+            return frozenset()
+        config["target_modules"] = rf"(?:{targets}|^{re.escape(tree.input_embeddings)}$)"
+        return frozenset(tied)
+    if not any(name.rpartition(".")[2] in EMBEDDING_NAMES for name in targets or ()):
+        return frozenset()
+    config["target_modules"] = _without(sorted({*(targets or ()), tree.input_embeddings}), tied, patterns)
+    return frozenset(tied)
+
+
+def _without(names: Iterable[str], tied: Iterable[str], patterns: Patterns) -> list[str]:
+    kept = list(names)
+    for key in tied:
+        hit = next((name for name in kept if patterns.start(rf"(^|.*\.){name}($|\..*)", key)), None)
+        if hit is not None:
+            kept.remove(hit)
+    return kept
+
+
+def is_tied(name: str, tied: frozenset[str]) -> bool:
+    """Whether a module takes its LoRA from the embedding's."""
+    return bool(tied) and ends_with_any(name, tied)
+
+
+# -------------------------------------------------------------------------------------------- whole copies
+
+
+def save_modules(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """`modules_to_save`: full copies of modules, matched by a bare `endswith`."""
+    wanted = [name for name in config.get("modules_to_save") or () if isinstance(name, str)]
+    hits = saved_modules(wrapped.tree, wanted)
+    if str(config.get("task_type")) in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"):
+        hits = list(dict.fromkeys([*hits, *saved_modules(wrapped.tree, wanted, wrapped.prefix)]))
+    tie = frozenset(config.get("modules_to_tie") or ())
+    for name in hits:
+        wrapped.saved[name] = False
+    for module in wrapped.tree.modules:
+        if tie and module.name.endswith(tuple(tie)):
+            wrapped.saved[module.name] = True
+    return _clashes(wrapped)
+
+
+def _clashes(wrapped: Wrapped) -> tuple[str, ...]:
+    """Arrangements whose outcome depends on the order in which PEFT replaces modules; we do not follow it there."""
+    saved = set(wrapped.saved)
+    names = {module.name for module in wrapped.tree.modules}
+    nested = [name for name in saved if any(name.startswith(other + ".") for other in saved)]
+    both = [name for name in wrapped.tuned if any(name == other or name.startswith(other + ".") for other in saved)]
+    both += [name for name in saved if any(name.startswith(other + ".") for other in wrapped.tuned)]
+    if nested or both:
+        return (f"modules_to_save and other wrappers overlap at {sorted({*nested, *both})[0]}",)
+    if not saved <= names:
+        return (f"modules_to_save reaches {sorted(saved - names)[0]}, a second path of a shared module",)
+    return ()
+
+
+# -------------------------------------------------------------------------------------------- single rows
+
+
+def train_tokens(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """`trainable_token_indices`: single rows of an embedding, replaced."""
+    wanted = config.get("trainable_token_indices")
+    if wanted is None:
+        return ()
+    tree = wrapped.tree
+    layers = wanted if isinstance(wanted, Mapping) else {tree.input_embeddings or "embed_tokens": wanted}
+    for name in layers:
+        if name in (config.get("modules_to_save") or ()):
+            raise InjectionFails(
+                "ValueError",
+                "The embedding layer is already marked to be trained fully, either specify "
+                f"`modules_to_save=[..., \"{name}\", ...]` or `trainable_tokens={{'{name}': x}}` but not both.",
+            )
+    tied = tied_with_embedding(tree) if tree.config.get("tie_word_embeddings") else ()
+    skip, mismatch = _tied_rows(layers, tied, config)
+    for name, indices in layers.items():
+        if name not in skip:
+            _wrap_tokens(wrapped, name, indices)
+    embedding = wrapped.tokens.get(tree.input_embeddings)
+    if tied and embedding and (config.get("ensure_weight_tying") or not mismatch):
+        for module in tree.modules:
+            if module.name.endswith(tied) and module.name not in wrapped.tokens:
+                wrapped.tokens[module.name] = 0
+    overlap = [name for name in wrapped.tokens if name in wrapped.tuned or name in wrapped.saved]
+    return (f"trainable_token_indices and another wrapper meet at {overlap[0]}",) if overlap else ()
+
+
+def _tied_rows(
+    layers: Mapping[str, Any], tied: tuple[str, ...], config: Mapping[str, Any]
+) -> tuple[frozenset[str], bool]:
+    """Layers left to the tie, and whether tied layers name different rows."""
+    if len(layers) < 2 or not tied:
+        return frozenset(), False
+    first = next(iter(layers.values()))
+    mismatch = any(indices != first for indices in layers.values())
+    if mismatch and config.get("ensure_weight_tying"):
+        raise Undecided("ensure_weight_tying with different token rows for tied layers")
+    return (frozenset() if mismatch else frozenset(layers) & frozenset(tied)), mismatch
+
+
+def _wrap_tokens(wrapped: Wrapped, wanted: str, indices: Any) -> None:
+    hits = [module for module in wrapped.tree.modules if module.name.endswith(wanted)]
+    if not hits:
+        line = (
+            f"Target modules {{{wanted!r}}} not found in the base model. Please check the target modules and try again."
+        )
+        raise InjectionFails("ValueError", line)
+    if not isinstance(indices, list) or not all(isinstance(i, int) and not isinstance(i, bool) for i in indices):
+        raise Undecided("trainable_token_indices are not whole numbers")
+    for module in hits:
+        shape = module.params.get("weight", ())
+        if len(shape) != 2:
+            raise Undecided(f"trainable tokens on {module.name}, which has no 2-D weight")
+        beyond = next((index for index in indices if not -shape[0] <= index < shape[0]), None)
+        if beyond is not None:
+            line = f"index {beyond} is out of bounds for dimension 0 with size {shape[0]}"
+            raise InjectionFails("IndexError", line)
+        wrapped.tokens[module.name] = len(indices)
