@@ -6,16 +6,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adapterfit import limits
 from adapterfit.read import peft_facts
 from adapterfit.read.peft_facts import Method
 from adapterfit.records import Flaw
 from adapterfit.text import shorten, show
-
-if TYPE_CHECKING:
-    from typing import TypeGuard
 
 #: Ranks and counts beyond these cannot be meant; the largest rank seen in the wild is 1,000.
 _LARGEST_RANK = 65_536
@@ -47,7 +44,7 @@ class _Config:
     odd: frozenset[str]
     file: str
 
-    def flaw(self, key: str, problem: str, **more: Any) -> Flaw:  # noqa: ANN401 - fields of a Flaw
+    def flaw(self, key: str, problem: str, **more: Any) -> Flaw:
         """A flaw of one field; `value` is what it holds where that is not the whole field."""
         value = more.pop("value", self.raw.get(key))
         words = str(value) if self.is_odd(value) else shown(value)
@@ -82,11 +79,11 @@ def shown(value: object) -> str:
     return show(json.dumps(value, ensure_ascii=False), 80)
 
 
-def _is_int(value: object) -> TypeGuard[int]:
+def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> TypeGuard[int | float]:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -111,7 +108,7 @@ def _rank(config: _Config) -> Iterator[Flaw]:
         )
 
 
-def _rank_problem(value: object) -> str:
+def _rank_problem(value: Any) -> str:
     if not _is_int(value):
         return "a rank is a whole number above 0"
     if value <= 0:
@@ -119,7 +116,7 @@ def _rank_problem(value: object) -> str:
     return "no such rank can be meant" if value > _LARGEST_RANK else ""
 
 
-def _rank_line(value: object, kind: str) -> str:
+def _rank_line(value: Any, kind: str) -> str:
     if kind not in _WORDED:
         return ""
     if _is_int(value):
@@ -142,7 +139,7 @@ def _alpha(config: _Config) -> Iterator[Flaw]:
         yield from _one_alpha(config, key, config.raw[key], key)
 
 
-def _one_alpha(config: _Config, key: str, value: object, label: str) -> Iterator[Flaw]:
+def _one_alpha(config: _Config, key: str, value: Any, label: str) -> Iterator[Flaw]:
     if config.is_odd(value):
         yield config.flaw(label, "the adapter's effect becomes NaN or infinite", value=value, predicted="silent")
     elif not _is_number(value) and not isinstance(value, bool):

@@ -24,12 +24,12 @@ def check(raw: Mapping[str, Any], file: str) -> Iterator[Flaw]:
         yield from look(raw, file)
 
 
-def _flaw(file: str, problem: str, code: str, **more: Any) -> Flaw:  # noqa: ANN401 - fields of a Flaw
+def _flaw(file: str, problem: str, code: str, **more: Any) -> Flaw:
     fields = {"severity": "warning", "predicted": "none", "refused": False, **more}
     return Flaw(code=code, message=f"{show(file)} {problem}", where=file, **fields)
 
 
-def _imports(file: str, problem: str, **more: Any) -> Flaw:  # noqa: ANN401 - fields of a Flaw
+def _imports(file: str, problem: str, **more: Any) -> Flaw:
     return _flaw(file, f"{problem}. Nothing was imported here", "config-imports-code", **more)
 
 
