@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from adapterfit.compare.difference import compare
-from adapterfit.consumers.choice import NEWEST, choose
+from adapterfit.consumers.choice import NEWEST, choose, others_installed
 from adapterfit.diagnose.diagnosis import diagnose
 from adapterfit.diagnose.steps import next_step
 from adapterfit.edits import Edit
@@ -26,6 +26,7 @@ from adapterfit.read.config import parse_config
 from adapterfit.read.live import base_from_module, is_live
 from adapterfit.read.locate import base_in_cache, locate
 from adapterfit.records import Adapter, AdapterConfig, Base, Case, Diff, ModuleTree, NotChecked, Report
+from adapterfit.text import show
 
 #: Outcomes from good to bad; among the classes a base may be loaded as, the best one is reported.
 _BEST_FIRST = ("loads", "loads-differently", "loads-partly", "loads-without-effect", "raises", "cannot-tell")
@@ -62,7 +63,14 @@ def check(
     )
     case = Case(found, _base(base, found.config, online=online), who)
     report = _after_cure(_best(case, base_class))
-    return dataclasses.replace(report, next_step=next_step(report))
+    unlike = () if who.given else tuple(_not_for(other) for other in others_installed())
+    return dataclasses.replace(report, not_checked=(*report.not_checked, *unlike), next_step=next_step(report))
+
+
+def _not_for(other: str) -> NotChecked:
+    return NotChecked(
+        f"{show(other)}, which is installed here", f"the answer is for peft {NEWEST[0]} and transformers {NEWEST[1]}"
+    )
 
 
 def _best(case: Case, base_class: str | None) -> Report:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 
 from adapterfit.errors import CannotCheck
 from adapterfit.records import Consumer
@@ -11,10 +13,11 @@ from adapterfit.text import quote
 #: The versions of peft and transformers whose behaviour the other stages describe.
 NEWEST = ("0.21.2", "5.23.0")
 _PART = re.compile(r"\s*(peft|transformers)\s*==\s*([0-9][0-9A-Za-z.+]*)\s*")
+_DISTRIBUTION = re.compile(r"(peft|transformers)-([0-9][0-9A-Za-z.+]*)\.dist-info")
 
 
 def choose(text: str | None) -> Consumer:
-    """The consumer for `peft==X,transformers==Y`; either part may be left out.
+    """The consumer for `peft==X,transformers==Y`; either part may be left out. None: the newest known.
 
     Raises:
         CannotCheck: The text names something else.
@@ -31,3 +34,20 @@ def choose(text: str | None) -> Consumer:
         found[match.group(1)] = match.group(2)
     peft, transformers = found.get("peft", NEWEST[0]), found.get("transformers", NEWEST[1])
     return Consumer(peft, transformers, given=True, text=f"peft=={peft},transformers=={transformers}")
+
+
+def others_installed() -> tuple[str, ...]:
+    """peft and transformers as installed here, where they are not the newest known: `peft 0.17.1`.
+
+    Looks at the names of the installed distributions only; importing either library would cost seconds.
+    """
+    known = dict(zip(("peft", "transformers"), NEWEST))
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:
+            continue
+        for match in filter(None, map(_DISTRIBUTION.fullmatch, names)):
+            found.setdefault(match.group(1), match.group(2))
+    return tuple(f"{name} {version}" for name, version in sorted(found.items()) if version != known[name])
