@@ -37,7 +37,7 @@ def choose(text: str | None) -> Consumer:
 
 
 def others_installed() -> tuple[str, ...]:
-    """peft and transformers as installed here, where they are not the newest known: `peft 0.17.1`.
+    """The peft and transformers installed here, where they are not the newest known: `peft 0.17.1`.
 
     Looks at the names of the installed distributions only; importing either library would cost seconds.
     """
@@ -45,7 +45,7 @@ def others_installed() -> tuple[str, ...]:
     found: dict[str, str] = {}
     for folder in sys.path:
         try:
-            names = os.listdir(folder or ".")
+            names = os.listdir(folder or ".")  # noqa: PTH208 - pathlib costs more than the look
         except OSError:
             continue
         for match in filter(None, map(_DISTRIBUTION.fullmatch, names)):
