@@ -222,6 +222,9 @@ GLOBALS = (
 ORDERED = name("collections", "OrderedDict")
 REBUILD = name("torch._utils", "_rebuild_tensor_v2")
 
+#: A storage as stacked files describe it.
+SIX = storage("0", 4, "FloatStorage", b"N")
+
 P_ROWS = [
     *(p(f"P01, P06 to P09 asks to import {m}.{n}", in_zip(of(call(name(m, n), text("true")))), "pickle-not-plain",
         says=(f"asks to import {m}.{n}",)) for m, n in GLOBALS),
@@ -307,9 +310,9 @@ P_ROWS = [
     p("P28 a stacked file cut in its data", GOOD_LEGACY[:-3], "truncated-file", says=("stopped at",)),
     p("P28 a stacked file cut in its description", GOOD_LEGACY[:60], "truncated-file"),
     p("P28 a stacked file with bytes after it", GOOD_LEGACY + b"xx", "bytes-unowned", refused=False),
-    p("P28 a stacked file whose storage is of another size", legacy(of(tensor()), data=struct.pack("<q", 5) + bytes(20)), "size-mismatch"),
-    p("P28 a stacked file whose storage has -1 elements", legacy(of(tensor()), data=struct.pack("<q", -1)), "size-mismatch"),
-    p("P28 a stacked file that lists a storage of nothing", legacy(of(tensor()), keys=("0", "1")), "malformed"),
+    p("P28 a stacked file whose storage is of another size", legacy(of(tensor(where=SIX)), data=struct.pack("<q", 5) + bytes(20)), "size-mismatch"),
+    p("P28 a stacked file whose storage has -1 elements", legacy(of(tensor(where=SIX)), data=struct.pack("<q", -1)), "size-mismatch"),
+    p("P28 a stacked file that lists a storage of nothing", legacy(of(tensor(where=SIX)), keys=("0", "1")), "malformed"),
     p("P28 a stacked file that asks to import evil.run", legacy(of(call(name("evil", "run")))), "pickle-not-plain", says=("evil.run",)),
     p("P29 torch's number produced by a call", b"\x80\x02" + call(name("evil", "run")) + b"." + MAGIC, "pickle-not-plain", says=("evil.run",)),
     p("P29 a wrong second number", MAGIC + pickled(number(1002)) + GOOD_LEGACY[len(MAGIC) + 8:], "malformed"),

@@ -108,13 +108,15 @@ class Table:
         self.items: list[tuple[Value, Value]] = []
 
 
-def read_pickle(data: bytes, start: int, opcodes: int) -> tuple[Value, int]:
+def read_pickle(data: bytes, start: int, opcodes: int, *, stacked: bool = False) -> tuple[Value, int]:
     """One pickle from `start`: its value (str, int, tuple, list, Table, Tensor …) and where it ends.
+
+    `stacked` says that it is from a stacked file, which describes a storage in six parts instead of five.
 
     Raises:
         Refused: With the first instruction or name that is not in the closed set; `Ended` if the bytes end.
     """
-    machine = _Machine(data, start)
+    machine = _Machine(data, start, 6 if stacked else 5)
     for _ in range(opcodes):
         code = machine.byte()
         if code == 0x2E:  # STOP
@@ -134,8 +136,9 @@ def _foreign(code: int) -> Refused:
 
 
 class _Machine:
-    def __init__(self, data: bytes, position: int) -> None:
+    def __init__(self, data: bytes, position: int, storage_parts: int) -> None:
         self.data = data
+        self.storage_parts = storage_parts
         self.position = position
         self.stack: list[Value] = []
         self.marks: list[list[Value]] = []
@@ -325,11 +328,11 @@ def _build(m: _Machine) -> None:
 
 
 def _persistent(m: _Machine) -> None:
-    m.stack.append(_storage(m.pop()))
+    m.stack.append(_storage(m.pop(), m.storage_parts))
 
 
-def _storage(saved: Value) -> Storage:
-    if type(saved) is not tuple or len(saved) not in (5, 6) or (len(saved) == 6 and saved[5] is not None):
+def _storage(saved: Value, parts: int) -> Storage:
+    if type(saved) is not tuple or len(saved) != parts or saved[5:] not in ((), (None,)):
         raise Refused("malformed", "describes a storage in a way torch does not")
     what, kind, key, location, count = saved[:5]
     plain = what == "storage" and type(key) is str and type(location) is str and type(count) is int and count >= 0

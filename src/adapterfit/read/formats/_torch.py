@@ -180,7 +180,7 @@ def _pickles(source: Source, name: str) -> tuple[list[Value], int]:
 def _five(data: bytes) -> tuple[list[Value], int]:
     values, position = [], 0
     for _ in range(5):
-        value, position = read_pickle(data, position, limits.LEGACY_OPCODES)
+        value, position = read_pickle(data, position, limits.LEGACY_OPCODES, stacked=True)
         values.append(value)
     return values, position
 
