@@ -1,0 +1,116 @@
+"""What a tuner's tensor says about the module it was made for: its width, its height, and the rank.
+
+A tensor's *leaf* is what follows the module's path in its name (`lora_A.weight`). Shapes as PEFT 0.21.2 saves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from adapterfit.causes import evidence
+from adapterfit.records import Diff, Module, Shape, TensorInfo
+
+
+class Axes(NamedTuple):
+    """Which axis of a tensor is the rank, which the module's size, and whether that is its `in` or its `out`."""
+
+    rank: int | None
+    size: int | None
+    side: str = ""
+
+
+#: Leaf → axes. A method that is not here says too little about its module by shape alone.
+AXES: Mapping[str, Axes] = {
+    "lora_A.weight": Axes(0, 1, "in"),
+    "lora_B.weight": Axes(1, 0, "out"),
+    "lora_B.bias": Axes(None, 0, "out"),
+    "lora_A": Axes(0, 1, "in"),
+    "lora_B": Axes(1, 0, "out"),
+    "lora_E": Axes(0, None),
+    "lora_embedding_A": Axes(0, 1, "in"),
+    "lora_embedding_B": Axes(1, 0, "out"),
+    "hada_w1_a": Axes(1, 0, "out"),
+    "hada_w1_b": Axes(0, 1, "in"),
+    "hada_w2_a": Axes(1, 0, "out"),
+    "hada_w2_b": Axes(0, 1, "in"),
+}
+_MAGNITUDES = ("lora_magnitude_vector", "lora_magnitude_vector.weight")
+_CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d")
+_WRAPPED = ("Linear", "Conv1D", "Embedding", *_CONVOLUTIONS)
+
+
+def sides(module: Module) -> Mapping[str, int]:
+    """`in` and `out` of a module that a tuner can wrap; empty for any other."""
+    weight = module.params.get("weight", ())
+    if module.kind not in _WRAPPED or len(weight) < 2:
+        return {}
+    if module.kind in ("Conv1D", "Embedding"):
+        return {"in": weight[0], "out": weight[1]}
+    groups = module.groups if module.kind in _CONVOLUTIONS else 1
+    return {"in": weight[1] * groups, "out": weight[0]}
+
+
+def size(leaf: str, shape: Shape) -> tuple[str, int] | None:
+    """Which side of its module a tensor shows, and how large it is; None where the shape does not say."""
+    axes = AXES.get(leaf)
+    if axes is not None and axes.size is not None and axes.size < len(shape):
+        return axes.side, shape[axes.size]
+    if leaf in _MAGNITUDES and shape:
+        return "out", shape[0] if len(shape) == 1 else shape[1]
+    return None
+
+
+def rank(leaf: str, shape: Shape) -> int | None:
+    """The rank a tensor has; None for one that has none."""
+    axes = AXES.get(leaf)
+    return shape[axes.rank] if axes is not None and axes.rank is not None and axes.rank < len(shape) else None
+
+
+def belongs(module: Module | None, leaf: str, shape: Shape) -> bool:
+    """Whether a tensor of this leaf and shape, whatever its rank, can be this module's."""
+    if module is None or ("embedding" in leaf) != (module.kind == "Embedding" and leaf not in _MAGNITUDES):
+        return False
+    known, own = size(leaf, shape), sides(module)
+    if known is None:
+        return leaf == "lora_E" and bool(own)
+    flat = leaf in _MAGNITUDES or leaf == "lora_B.bias"
+    dims = len(module.params.get("weight", ()))
+    return own.get(known[0]) == known[1] and (flat or len(shape) in (2, dims))
+
+
+def modules(diff: Diff) -> Mapping[str, Module]:
+    """The base's modules by name."""
+    return {module.name: module for module in diff.expectation.tree.modules}
+
+
+def of_modules(tensors: Iterable[TensorInfo]) -> Mapping[str, list[TensorInfo]]:
+    """The tensors of tuner layers by the module they are made for, in the file's order."""
+    found: dict[str, list[TensorInfo]] = {}
+    for tensor in tensors:
+        parts = evidence.parts(tensor.name)
+        if parts.leaf and parts.prefixed and not parts.leaf.startswith("trainable_tokens_"):
+            found.setdefault(parts.module, []).append(tensor)
+    return found
+
+
+def sit(diff: Diff, names: Mapping[TensorInfo, str]) -> bool:
+    """Whether every tensor, under its new name, has a module or parameter of the base that it can be for.
+
+    Unlike `evidence.lands` this asks the base alone, not the config: it also answers where the config selects other
+    modules, or none.
+    """
+    by_name = modules(diff)
+    taken = list(names.values())
+    return len(set(taken)) == len(taken) and all(_sits(by_name, tensor, name) for tensor, name in names.items())
+
+
+def _sits(by_name: Mapping[str, Module], tensor: TensorInfo, name: str) -> bool:
+    parts = evidence.parts(name)
+    if not parts.prefixed:
+        return False
+    if parts.leaf:
+        return belongs(by_name.get(parts.module), parts.leaf, tensor.shape)
+    path, _, param = parts.module.rpartition(".")
+    module = by_name.get(path)
+    return module is not None and module.params.get(param) == tensor.shape

@@ -1,0 +1,76 @@
+"""A config that selects exactly the modules the tensors are for: full paths, taken from the tensors themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from adapterfit.causes import anatomy, evidence
+from adapterfit.edits import Edit, Rename, SetConfig
+from adapterfit.records import Case, Diff, Fix, TensorInfo
+from adapterfit.text import quote, shorten
+
+#: Fields that narrow `target_modules`; a list of full paths says everything they say.
+_NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
+_PLAIN = re.compile(r"[A-Za-z0-9_.]+")
+
+
+def config_edits(case: Case, diff: Diff, names: Mapping[TensorInfo, str]) -> tuple[Edit, ...] | None:
+    """Edits of adapter_config.json under which PEFT wraps exactly the modules that the tensors, so named, are for.
+
+    None where that cannot be said in `target_modules`, or where rank and alpha tables would change their meaning.
+    """
+    config = case.adapter.config
+    by_name = anatomy.modules(diff)
+    paths = {name: evidence.parts(names.get(t, name)).module for name, t in _first_of_modules(case)}
+    if config is None or not paths or not all(anatomy.sides(by_name[p]) for p in paths.values() if p in by_name):
+        return None
+    if not all(path in by_name for path in paths.values()) or not _tables_stay(config.values, paths):
+        return None
+    if config.values.get("target_parameters") or config.values.get("layer_replication"):
+        return None
+    edits: list[Edit] = [SetConfig("target_modules", sorted(set(paths.values())))]
+    edits += [SetConfig(field, None) for field in _NARROWING if config.raw.get(field) is not None]
+    return tuple(edits)
+
+
+def _first_of_modules(case: Case) -> Iterable[tuple[str, TensorInfo]]:
+    """Module path as the file has it, with one of its tensors."""
+    return ((module, tensors[0]) for module, tensors in anatomy.of_modules(case.adapter.tensors).items())
+
+
+def _tables_stay(values: Mapping[str, Any], paths: Mapping[str, str]) -> bool:
+    """Whether rank and alpha tables say the same about the new paths: only plain suffixes can be compared."""
+    keys = [key for field in ("rank_pattern", "alpha_pattern") for key in values.get(field) or ()]
+    return all(
+        _PLAIN.fullmatch(key) and all(_ends(old, key) == _ends(new, key) for old, new in paths.items()) for key in keys
+    )
+
+
+def _ends(path: str, key: str) -> bool:
+    return f".{path}".endswith(f".{key}")
+
+
+def renaming(case: Case, diff: Diff, names: Mapping[TensorInfo, str], what: str = "") -> Fix | None:
+    """The cure that gives tensors the names under which they land; with the config changed where it must be.
+
+    None where the tensors do not all find a place of their own with exactly their shape.
+    """
+    renames = tuple(Rename(tensor.name, name) for tensor, name in names.items() if tensor.name != name)
+    first = renames[0] if renames else None
+    if first is None:
+        return None
+    said = f"rename {len(renames)} keys{what}, such as {quote(first.old)} to {quote(first.new)}"
+    if evidence.lands(diff, names):
+        return Fix("safe", said, renames)
+    edits = config_edits(case, diff, names) if anatomy.sit(diff, names) else None
+    if edits is None:
+        return None
+    said += f"; and set target_modules to the full paths of these modules ({_targets_said(edits)})"
+    return Fix("safe", said, (*renames, *edits))
+
+
+def _targets_said(edits: Iterable[Edit]) -> str:
+    listed = next(e.value for e in edits if isinstance(e, SetConfig) and e.key == "target_modules")
+    return shorten(listed, 2)
