@@ -88,7 +88,8 @@ def _is_number(value: object) -> bool:
 
 
 def _python(value: object) -> str:
-    return type(value).__name__
+    """The name of its type in an error of Python's."""
+    return "dict" if isinstance(value, dict) else type(value).__name__
 
 
 # ------------------------------------------------------------------------------------------ rank and scale
