@@ -69,7 +69,8 @@ def _summed(source: Source, file: str, start: int, end: int, decoded: Callable[[
         zeros += int(np.count_nonzero(whole == 0))
         if whole.size:
             largest = max(largest, float(whole.max()))
-            squares += float(np.dot(whole, whole))
+            with np.errstate(over="ignore"):  # 64-bit numbers beyond 1e154: then the norm is infinite
+                squares += float(np.dot(whole, whole))
     return ValueSummary(count, bad, zeros, largest, squares**0.5)
 
 
