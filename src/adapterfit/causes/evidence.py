@@ -81,3 +81,19 @@ def is_second_copy(tensor: TensorInfo, diff: Diff) -> bool:
     """
     plain = re.sub(r"\.modules_to_save(\.default)?(?=\.)", "", tensor.name, count=1)
     return plain != tensor.name and any(m.tensor.name == plain and m.tensor.shape == tensor.shape for m in diff.matched)
+
+
+def no_target(diff: Diff) -> bool:
+    """Whether PEFT finds nothing to wrap: then no slot is known, and names must be held against the base itself."""
+    return diff.raised is not None and diff.raised.kind == "NoMatchingPeftModuleError"
+
+
+def unasked(diff: Diff, names: Mapping[TensorInfo, str]) -> list[str]:
+    """Empty slots of modules for which the file has nothing even under the new names."""
+    filled = {parts(name).module for name in names.values()} | {match.slot.module for match in diff.matched}
+    return [slot.key for slot in diff.missing if slot.role == "tuner" and slot.module not in filled]
+
+
+def count(number: int, noun: str) -> str:
+    """`1 key`, `8 keys`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

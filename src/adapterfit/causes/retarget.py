@@ -61,7 +61,7 @@ def renaming(case: Case, diff: Diff, names: Mapping[TensorInfo, str], what: str 
     first = renames[0] if renames else None
     if first is None:
         return None
-    said = f"rename {len(renames)} keys{what}, such as {quote(first.old)} to {quote(first.new)}"
+    said = f"rename {evidence.count(len(renames), 'key')}{what}, such as {quote(first.old)} to {quote(first.new)}"
     if evidence.lands(diff, names):
         return Fix("safe", said, renames)
     edits = config_edits(case, diff, names) if anatomy.sit(diff, names) else None

@@ -109,7 +109,9 @@ def _stray(diff: Diff, stray: list[TensorInfo]) -> Iterator[Finding]:
 def _rename(names: Mapping[TensorInfo, str]) -> Fix:
     tensor, name = next(iter(names.items()))
     edits = tuple(Rename(t.name, new) for t, new in names.items())
-    return Fix("safe", f"rename {len(names)} keys, such as {quote(tensor.name)} to {quote(name)}", edits)
+    return Fix(
+        "safe", f"rename {evidence.count(len(names), 'key')}, such as {quote(tensor.name)} to {quote(name)}", edits
+    )
 
 
 # ------------------------------------------------------------------------------------------ the segment is there
@@ -153,7 +155,7 @@ def _cut(diff: Diff, stray: list[TensorInfo]) -> Iterator[tuple[str, dict[Tensor
         for key in keys:
             cut.setdefault(key.replace(f".{name}", ""), []).append(key)
         found = {t: [key for key in cut.get(t.name, ()) if keys[key] == t.shape] for t in stray}
-        if all(len(ways) == 1 for ways in found.values()) and not _prefix_only(found):
+        if all(len(ways) == 1 for ways in found.values()) and not _in_front(found):
             readings[name] = {t: ways[0] for t, ways in found.items()}
     if len({tuple(reading.values()) for reading in readings.values()}) == 1:
         name, reading = next(iter(readings.items()))
@@ -163,9 +165,20 @@ def _cut(diff: Diff, stray: list[TensorInfo]) -> Iterator[tuple[str, dict[Tensor
         )
 
 
-def _prefix_only(found: Mapping[TensorInfo, list[str]]) -> bool:
-    """Whether only PEFT's own prefix is short of a part: no sign of an adapter's name."""
-    return all(ways[0] == evidence.PREFIX + t.name[len("base_model.") :] for t, ways in found.items())
+def _in_front(found: Mapping[TensorInfo, list[str]]) -> bool:
+    """Whether the readings differ in front of the layers only: another class or version, no adapter's name."""
+    return all(
+        _from_number(t.name) == _from_number(ways[0])
+        if t.name.startswith(evidence.PREFIX)
+        else ways[0] == evidence.PREFIX + t.name[len("base_model.") :]
+        for t, ways in found.items()
+    )
+
+
+def _from_number(name: str) -> list[str]:
+    """The segments from the first number on; all where there is none."""
+    segments = name.split(".")
+    return segments[next((i for i, part in enumerate(segments) if part.isdigit()), 0) :]
 
 
 def _adapter_names(tensor: TensorInfo, keys: Mapping[str, Any]) -> set[str]:

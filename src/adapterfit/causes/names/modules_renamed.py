@@ -1,0 +1,113 @@
+"""transformers renamed modules of this model between the version of the training and the one that loads.
+
+What this means: the adapter names modules as transformers called them when it was saved. The loader builds the model with
+other paths and translates only some of them, so these tensors meet no module and are dropped without a word; where a
+config names whole paths, or a regular expression over them, PEFT finds no target at all and raises.
+
+Why it happens: transformers reordered whole families: vision-language models in 4.52 (`language_model.model` became
+`model.language_model`), vision towers in 5.6, ViT in 5.9, audio models in 5.10. PEFT's translation knows LoRA weights of
+some model types only; for others, such as qwen2_vl, its gate is closed, and saved heads are never translated.
+
+Detection: the renamings of transformers 4.52 to 5.18 are tried in both directions; the shortest chain counts under which
+every stray tensor has a module of its own with fitting sizes.
+
+Fix: rename the keys, and set target_modules to full paths where the config names old ones; the bytes stay.
+
+Workaround: load with the transformers version of the training; or `model.load_adapter` of transformers, which translates more.
+
+Prevention: note the transformers version beside the adapter: adapter_config.json does not record it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes import evidence, renames, retarget
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding
+from adapterfit.text import quote
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=5,
+    messages=(
+        "Found missing adapter keys while loading the checkpoint: ['base_model.model.model.language_model.layers...']",
+        "KeyError: 'base_model.model.lm_head.weight'",
+        r"NoMatchingPeftModuleError: Target modules model\.layers\.\d+\.self_attn\.q_proj not found in the base model.",
+        "NoMatchingPeftModuleError: Target modules {'query', 'value'} not found in the base model.",
+    ),
+    versions="transformers >= 4.52",
+    needs=("diff",),
+    broken="""
+base = Qwen2VLForConditionalGeneration.from_pretrained("Qwen/Qwen2-VL-2B-Instruct")   # transformers 5.23
+model = PeftModel.from_pretrained(base, "adapter-trained-with-transformers-4.51")     # loads nothing, warns
+""",
+    fixed="""
+# adapterfit fix adapter --base base --out fixed
+model = PeftModel.from_pretrained(base, "fixed")
+""",
+)
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding where a chain of renamings explains all stray tensors."""
+    stray = [tensor for tensor in diff.extra if not evidence.is_second_copy(tensor, diff)]
+    if not stray or (diff.raised is not None and diff.raised.stage != "load" and not evidence.no_target(diff)):
+        return
+    found = renames.chain(diff, stray)
+    if found is None or all(tensor.name == found.names[tensor] for tensor in stray):
+        return
+    first = next(tensor for tensor in stray if tensor.name != found.names[tensor])
+    fix = retarget.renaming(case, diff, found.names)
+    yield finding(
+        f"{len(stray)} of {len(stray) + len(diff.matched)} tensors name modules as transformers {_when(found)}: "
+        f"{_said(found)}",
+        at=stray,
+        predicted="raises" if diff.raised is not None else "warns" if diff.warned else "silent",
+        found=quote(first.name),
+        expected=quote(found.names[first]),
+        fix=fix,
+        explains=[*(tensor.name for tensor in stray), *found.names.values(), *evidence.unasked(diff, found.names)],
+    )
+
+
+def _when(found: renames.Chain) -> str:
+    versions = " and ".join(dict.fromkeys(step.since for step in found.steps))
+    return f"did before {versions}" if found.newer else f"does since {versions}, but this base has the older names"
+
+
+def _said(found: renames.Chain) -> str:
+    is_now = "is now" if found.newer else "was"
+    pairs = [(s.old, s.new) if found.newer else (s.new, s.old) for s in found.steps]
+    shown = [f"{_quoted(old)} {is_now} {_quoted(new)}" for old, new in pairs]
+    return "; ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
+
+
+def _quoted(path: str) -> str:
+    return quote(path.lstrip("^")) if path != "^" else "nothing"
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """LLaVA and Qwen2-VL of transformers < 4.52, with a head, with a regular expression, and the other way round."""
+    inside = "base_model.model.model.language_model.layers"
+    llava = make.lora("llava", target_modules=["q_proj", "v_proj"])
+    head = make.lora("llava", target_modules=["q_proj"], modules_to_save=["lm_head"])
+    wanted = r".*language_model\.layers\.\d+\.self_attn\.q_proj"
+    regex = make.lora("llava", target_modules=wanted)
+    return {
+        "silent": [
+            llava,
+            llava.renamed(lambda name: name.replace(inside, "base_model.model.language_model.model.layers")),
+            llava.renamed(lambda name: name.replace(inside, "base_model.model.text.layers")),
+        ],
+        "fires": [
+            make.lora("llava", target_modules=["q_proj"], modules_to_save=["multi_modal_projector"]).renamed(
+                lambda name: name.replace("model.multi_modal_projector", "multi_modal_projector")
+            ),
+            head.renamed(lambda name: name.replace("model.lm_head", "model.language_model.lm_head")),
+            regex.renamed(
+                lambda name: name.replace(inside, "base_model.model.language_model.model.layers")
+            ).with_config(target_modules=r"language_model\.model\.layers\.\d+\.self_attn\.q_proj"),
+        ],
+    }
