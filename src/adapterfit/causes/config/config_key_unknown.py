@@ -59,6 +59,8 @@ SINCE = {
     }.items()
     for field in fields.split()
 }
+#: Fields of PEFT 0.2.
+_GONE = ("enable_lora", "merge_weights")
 #: Fields that say nothing about what the adapter computes, whatever they hold.
 _NOTHING = frozenset(
     ("peft_version", "auto_mapping", "revision", "megatron_core", "qalora_group_size", "merge_weights", "inference_mode",
@@ -113,10 +115,7 @@ def _severity(decisive: list[str], newer: list[str], reader: tuple[int, ...]) ->
 
 
 def _message(config: AdapterConfig, keys: list[str], newer: list[str], decisive: list[str], peft: str) -> str:
-    known = {key: SINCE[key] for key in newer}
-    named = shorten(
-        (f"{key} (since PEFT {known[key]})" if key in known else f"{key} (no PEFT has it)" for key in keys), 6
-    )
+    named = shorten((f"{key} ({_origin(key, newer)})" for key in keys), 6)
     meaning = f"of these {shorten(decisive)} may change what the adapter computes" if decisive else "all say nothing"
     first = next(key for key in config.raw if key in set(keys))
     outcome = {
@@ -124,7 +123,13 @@ def _message(config: AdapterConfig, keys: list[str], newer: list[str], decisive:
         "silent": f"PEFT {show(peft)} drops them without a word",
         "warns": "PEFT drops them with a warning",
     }[_predicted(_release(peft))]
-    return f"{show(config.file)} has {len(keys)} unknown fields: {named}; {outcome}; {meaning}"
+    return f"{show(config.file)} has {len(keys)} unknown field{'s' if len(keys) > 1 else ''}: {named}; {outcome}; {meaning}"
+
+
+def _origin(key: str, newer: list[str]) -> str:
+    if key in _GONE:
+        return "gone since PEFT 0.3"
+    return f"since PEFT {SINCE[key]}" if key in newer else "no PEFT has it"
 
 
 def _fix(keys: list[str], decisive: list[str], newer: list[str]) -> Fix:
@@ -133,6 +138,8 @@ def _fix(keys: list[str], decisive: list[str], newer: list[str]) -> Fix:
     needed = max((SINCE[key] for key in decisive if key in newer), key=_release, default="")
     if needed:
         return Fix("unsafe", f"pip install 'peft>={needed}'")
+    if set(decisive) & set(_GONE):
+        return Fix("unsafe", "load it with PEFT 0.2, or convert it by hand: today's PEFT has no MergedLinear")
     return Fix("unsafe", f"ask the author what {shorten(decisive)} was meant to do; no PEFT release obeys it")
 
 
