@@ -176,9 +176,10 @@ def _in_front(found: Mapping[TensorInfo, list[str]]) -> bool:
 
 
 def _from_number(name: str) -> list[str]:
-    """The segments from the first number on; all where there is none."""
+    """The segments from the first number on; where there is none, from the module's own name on."""
     segments = name.split(".")
-    return segments[next((i for i, part in enumerate(segments) if part.isdigit()), 0) :]
+    own = len(evidence.parts(name).leaf.split(".")) + 1
+    return segments[next((i for i, part in enumerate(segments) if part.isdigit()), len(segments) - own) :]
 
 
 def _adapter_names(tensor: TensorInfo, keys: Mapping[str, Any]) -> set[str]:

@@ -1,0 +1,134 @@
+"""The adapter was saved from another class of the same model: its names have one level more or less.
+
+What this means: a model with a head holds the bare model under one more name (`model.`, `bert.`, `transformer.`). An adapter
+trained on `LlamaModel` and loaded on `LlamaForCausalLM`, or the other way round, names every module one level too high
+or too deep. PEFT warns about missing keys, drops every tensor, and the model answers as if there were no adapter.
+
+Why it happens: training used AutoModel (embeddings, a custom head) and inference an AutoModelFor…, or the reverse; the
+adapter's task_type and auto_mapping, which say what it was trained on, were not heeded.
+
+Detection: the prefix of the base's class is added to, or taken from, every stray name; accepted only if all of them then
+meet a module of their own with fitting sizes.
+
+Fix: rename the keys; the bytes stay. Or load the base with the class of the training.
+
+Workaround: `model.load_adapter(folder)` of transformers >= 5.0 adds and strips this prefix by itself.
+
+Prevention: load with the class of the training; set task_type, so that AutoPeftModelFor… picks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes import anatomy, evidence, retarget
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.text import quote, show
+
+CAUSE = Cause(
+    minutes=2,
+    messages=(
+        "Found missing adapter keys while loading the checkpoint: ['base_model.model.model.layers.0.self_attn...']",
+    ),
+    needs=("diff",),
+    broken="""
+model = get_peft_model(AutoModel.from_pretrained(name), config)               # LlamaModel: layers.0...
+PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(name), "adapter")   # wants model.layers.0...
+""",
+    fixed="""
+PeftModel.from_pretrained(AutoModel.from_pretrained(name), "adapter")
+""",
+)
+_NESTED = "language_model"
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding where one level more or less lets all stray tuner tensors land."""
+    stray = evidence.tuner_tensors(diff.extra)
+    if not stray or (diff.raised is not None and diff.raised.stage != "load" and not evidence.no_target(diff)):
+        return
+    for what, names, same_model in _readings(diff, stray):
+        if evidence.lands(diff, names) or anatomy.sit(diff, names):
+            yield _found(case, diff, what, names, same_model=same_model)
+            return
+
+
+def _readings(diff: Diff, stray: list[TensorInfo]) -> Iterator[tuple[str, dict[TensorInfo, str], bool]]:
+    """One level more, one level less; last the language model of a larger model, and the larger model's own."""
+    tree, peft = diff.expectation.tree, evidence.PREFIX
+    bare = {tensor: tensor.name[len(peft) :] for tensor in stray if tensor.name.startswith(peft)}
+    level = f"{tree.prefix}."
+    if len(bare) < len(stray) or not tree.prefix:
+        return
+    yield f"lack {quote(level)}", {t: f"{peft}{level}{name}" for t, name in bare.items()}, True
+    if all(name.startswith(level) for name in bare.values()):
+        yield f"have {quote(level)} too much", {t: peft + name[len(level) :] for t, name in bare.items()}, True
+    inner = next((name for name in anatomy.modules(diff) if name.split(".")[-1] == _NESTED), "")
+    for old, new in ((f"{tree.prefix}.{_NESTED}.", level), (level, f"{inner}.")):
+        if (inner == "") == (_NESTED in old) and all(name.startswith(old) for name in bare.values()):
+            names = {t: peft + new + name[len(old) :] for t, name in bare.items()}
+            yield f"begin with {quote(old)}, those of the base with {quote(new)}", names, False
+
+
+def _found(case: Case, diff: Diff, what: str, names: dict[TensorInfo, str], *, same_model: bool) -> Finding:
+    first, loaded = next(iter(names)), diff.expectation.tree.class_name
+    fix = retarget.renaming(case, diff, names) if same_model else None
+    if fix is None:
+        said = "take the base of the training; or, if it is the same language model, rename the keys"
+        fix = Fix("unsafe", f"{said}, such as {quote(first.name)} to {quote(names[first])}")
+    return finding(
+        f"{len(names)} of {len(case.adapter.tensors)} tensors {what}: saved from {_saved_from(case, what)}, loaded as "
+        f"{show(loaded)}",
+        at=names,
+        predicted="raises" if diff.raised is not None else "warns" if diff.warned else "silent",
+        confidence="high" if same_model else "medium",
+        found=quote(first.name),
+        expected=quote(names[first]),
+        fix=fix,
+        explains=[*(tensor.name for tensor in names), *names.values(), *evidence.unasked(diff, names)],
+    )
+
+
+def _saved_from(case: Case, what: str) -> str:
+    """The class of the training, as far as the config tells."""
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    recorded = values.get("auto_mapping")
+    named = recorded.get("base_model_class") if isinstance(recorded, dict) else None
+    if isinstance(named, str) and named:
+        return f"{show(named)} (auto_mapping)"
+    if what.startswith("lack"):
+        return "the bare model (AutoModel)"
+    if what.startswith("have"):
+        task = values.get("task_type")
+        return "a class with a head" + (f" (task_type {show(task)})" if isinstance(task, str) else "")
+    return "another kind of model"
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """The bare model's names on a model with a head, and back; a language model inside a larger one."""
+    peft = "base_model.model."
+    llama = make.lora("llama", task_type="CAUSAL_LM")
+    bert = make.lora("bert", target_modules=["query"], task_type="SEQ_CLS")
+    paths = make.lora("bert", target_modules=["encoder.layer.0.attention.self.query"], task_type=None)
+    headless = make.base("llama", architectures=["LlamaModel"])
+    return {
+        "silent": [
+            llama,
+            bert,
+            llama.renamed(lambda name: name.replace("model.layers", "model.decoder.layers")),
+            make.lora("llama", base_class="LlamaModel", task_type="FEATURE_EXTRACTION"),
+        ],
+        "fires": [
+            llama.renamed(lambda name: name.replace(peft + "model.", peft)),
+            bert.renamed(lambda name: name.replace("bert.encoder", "encoder")),
+            paths.renamed(lambda name: name.replace("bert.encoder", "encoder")),
+            make.lora("llama", base=headless, task_type="FEATURE_EXTRACTION").renamed(
+                lambda name: name.replace(peft, peft + "model.")
+            ),
+            make.lora("llava", target_modules=["language_model.layers.0.self_attn.q_proj"])
+            .renamed(lambda name: name.replace("model.language_model.layers", "model.layers"))
+            .with_config(target_modules=["q_proj"]),
+        ],
+    }
