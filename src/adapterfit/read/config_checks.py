@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapterfit import limits
 from adapterfit.read import peft_facts
@@ -37,8 +36,7 @@ _OFT_GONE = (
 )
 
 
-@dataclass(frozen=True)
-class _Config:
+class _Config(NamedTuple):
     raw: Mapping[str, Any]
     facts: Method
     odd: frozenset[str]

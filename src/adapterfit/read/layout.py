@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from adapterfit.records import Flaw
 from adapterfit.text import quote, shorten, show
@@ -26,8 +26,7 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _TRAINER = ("trainer_state.json", "training_args.bin", "optimizer.pt", "zero_to_fp32.py", "latest")
 
 
-@dataclass(frozen=True)
-class Folder:
+class Folder(NamedTuple):
     """The names in a source: `top` lie directly in it; `label` is what people call it."""
 
     names: tuple[str, ...]

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _DATA = Path(__file__).with_name("peft_fields.json")
 _RELEASE = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(\.dev|a|b|rc|\.?post)?")
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """One config field of one method.
 
     `first`/`last` are the releases that had it (`last` empty: the newest still has it). `kind` is what a value
@@ -29,13 +27,12 @@ class Field:
     defaults: tuple[tuple[str, Any], ...]
 
     @property
-    def default(self) -> Any:  # noqa: ANN401 - any JSON value
+    def default(self) -> Any:
         """The newest default."""
         return self.defaults[-1][1]
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """One `peft_type`: its config class, the releases that had it (`last` empty: the newest still has it)."""
 
     peft_type: str
