@@ -36,6 +36,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
                         [
                             forge.Member("a/data.pkl", forge.of(forge.tensor()), crc=1),
                             forge.Member("a/data/0", bytes(16)),
+                            forge.Member("a/version", b"3"),
                         ]
                     )
                 }

@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 from typing import Any, Callable, NamedTuple
 
+from adapterfit.read.formats._flaws import PICKLE_SAYS
+
 #: Names a state dict may mention, as `module name`; what each stands for is decided in `_reduce` and `_state_dict`.
 STORAGES = {
     "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16", "LongStorage": "I64",
@@ -53,6 +55,11 @@ _FOREIGN = {
     0x8D: "BINUNICODE8", 0x49: "INT", 0x4C: "LONG", 0x53: "STRING", 0x56: "UNICODE", 0x70: "PUT", 0x67: "GET", 0x64: "DICT",
     0x6C: "LIST", 0x46: "FLOAT", 0x91: "FROZENSET", 0x90: "ADDITEMS", 0x8B: "LONG4", 0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER",
 }  # fmt: skip
+#: Instructions and names beyond ours that torch's `weights_only=True` lets pass.
+_TORCH_KNOWS = frozenset((0x81, 0x8F))
+_TORCH_ALLOWS = frozenset(
+    ("collections Counter", "_codecs encode", "builtins bytearray", "builtins set", "builtins complex")
+)
 #: What a pickle can hold here: None, bool, int, float, str, tuple, list, Table, Name, Storage, Tensor.
 Value = Any
 #: The protocol `torch.save` writes.
@@ -61,19 +68,24 @@ _LONG_BYTES = 16
 
 
 class Refused(Exception):
-    """The pickle says something a plain state dict does not; `problem` continues "the file …"."""
+    """The pickle says something a plain state dict does not; `problem` continues "the file …".
 
-    def __init__(self, code: str, problem: str) -> None:
+    `predicted` is what PEFT does about it (`none` where that is not certain), `raised` the line it raises.
+    """
+
+    def __init__(self, code: str, problem: str, predicted: str = "none", raised: str = "") -> None:
         super().__init__(problem)
         self.code = code
         self.problem = problem
+        self.predicted = "raises" if raised else predicted
+        self.raised = raised
 
 
 class Ended(Refused):
     """The bytes end inside the pickle."""
 
     def __init__(self) -> None:
-        super().__init__("malformed", "ends in the middle of its pickle")
+        super().__init__("malformed", "ends in the middle of its pickle", raised="EOFError")
 
 
 class Name(NamedTuple):
@@ -130,9 +142,8 @@ def read_pickle(data: bytes, start: int, opcodes: int, *, stacked: bool = False)
 
 def _foreign(code: int) -> Refused:
     what = _FOREIGN.get(code, f"0x{code:02x}")
-    return Refused(
-        "pickle-not-plain", f"uses the pickle instruction {what}, which a plain dict of tensors does not need"
-    )
+    problem = f"uses the pickle instruction {what}, which a plain dict of tensors does not need"
+    return Refused("pickle-not-plain", problem, raised="" if code in _TORCH_KNOWS else PICKLE_SAYS)
 
 
 class _Machine:
@@ -200,10 +211,11 @@ class _Machine:
 
 def _proto(m: _Machine) -> None:
     version = m.byte()
-    if version != _PROTOCOL:
-        raise Refused(
-            "unsupported-protocol", f"is a pickle of protocol {version}; torch.save writes protocol {_PROTOCOL}"
-        )
+    if version == _PROTOCOL:
+        return
+    framed = m.data[m.position : m.position + 1] == b"\x95"  # as every pickle of protocol 4 and 5 is; torch stops there
+    problem = f"is a pickle of protocol {version}; torch.save writes protocol {_PROTOCOL}"
+    raise Refused("unsupported-protocol", problem, "warns", PICKLE_SAYS if framed else "")
 
 
 def _mark(m: _Machine) -> None:
@@ -275,11 +287,12 @@ def _global(m: _Machine) -> None:
     module, name = m.line(), m.line()
     full = f"{module} {name}"
     if full in _NOT_DENSE:
-        raise Refused(
-            "not-dense", f"holds a tensor without plain bytes ({module}.{name}): sparse, quantised, meta or distributed"
-        )
+        problem = f"holds a tensor without plain bytes ({module}.{name}): sparse, quantised, meta or distributed"
+        raise Refused("not-dense", problem, "raises")
     if full not in _KNOWN:
-        raise Refused("pickle-not-plain", f"asks to import {module}.{name}; a plain dict of tensors does not")
+        passes = full in _TORCH_ALLOWS or module.split(".")[0] == "torch"
+        problem = f"asks to import {module}.{name}; a plain dict of tensors does not"
+        raise Refused("pickle-not-plain", problem, raised="" if passes else PICKLE_SAYS)
     m.stack.append(Name(full))
 
 

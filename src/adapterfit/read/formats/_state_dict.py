@@ -35,20 +35,22 @@ def state_dict(root: Value, held: Mapping[str, Held], file: str) -> Found:
         Refused: It is something else, or a tensor does not lie in its storage.
     """
     if type(root) is not Table:
-        raise Refused("not-a-state-dict", f"holds {_what(root)} where a dict of tensors is due")
+        raise Refused(
+            "not-a-state-dict", f"holds {_what(root)} where a dict of tensors is due", raised="AttributeError"
+        )
     names = [key for key, _ in root.items]
     if not all(type(name) is str for name in names):
-        raise Refused("malformed", "holds a dict whose keys are not all text")
+        raise Refused("malformed", "holds a dict whose keys are not all text", "raises")
     if len(names) > limits.TENSORS:
         raise Refused("over-limit", f"has {len(names):,} tensors; at most {limits.TENSORS:,} are read (limits.TENSORS)")
     if len(set(names)) != len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise Refused("duplicate-name", f"holds the tensor {quote(twice)} more than once")
+        raise Refused("duplicate-name", f"holds the tensor {quote(twice)} more than once", "silent")
     _check_plain(root)
     others = tuple(name for name, value in root.items if type(value) is not Tensor)
     tensors = tuple(_info(name, value, held, file) for name, value in root.items if type(value) is Tensor)
     if others and not tensors:
-        raise Refused("wrapped-state-dict", _wrapped(root))
+        raise Refused("wrapped-state-dict", _wrapped(root), "warns")
     return Found(tensors, others)
 
 
@@ -124,17 +126,12 @@ def storage_width(storage: Storage) -> int:
 def _place(name: str, storage: Storage, held: Mapping[str, Held]) -> Held:
     place = held.get(storage.key)
     if place is None:
-        if storage.length == 0:
-            return Held(0, 0)
-        raise Refused(
-            "malformed", f"points to a storage {quote(storage.key, 40)} for {quote(name)} that is not in the file"
-        )
+        problem = f"points to a storage {quote(storage.key, 40)} for {quote(name)} that is not in the file"
+        raise Refused("malformed", problem, raised="RuntimeError: PytorchStreamReader failed locating file")
     wanted = storage.length * storage_width(storage)
     if place.size != wanted:
-        raise Refused(
-            "size-mismatch",
-            f"holds {place.size:,} bytes for the storage of {quote(name)}, but says that it has {wanted:,}",
-        )
+        problem = f"holds {place.size:,} bytes for the storage of {quote(name)}, but says that it has {wanted:,}"
+        raise Refused("size-mismatch", problem, raised="RuntimeError: record size")
     return place
 
 
@@ -143,7 +140,7 @@ def _check_view(name: str, tensor: Tensor, room: int) -> int:
     shape, strides = tensor.shape, tensor.strides
     where = f"the tensor {quote(name)} the shape {shape_text(shape)} with strides {shape_text(strides)} from {tensor.offset:,}"
     if len(shape) != len(strides) or tensor.offset < 0 or min((*shape, *strides, 0)) < 0:
-        raise Refused("bad-geometry", f"gives {where}")
+        raise Refused("bad-geometry", f"gives {where}", raised="RuntimeError")
     count = 1
     for size in shape:
         count *= size
@@ -152,11 +149,10 @@ def _check_view(name: str, tensor: Tensor, room: int) -> int:
     steps = [(stride, size) for size, stride in zip(shape, strides) if size > 1]
     last = tensor.offset + sum((size - 1) * stride for stride, size in steps)
     if last >= room:
-        raise Refused("bad-geometry", f"gives {where}, beyond its storage of {room:,} elements")
+        raise Refused("bad-geometry", f"gives {where}, beyond its storage of {room:,} elements", raised="RuntimeError")
     if count > room or any(stride == 0 for stride, _ in steps):
-        raise Refused(
-            "expanded-tensor", f"gives {where}: {count:,} elements that share {room:,} places (an expanded view)"
-        )
+        problem = f"gives {where}: {count:,} elements that share {room:,} places (an expanded view)"
+        raise Refused("expanded-tensor", problem, "silent")
     return count
 
 

@@ -16,6 +16,8 @@ from adapterfit.records import Flaw, Weights
 from adapterfit.text import quote, shorten, show
 
 _PICKLE = "data.pkl"
+#: Of torch's archive layout.
+_VERSIONS = ("1", "2", "3", "4")
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
 
@@ -36,25 +38,8 @@ def _answered(source: Source, name: str, form: str, reader: Callable[[Source, st
     except BadInput as bad:
         return refused(source, name, form, bad.flaw)
     except Refused as bad:
-        return refused(source, name, form, pickle_flaw(name, bad.code, bad.problem))
-
-
-#: What PEFT does with a pickle that torch itself loads: nothing, a warning, or this line.
-_LOADED = {
-    "expanded-tensor": ("silent", ""),
-    "duplicate-name": ("silent", ""),
-    "over-limit": ("none", ""),
-    "not-dense": ("raises", "RuntimeError: Error(s) in loading state_dict for"),
-    "wrapped-state-dict": ("warns", "Found missing adapter keys while loading the checkpoint"),
-    "not-a-state-dict": ("raises", "AttributeError"),
-}
-_NOT_LOADED = ("raises", "_pickle.UnpicklingError: Weights only load failed.")
-
-
-def pickle_flaw(name: str, code: str, problem: str) -> Flaw:
-    """The flaw of a refused pickle, with what PEFT does about it."""
-    predicted, raised = _LOADED.get(code, _NOT_LOADED)
-    return Flaw(code=code, message=f"{show(name)} {problem}", where=name, predicted=predicted, raised=raised)
+        flaw = refuse(bad.code, name, bad.problem, predicted=bad.predicted, raised=bad.raised).flaw
+        return refused(source, name, form, flaw)
 
 
 def _zip_weights(source: Source, name: str) -> Weights:
@@ -117,26 +102,25 @@ def _root(name: str, members: tuple[str, ...]) -> str:
 
 
 def _not_torch(name: str, members: tuple[str, ...]) -> BadInput:
-    raised = loader_says(name, LOCAL + bytes(4), 8)
+    raised = loader_says(name, LOCAL + b"\x14" + bytes(2) + b"\x08", 1 << 62)
     problem = f"is an ordinary zip archive ({shorten(members)}), not weights"
     return refuse("not-this-format", name, problem, raised=raised, remedy="unpack it first")
 
 
 def _check_version(source: Source, name: str, members: Mapping[str, Member], root: str) -> None:
-    for what, fine in (
-        ("version", (b"1\n", b"2\n", b"3\n", b"4\n", b"1", b"2", b"3", b"4")),
-        ("byteorder", (b"little",)),
-    ):
-        member = members.get(root + what)
-        if member is None:
-            continue
-        content = source.read(name, member.start, min(member.size, 20))
-        if content not in fine:
-            raise refuse(
-                "unsupported",
-                name,
-                f"has the {what} {quote(content.decode('ascii', 'replace'))}, which is not supported",
-            )
+    version, order = (_small(source, name, members.get(root + each)) for each in ("version", "byteorder"))
+    if version is None and root + ".data/version" not in members:
+        raise refuse("malformed", name, "has no version in its archive", raised="RuntimeError: Expected hasRecord")
+    if version is not None and version.strip() not in _VERSIONS:
+        raise refuse("unsupported", name, f"is of version {quote(version)}, which is not known", predicted="raises")
+    if order not in (None, "little"):
+        raise refuse("unsupported", name, f"has its numbers in the byte order {quote(order)}")
+
+
+def _small(source: Source, name: str, member: Member | None) -> str | None:
+    if member is None:
+        return None
+    return source.read(name, member.start, min(member.size, 20)).decode("ascii", "replace")
 
 
 # ------------------------------------------------------------------------------------------------ stacked
@@ -204,16 +188,14 @@ def _stored(
         if storage is None or key in held:
             raise refuse("malformed", name, f"lists a storage that no tensor uses, or twice: {show(key, 40)}")
         if not storage.dtype:
-            raise refuse(
-                "unsupported", name, "holds float8 or another new type in the old layout, which torch cannot load"
-            )
+            problem = "holds float8 or another new type in the old layout, which torch cannot load"
+            raise refuse("unsupported", name, problem, raised="AttributeError")
         if position + 8 > size:
             raise _cut(name, size, position + 8)
         count = int.from_bytes(source.read(name, position, 8), "little", signed=True)
         if count != storage.length:
-            raise refuse(
-                "size-mismatch", name, f"has a storage of {count:,} elements, but says that it has {storage.length:,}"
-            )
+            problem = f"has a storage of {count:,} elements, but says that it has {storage.length:,}"
+            raise refuse("size-mismatch", name, problem, raised="RuntimeError: storage has wrong byte size")
         length = count * storage_width(storage)
         held[key] = Held(position + 8, length)
         position += 8 + length

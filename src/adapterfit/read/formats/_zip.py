@@ -242,7 +242,7 @@ def _member(source: Source, name: str, record: _Record, stop: int) -> tuple[Memb
             "compressed-member",
             name,
             f"has the member {shown} compressed ({record.packed:,} → {record.size:,} bytes); torch stores members as they are",
-            predicted="silent",
+            predicted="silent" if record.method == 8 else "none",
         )
     if record.offset + 30 > stop:
         raise refuse("archive-ambiguous", name, f"has no room for the member {shown}")

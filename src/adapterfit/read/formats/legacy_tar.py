@@ -6,6 +6,8 @@ from adapterfit.read.formats._flaws import impostor
 from adapterfit.read.source import Source
 from adapterfit.records import Weights
 
+_SAID = "RuntimeError: Cannot use ``weights_only=True`` with files saved in the legacy .tar format."
+
 
 def claims(head: bytes, size: int) -> bool:  # noqa: ARG001
     """Whether it is a tar archive."""
@@ -15,6 +17,13 @@ def claims(head: bytes, size: int) -> bool:  # noqa: ARG001
 def read(source: Source, name: str) -> Weights:
     """Refused, named as what it is."""
     problem = "is a tar archive, perhaps of torch before 0.1.10, which was a way to run code; it is not opened"
+    said = "" if name.endswith(".safetensors") else _SAID
     return impostor(
-        source, name, "legacy_tar", problem, "save it again with a torch of your own choice", code="legacy-tar"
+        source,
+        name,
+        "legacy_tar",
+        problem,
+        "save it again with a torch of your own choice",
+        code="legacy-tar",
+        raised=said,
     )

@@ -6,6 +6,7 @@ that is no object, blanks before the header (only noted), and numbers of keys it
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from adapterfit import limits
@@ -48,10 +49,25 @@ def read(source: Source, name: str) -> Weights:
     size = source.size(name)
     try:
         raw = _header_bytes(source, name, size)
-        header = strictjson.loads(raw, what=f"the header of {show(name)}", duplicates="keep")
-        return _weights(source, name, raw, header)
+        return _weights(source, name, raw, _parsed(name, raw))
     except BadInput as bad:
         return refused(source, name, "safetensors", bad.flaw)
+
+
+def _parsed(name: str, raw: bytes) -> object:
+    try:
+        return strictjson.loads(raw, what=f"the header of {show(name)}", duplicates="keep")
+    except BadInput as bad:
+        problem = "invalid UTF-8 in header" if not _is_utf8(raw) else "invalid JSON in header"
+        raise BadInput(replace(bad.flaw, where=name, raised=header_says(problem))) from None
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _header_bytes(source: Source, name: str, size: int) -> bytes:
@@ -119,13 +135,14 @@ def _weights(source: Source, name: str, raw: bytes, header: object) -> Weights:
 def _unique(name: str, header: strictjson.Pairs) -> None:
     for key, values in header.twice:
         shapes = [value.get("shape") if isinstance(value, dict) else value for value in values]
-        same = all(value == values[0] for value in values)
+        silent = key != "__metadata__" and _same_range(values)
         raise refuse(
             "duplicate-name",
             name,
             f"holds the tensor {quote(key)} {len(values)} times, with the shapes {shorten(map(str, shapes))}",
             found=show(key),
-            predicted="silent" if same or _same_range(values) else "raises",
+            predicted="silent" if silent else "raises",
+            raised="" if silent else header_says("").strip(),
         )
 
 
@@ -172,7 +189,8 @@ def _entry(name: str, key: str, info: object) -> _Entry:
             predicted="silent" if silent else "raises",
         )
     if info.twice:
-        raise refuse("duplicate-name", name, f"gives {quote(info.twice[0][0])} of the tensor {quote(key)} twice")
+        problem = f"gives {quote(info.twice[0][0])} of the tensor {quote(key)} twice"
+        raise refuse("duplicate-name", name, problem, raised=header_says("invalid JSON in header: duplicate field"))
     dtype = _dtype(name, key, info.get("dtype"))
     shape = _shape(name, key, info.get("shape"))
     start, end = _offsets(name, key, info.get("data_offsets"))
@@ -194,7 +212,7 @@ def _dtype(name: str, key: str, dtype: object) -> str:
         "unknown-dtype",
         name,
         f"gives the tensor {quote(key)} the data type {quote(dtype, 60)}, which safetensors does not have{hint}",
-        raised=header_says("invalid JSON in header: unknown variant"),
+        raised=header_says("invalid JSON in header" + (": unknown variant" if isinstance(dtype, str) else "")),
     )
 
 
@@ -258,6 +276,7 @@ def _size(name: str, key: str, dtype: str, shape: Shape, held: int) -> None:
             "misaligned",
             name,
             f"has the tensor {quote(key)} of {bits} bits of {dtype}, which is no whole number of bytes",
+            raised=header_says("The slice is slicing for subbytes dtypes"),
         )
     if bits // 8 != held:
         raise refuse(
