@@ -69,14 +69,16 @@ def rank(leaf: str, shape: Shape) -> int | None:
 
 def belongs(module: Module | None, leaf: str, shape: Shape) -> bool:
     """Whether a tensor of this leaf and shape, whatever its rank, can be this module's."""
-    if module is None or ("embedding" in leaf) != (module.kind == "Embedding" and leaf not in _MAGNITUDES):
+    own = sides(module) if module is not None else {}
+    if module is None or not own or ("embedding" in leaf and module.kind != "Embedding"):
         return False
-    known, own = size(leaf, shape), sides(module)
+    if leaf == "ia3_l":
+        return len(shape) > 1 and (own["out"] in shape[:2] or own["in"] in shape[:2])
+    known = size(leaf, shape)
     if known is None:
-        return leaf == "lora_E" and bool(own)
+        return True
     flat = leaf in _MAGNITUDES or leaf == "lora_B.bias"
-    dims = len(module.params.get("weight", ()))
-    return own.get(known[0]) == known[1] and (flat or len(shape) in (2, dims))
+    return own[known[0]] == known[1] and (flat or len(shape) in (2, len(module.params["weight"])))
 
 
 def modules(diff: Diff) -> Mapping[str, Module]:

@@ -97,3 +97,28 @@ def unasked(diff: Diff, names: Mapping[TensorInfo, str]) -> list[str]:
 def count(number: int, noun: str) -> str:
     """`1 key`, `8 keys`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def layers_said(numbers: Iterable[int | None]) -> str:
+    """` in layer 3`, ` in layers 0-15, 20`; nothing where no number is known."""
+    known = sorted({number for number in numbers if number is not None})
+    runs: list[tuple[int, int]] = []
+    for number in known:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    shown = [f"{first}" if first == last else f"{first}-{last}" for first, last in runs]
+    more = f" and {len(shown) - 5} more ranges" if len(shown) > 5 else ""
+    return f" in layer{'s' if len(known) > 1 else ''} {', '.join(shown[:5])}{more}" if known else ""
+
+
+def comparable(diff: Diff) -> bool:
+    """Whether names and shapes can be held against something: slots, or a base in which PEFT finds no target.
+
+    False for a method that is not modelled, and where the injection fails for another reason.
+    """
+    found = diff.expectation
+    if diff.raised is not None and diff.raised.stage != "load":
+        return no_target(diff) and bool(found.tree.modules)
+    return bool(found.slots)

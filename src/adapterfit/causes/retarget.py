@@ -28,6 +28,8 @@ def config_edits(case: Case, diff: Diff, names: Mapping[TensorInfo, str]) -> tup
         return None
     if not all(path in by_name for path in paths.values()) or not _tables_stay(config.values, paths):
         return None
+    if config.peft_type == "IA3":  # its feedforward_modules must be among the targets, word for word
+        return None
     if config.values.get("target_parameters") or config.values.get("layer_replication"):
         return None
     edits: list[Edit] = [SetConfig("target_modules", sorted(set(paths.values())))]

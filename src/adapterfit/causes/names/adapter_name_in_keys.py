@@ -56,7 +56,7 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
     if diff is None:
         yield from _whatever_the_base(case.adapter.tensors)
         return
-    if diff.raised is not None and diff.raised.stage == "inject":
+    if not evidence.comparable(diff) or evidence.no_target(diff):
         return
     stray = [tensor for tensor in diff.extra if not evidence.is_second_copy(tensor, diff)]
     if stray:

@@ -47,7 +47,7 @@ _NESTED = "language_model"
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding where one level more or less lets all stray tuner tensors land."""
     stray = evidence.tuner_tensors(diff.extra)
-    if not stray or (diff.raised is not None and diff.raised.stage != "load" and not evidence.no_target(diff)):
+    if not stray or not evidence.comparable(diff):
         return
     for what, names, same_model in _readings(diff, stray):
         if evidence.lands(diff, names) or anatomy.sit(diff, names):

@@ -53,7 +53,7 @@ model = PeftModel.from_pretrained(base, "fixed")
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding where a chain of renamings explains all stray tensors."""
     stray = [tensor for tensor in diff.extra if not evidence.is_second_copy(tensor, diff)]
-    if not stray or (diff.raised is not None and diff.raised.stage != "load" and not evidence.no_target(diff)):
+    if not stray or not evidence.comparable(diff):
         return
     found = renames.chain(diff, stray)
     if found is None or all(tensor.name == found.names[tensor] for tensor in stray):
