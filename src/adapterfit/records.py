@@ -292,7 +292,8 @@ class Expectation:
     the base's own included (a file may carry some of those: saved biases, embeddings), name → shape. `raised` is
     set where the injection itself fails. `warns` are warnings of the injection. `doubts`: reasons why this may be wrong. `renames`:
     what the loader does to names in the file before it looks for them. `inert`: an adapter whose tensors were
-    not loaded leaves the base's outputs as they are. `prefix` is the method's (`lora_`).
+    not loaded leaves the base's outputs as they are. `prefix` is the method's (`lora_`). `flaws` are things in
+    the config that show on this base only (a pattern too slow to match against its module names).
     """
 
     tree: ModuleTree
@@ -308,6 +309,7 @@ class Expectation:
     fusion: Fusion | None = None
     inert: bool = False
     prefix: str = ""
+    flaws: tuple[Flaw, ...] = ()
 
 
 # ------------------------------------------------------------------------------------------------ compare

@@ -15,7 +15,8 @@ _PREDICTED = {"silent": 0, "raises": 1, "warns": 2, "none": 3}
 
 def diagnose(case: Case, diff: Diff | None, unknown: Sequence[NotChecked] = ()) -> Report:
     """The report on one case. `diff` is None where nothing could be compared; `unknown` says why."""
-    findings = _from_flaws(case)
+    findings = [_from_flaw(flaw) for flaw in flaws(case)]
+    findings.extend(_from_flaw(flaw) for flaw in (diff.expectation.flaws if diff is not None else ()))
     not_checked = list(unknown)
     for entry in all_causes():
         check = getattr(entry.module, "check", None)
@@ -52,10 +53,6 @@ def flaws(case: Case) -> tuple[Flaw, ...]:
     found.extend(adapter.weights.flaws if adapter.weights is not None else ())
     found.extend(base.flaws if base is not None else ())
     return tuple(found)
-
-
-def _from_flaws(case: Case) -> list[Finding]:
-    return [_from_flaw(flaw) for flaw in flaws(case)]
 
 
 def _from_flaw(flaw: Flaw) -> Finding:

@@ -35,7 +35,7 @@ def expect(tree: ModuleTree, config: AdapterConfig) -> Expectation:
     except Undecided as doubt:
         return _with(found, doubts=(*tree.doubts, str(doubt)))
     except BadInput as bad:
-        return _with(found, doubts=(*tree.doubts, bad.flaw.message))
+        return _with(found, doubts=(*tree.doubts, bad.flaw.message), flaws=(bad.flaw,))
     return missing_ability(built)
 
 

@@ -195,8 +195,8 @@ def _nothing_matched(chosen: Selection, config: Mapping[str, Any]) -> None:
 
 def _as_set(targets: Any) -> str:
     """How Python prints PEFT's set of targets; its order there is arbitrary, here sorted."""
-    if isinstance(targets, str):
-        return targets
+    if not isinstance(targets, (list, tuple)):
+        return str(targets)
     return "{" + ", ".join(repr(name) for name in sorted(set(targets))) + "}" if targets else "set()"
 
 
