@@ -17,6 +17,8 @@ from adapterfit.records import Flaw
 from adapterfit.text import quote
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+#: Only where one occurs does every number go through `_int`: a call per number is a third of the whole cost.
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (limits.JSON_DIGITS + 1))
 _STRING = re.compile(rb'"[^"]*"?')
 _BRACKETS = bytes.maketrans(b"[]{}", b"()()")
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
@@ -63,7 +65,11 @@ def loads(
     hook = _unique if duplicates == "refuse" else _pairs
     try:
         parsed: object = json.loads(
-            text, object_pairs_hook=hook, parse_constant=_constant, parse_float=_float, parse_int=_int
+            text,
+            object_pairs_hook=hook,
+            parse_constant=_constant,
+            parse_float=_float,
+            parse_int=_int if _LONG_NUMBER.search(data) else None,
         )
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"

@@ -134,8 +134,11 @@ def _weights(source: Source, name: str, raw: bytes, header: object) -> Weights:
 
 def _unique(name: str, header: strictjson.Pairs) -> None:
     for key, values in header.twice:
+        if key == "__metadata__":
+            raised = header_says("invalid JSON in header: duplicate field")
+            raise refuse("duplicate-name", name, "has its metadata twice", raised=raised)
         shapes = [value.get("shape") if isinstance(value, dict) else value for value in values]
-        silent = key != "__metadata__" and _same_range(values)
+        silent = _same_range(values)
         raise refuse(
             "duplicate-name",
             name,
@@ -208,10 +211,13 @@ def _dtype(name: str, key: str, dtype: object) -> str:
         return dtype
     newer = isinstance(dtype, str) and dtype[:1] in "BFIUC" and dtype[1:2].isdigit() and dtype.isupper()
     hint = " (perhaps newer than this version knows)" if newer else ""
+    what = (
+        "no data type" if dtype is None else f"the data type {quote(dtype, 60)}, which safetensors does not have{hint}"
+    )
     raise refuse(
         "unknown-dtype",
         name,
-        f"gives the tensor {quote(key)} the data type {quote(dtype, 60)}, which safetensors does not have{hint}",
+        f"gives the tensor {quote(key)} {what}",
         raised=header_says("invalid JSON in header" + (": unknown variant" if isinstance(dtype, str) else "")),
     )
 
