@@ -1,0 +1,92 @@
+"""The file was written by PEFT 0.2, whose fused layers had another layout.
+
+What this means: before 0.3, `enable_lora` trained parts of a fused layer (query, key and value in one) with a MergedLinear: one
+A of several ranks stacked, and a B that is a grouped convolution, with three dimensions. No later PEFT has that layer:
+loading stops with a size mismatch, also in the version that wrote the file.
+
+Why it happens: adapters of early 2023 for GPT-2, BLOOM and GPT-NeoX bases still lie on the Hub.
+
+Detection: lora_B has three dimensions, the last of them 1, and lora_A has as many times r rows as parts were enabled.
+
+Fix: train again, or convert by hand: the delta of part i is B[i] A[i], so a plain LoRA of rank (parts x r) with a
+block-diagonal B computes the same. Nothing in PEFT does it.
+
+Workaround: compute the full delta with loralib's MergedLinear and add it to the base's weights.
+
+Prevention: none: no later version writes such files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes import evidence
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.text import quote
+
+CAUSE = Cause(
+    level="advanced",
+    minutes=60,
+    messages=(
+        "size mismatch for ...c_attn.lora_B.default.weight: copying a param with shape torch.Size([1536, 8, 1]) from ...",
+        "TypeError: LoraConfig.__init__() got an unexpected keyword argument 'enable_lora'",
+    ),
+    versions="peft 0.2",
+    needs=("config", "weights"),
+    broken="""
+LoraConfig(target_modules=["c_attn"], enable_lora=[True, False, True])       # peft 0.2
+""",
+    fixed="""
+LoraConfig(target_modules=["c_attn"])                                        # peft >= 0.3, trained again
+""",
+)
+
+
+def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
+    """One finding for all layers whose A and B have that layout. It needs no base."""
+    config = case.adapter.config
+    merged = list(_merged(case.adapter.tensors))
+    if not merged or config is None or config.peft_type != "LORA":
+        return
+    parts = config.raw.get("enable_lora")
+    enabled = f", enable_lora is {parts}" if isinstance(parts, list) and all(isinstance(p, bool) for p in parts) else ""
+    first, rows = merged[0][1], merged[0][0].shape[0]
+    others = [slot.key for slot in diff.missing] if diff is not None else []
+    yield finding(
+        f"{len(merged)} layers have the layout of PEFT 0.2's MergedLinear: lora_B has three dimensions "
+        f"{list(first.shape)} and lora_A {rows} rows{enabled}",
+        at=[tensor for pair in merged for tensor in pair],
+        predicted="raises",
+        found=f"{quote(first.name)} {list(first.shape)}",
+        expected=f"a lora_B of two dimensions, with {rows} columns",
+        fix=Fix(
+            "unsafe", "train again, or convert: one LoRA whose rank is the rows of lora_A, with a block-diagonal lora_B"
+        ),
+        explains=[*(tensor.name for pair in merged for tensor in pair), *others],
+    )
+
+
+def _merged(tensors: tuple[TensorInfo, ...]) -> Iterator[tuple[TensorInfo, TensorInfo]]:
+    """Pairs of A and B: B is (out, r, 1), A has a multiple of r rows."""
+    by_name = {tensor.name: tensor for tensor in tensors}
+    for tensor in tensors:
+        if evidence.parts(tensor.name).leaf != "lora_B.weight" or len(tensor.shape) != 3 or tensor.shape[2] != 1:
+            continue
+        other = by_name.get(tensor.name.replace(".lora_B.", ".lora_A."))
+        if other is not None and len(other.shape) == 2 and tensor.shape[1] and other.shape[0] % tensor.shape[1] == 0:
+            yield other, tensor
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """GPT-2's c_attn with query and value enabled, with and without a base; a Conv1d's B has three dimensions too."""
+    plain = make.lora("gpt2", target_modules=["c_attn"], r=4)
+    merged = plain.reshaped(lambda name: "lora_A" in name, lambda shape: (2 * shape[0], shape[1])).reshaped(
+        lambda name: "lora_B" in name, lambda shape: (shape[0] * 2 // 3, shape[1], 1)
+    )
+    conv = plain.reshaped(lambda _name: True, lambda shape: (*shape, 1))
+    return {
+        "silent": [plain, conv, plain.with_config(r=8)],
+        "fires": [merged, merged.with_config(enable_lora=[True, False, True]), merged.on_base(None)],
+    }

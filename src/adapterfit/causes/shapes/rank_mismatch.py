@@ -1,0 +1,154 @@
+"""The config names another rank than the tensors have.
+
+What this means: the rank is a dimension of every LoRA matrix: rows of A, columns of B. PEFT builds the matrices from `r` and
+`rank_pattern` of adapter_config.json; where the file's are of another rank, loading stops with a size mismatch.
+
+Why it happens: the config of another run was put beside the weights, `r` was edited, a rank_pattern got lost or was read
+differently by the version of the training (up to 0.14 a key with `^` matched nothing), or two runs share one folder.
+
+Detection: the sizes that belong to the base's modules agree, only the rank differs.
+
+Fix: set `r`, or `rank_pattern` for some modules, to what the tensors show. The scale is alpha / r and is not in the tensors:
+if only `r` is wrong, correcting it also restores the scale; if the whole config is another run's, lora_alpha may be wrong too.
+
+Workaround: `ignore_mismatched_sizes=True` does load, and leaves exactly these layers untrained: do not.
+
+Prevention: keep adapter_config.json and the weights of one run together; a new output folder per run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapterfit.causes import anatomy, evidence
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.edits import SetConfig
+from adapterfit.records import Case, Diff, Finding, Fix, Misshape
+from adapterfit.text import show
+
+CAUSE = Cause(
+    minutes=5,
+    messages=(
+        "size mismatch for ...lora_A.default.weight: copying a param with shape torch.Size([64, 4096]) from ...",
+    ),
+    needs=("config", "diff"),
+    broken="""
+{"r": 8, "lora_alpha": 16}        # adapter_config.json; lora_A in the file is (64, 4096)
+""",
+    fixed="""
+{"r": 64, "lora_alpha": 16}       # scale 16 / 64: right only if lora_alpha was 16 in training
+""",
+)
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding for all tensors of which the rank alone differs."""
+    wrong = [entry for entry in diff.misshapen if differs(entry) == "rank"]
+    ranks = _ranks(wrong)
+    if not wrong or case.adapter.config is None or not ranks:
+        return
+    wanted = {evidence.parts(entry.key).module: _rank(entry, entry.wanted) for entry in wrong}
+    yield finding(
+        f"the config makes rank {_listed(wanted)}, the tensors have rank {_listed(ranks)}; all other sizes fit the base",
+        at=[entry.tensor for entry in wrong],
+        predicted="raises",
+        expected=f"rank {_listed(wanted)}",
+        found=f"rank {_listed(ranks)}",
+        fix=_fix(case, ranks),
+    )
+
+
+def differs(entry: Misshape) -> str:
+    """`rank`, `size`, `both`, or an empty string where the shape does not say."""
+    leaf = evidence.parts(entry.key).leaf
+    axes = anatomy.AXES.get(leaf)
+    if axes is None or len(entry.found) != len(entry.wanted):
+        return ""
+    unequal = {at for at, (one, other) in enumerate(zip(entry.found, entry.wanted)) if one != other}
+    if unequal == {axes.rank}:
+        return "rank"
+    return "both" if axes.rank in unequal else "size"
+
+
+def _rank(entry: Misshape, shape: tuple[int, ...]) -> int:
+    return anatomy.rank(evidence.parts(entry.key).leaf, shape) or 0
+
+
+def _ranks(wrong: list[Misshape]) -> dict[str, int]:
+    """Module → the one rank that all its tensors have; empty where those of a module disagree."""
+    found: dict[str, set[int]] = {}
+    for entry in wrong:
+        found.setdefault(evidence.parts(entry.key).module, set()).add(_rank(entry, entry.found))
+    return {module: ranks.pop() for module, ranks in found.items()} if all(len(r) == 1 for r in found.values()) else {}
+
+
+def _listed(ranks: Mapping[str, int]) -> str:
+    """`64`; or `64 (q_proj in layers 0-31), 16 (v_proj in layer 3)`."""
+    values = Counter(ranks.values())
+    if len(values) == 1:
+        return str(next(iter(values)))
+    return ", ".join(
+        f"{rank} ({_where([m for m, r in ranks.items() if r == rank])})" for rank, _ in values.most_common(4)
+    )
+
+
+def _where(modules: list[str]) -> str:
+    leaves: dict[str, list[int | None]] = {}
+    for module in modules:
+        leaves.setdefault(module.rpartition(".")[2], []).append(evidence.layer_number(module))
+    return ", ".join(f"{show(leaf)}{evidence.layers_said(held)}" for leaf, held in list(leaves.items())[:3])
+
+
+def _fix(case: Case, ranks: Mapping[str, int]) -> Fix:
+    """Safe only where the config's own r is what the tensors show, and a rank_pattern stood against it."""
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    alpha, r = values.get("lora_alpha", values.get("alpha")), values.get("r")
+    tensors = case.adapter.tensors
+    everywhere = {anatomy.rank(evidence.parts(t.name).leaf, t.shape) for t in tensors} - {None}
+    if everywhere == {r} and values.get("rank_pattern") and not values.get("alpha_pattern"):
+        return Fix(
+            "safe",
+            f"clear rank_pattern: every tensor has rank {r}, as r says, so the pattern was not in force in training",
+            (SetConfig("rank_pattern", {}),),
+        )
+    if len(everywhere) == 1:
+        rank = next(iter(everywhere))
+        said = f"set r = {rank}" + (" and clear rank_pattern" if values.get("rank_pattern") else "")
+        return Fix(
+            "unsafe",
+            f"{said}; the scale then is lora_alpha / r = {show(alpha)} / {rank}, which is right only if lora_alpha was "
+            f"{show(alpha)} in training: the tensors cannot say",
+        )
+    pattern = {module: rank for module, rank in ranks.items() if rank != r}
+    said = ", ".join(f'"{show(module)}": {rank}' for module, rank in list(pattern.items())[:2])
+    more = f" and {len(pattern) - 2} more" if len(pattern) > 2 else ""
+    return Fix(
+        "unsafe",
+        f"set rank_pattern to {{{said}{more}}}; the scale is lora_alpha / rank per layer, unless alpha_pattern says "
+        f"otherwise: make sure that lora_alpha = {show(alpha)} is the training's",
+    )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Another r, a lost rank_pattern, one that was not in force; other sizes and merged files stay silent."""
+    plain = make.lora("llama")
+    some = make.lora("llama", rank_pattern={"layers.0.self_attn.q_proj": 2})
+    return {
+        "silent": [
+            plain,
+            some,
+            plain.on("llama", hidden_size=32, num_attention_heads=2),
+            make.lora("llama", r=8, use_rslora=True),
+            plain.reshaped(lambda name: "lora_B" in name, lambda shape: (*shape, 1)),
+        ],
+        "fires": [
+            plain.with_config(r=8),
+            plain.with_config(r=2, rank_pattern={"q_proj": 16}),
+            some.with_config(rank_pattern={}),
+            plain.with_config(rank_pattern={"v_proj": 6}),
+            make.adapter("llama", peft_type="LOHA", r=4, target_modules=["q_proj"]).with_config(r=6),
+            make.lora("gpt2", target_modules=["c_attn", "wte"]).with_config(r=3),
+        ],
+    }
