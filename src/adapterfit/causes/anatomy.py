@@ -58,7 +58,22 @@ def size(leaf: str, shape: Shape) -> tuple[str, int] | None:
         return axes.side, shape[axes.size]
     if leaf in _MAGNITUDES and shape:
         return "out", shape[0] if len(shape) == 1 else shape[1]
+    if leaf == "ia3_l" and len(shape) > 1:
+        return ("in", shape[1]) if shape[0] == 1 else ("out", shape[0])
     return None
+
+
+def lokr_sides(tensors: Iterable[TensorInfo]) -> Mapping[str, int]:
+    """`in` and `out` of a LoKr module: the products of its two factors' sizes; empty where a factor is not there."""
+    shapes = {evidence.parts(tensor.name).leaf: tensor.shape for tensor in tensors}
+    found = {"in": 1, "out": 1}
+    for factor in ("lokr_w1", "lokr_w2"):
+        rows = shapes.get(factor) or shapes.get(f"{factor}_a")
+        columns = shapes.get(factor) or shapes.get(f"{factor}_b")
+        if rows is None or columns is None or len(rows) != 2 or len(columns) != 2:
+            return {}
+        found = {"in": found["in"] * columns[1], "out": found["out"] * rows[0]}
+    return found
 
 
 def rank(leaf: str, shape: Shape) -> int | None:
@@ -72,12 +87,10 @@ def belongs(module: Module | None, leaf: str, shape: Shape) -> bool:
     own = sides(module) if module is not None else {}
     if module is None or not own or ("embedding" in leaf and module.kind != "Embedding"):
         return False
-    if leaf == "ia3_l":
-        return len(shape) > 1 and (own["out"] in shape[:2] or own["in"] in shape[:2])
     known = size(leaf, shape)
     if known is None:
         return True
-    flat = leaf in _MAGNITUDES or leaf == "lora_B.bias"
+    flat = leaf in _MAGNITUDES or leaf in ("lora_B.bias", "ia3_l")
     return own[known[0]] == known[1] and (flat or len(shape) in (2, len(module.params["weight"])))
 
 

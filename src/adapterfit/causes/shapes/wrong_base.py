@@ -1,0 +1,254 @@
+"""The adapter was made for another base.
+
+What this means: every tensor of an adapter has the width or height of the module it was trained on. Where the base's modules
+have other sizes, loading stops with a size mismatch; where the base is another architecture, PEFT finds no target, or
+finds some by accident and drops the tensors without a word.
+
+Why it happens: a base of another size (8B for 70B), a sibling with fewer key/value heads or another MLP, a quantised copy whose
+MLP was padded, or simply another folder than the one base_model_name_or_path names, which itself may be wrong.
+
+Detection: sizes in the file are held against the base's modules, the rank left aside; the ones that differ say what kind of
+other base it was. Vocabulary rows alone are another cause.
+
+Fix: load the base of the training. The sizes below tell which one to look for.
+
+Workaround: none: an adapter cannot be moved to a base of other sizes.
+
+Prevention: keep the base's name and revision in the adapter's config, and do not edit it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from adapterfit.causes import anatomy, evidence, renames
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.shapes.rank_mismatch import differs
+from adapterfit.records import Case, Diff, Finding, Fix, Module, TensorInfo
+from adapterfit.text import quote, shorten, show
+
+CAUSE = Cause(
+    minutes=10,
+    messages=(
+        "size mismatch for ...q_proj.lora_A.default.weight: copying a param with shape torch.Size([8, 4096]) from ...",
+        "size mismatch for ...k_proj.lora_B.default.weight: copying a param with shape torch.Size([4096, 8]) from ...",
+        "NoMatchingPeftModuleError: Target modules {'c_attn'} not found in the base model.",
+    ),
+    needs=("diff",),
+    broken="""
+base = AutoModelForCausalLM.from_pretrained("meta-llama/Meta-Llama-3-70B")
+PeftModel.from_pretrained(base, "adapter-of-llama-3-8b")
+""",
+    fixed="""
+config = PeftConfig.from_pretrained("adapter-of-llama-3-8b")
+base = AutoModelForCausalLM.from_pretrained(config.base_model_name_or_path)
+PeftModel.from_pretrained(base, "adapter-of-llama-3-8b")
+""",
+)
+_KEY_VALUE = re.compile(r"(k|v|key|value)(_proj|_lin)?")
+
+
+class Sizes(NamedTuple):
+    """A kind of module, by its last name: a side, its size in the file, its size in the base."""
+
+    leaf: str
+    side: str
+    file: int
+    base: int
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding, for sizes or for an architecture; it accounts for everything that does not fit."""
+    if not evidence.comparable(diff):
+        return
+    wrong = _other_sizes(diff)
+    said = _sizes_said(diff, wrong) if wrong else _other_architecture(diff)
+    if not said:
+        return
+    message, found, expected = said
+    at = [entry.tensor.name for entry in diff.misshapen] + [tensor.name for tensor in diff.extra]
+    empty = [slot.key for slot in diff.missing]
+    named = case.adapter.config.raw.get("base_model_name_or_path") if case.adapter.config is not None else None
+    names = f"; the adapter names {quote(named)} as its base" if isinstance(named, str) and named else ""
+    yield finding(
+        f"{message}{names}",
+        at=at,
+        predicted="raises" if diff.raised is not None else "warns" if diff.warned else "silent",
+        confidence="high" if wrong or evidence.no_target(diff) else "medium",
+        found=found,
+        expected=expected,
+        fix=Fix(
+            "unsafe", f"load the base of the training{f', which the adapter calls {quote(named)}' if names else ''}"
+        ),
+        explains=[*at, *empty],
+    )
+
+
+# ------------------------------------------------------------------------------------------------ sizes
+
+
+def _other_sizes(diff: Diff) -> list[Sizes]:
+    """Kinds of modules whose sizes differ, the vocabulary's rows and fused experts left out."""
+    by_name = anatomy.modules(diff)
+    held = {entry.tensor: entry.module for entry in diff.misshapen if differs(entry) != "rank"}
+    if not held and not _landed(diff):
+        held = _elsewhere(diff, by_name)
+    vocabulary = {diff.expectation.tree.input_embeddings, diff.expectation.tree.output_embeddings}
+    found: dict[Sizes, None] = {}
+    for tensor, name in held.items():
+        own = anatomy.sides(by_name[name]) if name in by_name and name not in vocabulary else {}
+        for side, size in _shown(tensor, _tuner_tensors(diff)).items() if own else ():
+            if own[side] != size:
+                found[Sizes(name.rpartition(".")[2], side, size, own[side])] = None
+    return list(found)
+
+
+def _tuner_tensors(diff: Diff) -> list[TensorInfo]:
+    """All tensors of the file that are a tuner's."""
+    landed = [match.tensor for match in diff.matched] + [entry.tensor for entry in diff.misshapen]
+    return evidence.tuner_tensors([*landed, *diff.extra])
+
+
+def _shown(tensor: TensorInfo, tensors: list[TensorInfo]) -> Mapping[str, int]:
+    """The sides of its module that a tensor shows; a LoKr factor does so together with the others."""
+    parts = evidence.parts(tensor.name)
+    if parts.leaf.startswith("lokr_"):
+        return anatomy.lokr_sides(t for t in tensors if evidence.parts(t.name).module == parts.module)
+    known = anatomy.size(parts.leaf, tensor.shape)
+    return dict([known]) if known is not None else {}
+
+
+def _landed(diff: Diff) -> bool:
+    """Whether anything landed in a layer."""
+    return any(m.slot.role == "tuner" and evidence.layer_number(m.slot.module) is not None for m in diff.matched)
+
+
+def _elsewhere(diff: Diff, by_name: Mapping[str, Module]) -> dict[TensorInfo, str]:
+    """Stray tensors with the module of the base whose path is the same from the first number on.
+
+    Where several are (a vision tower has layers too), the one beside the input embeddings counts.
+    """
+    text = diff.expectation.tree.input_embeddings.rpartition(".")[0]
+    tails: dict[str, str] = {}
+    for name, module in by_name.items():
+        if anatomy.sides(module) and evidence.layer_number(name) is not None:
+            tail = _tail(name)
+            tails[tail] = name if tail not in tails or name.startswith(text) else tails[tail]
+    here = {
+        tensor: tails.get(_tail(evidence.parts(tensor.name).module)) for tensor in evidence.tuner_tensors(diff.extra)
+    }
+    return {tensor: name for tensor, name in here.items() if name is not None}
+
+
+def _sizes_said(diff: Diff, wrong: list[Sizes]) -> tuple[str, str, str]:
+    """The message, and the sizes found and expected."""
+    leaves = {one.leaf for one in wrong}
+    kind = _kind(diff, wrong)
+    shown = [f"{show(one.leaf)} {_SIDES[one.side]} {one.file:,}, not {one.base:,}" for one in wrong]
+    more = f" and {len(shown) - 4} more" if len(shown) > 4 else ""
+    message = f"{kind}: in the adapter {'; '.join(shown[:4])}{more}"
+    found = ", ".join(f"{show(one.leaf)} {one.side} {one.file}" for one in wrong[:4])
+    expected = ", ".join(f"{show(one.leaf)} {one.side} {one.base}" for one in wrong[:4])
+    return message, found, f"{expected}{' and more' if len(leaves) > 4 else ''}"
+
+
+_SIDES = {"in": "takes", "out": "gives"}
+
+
+def _kind(diff: Diff, wrong: list[Sizes]) -> str:
+    """What the sizes that differ have in common."""
+    hidden = (
+        anatomy.sides(anatomy.modules(diff)[diff.expectation.tree.input_embeddings]).get("out")
+        if _embeds(diff)
+        else None
+    )
+    widths = {one.file for one in wrong if one.side == "in" and one.base == hidden}
+    if hidden and len(widths) == 1:
+        return f"the adapter was made for hidden size {widths.pop():,}, this base has {hidden:,}"
+    if all(_KEY_VALUE.fullmatch(one.leaf) and one.side == "out" for one in wrong):
+        return (
+            "the adapter was made for a base with another number of key/value heads (a sibling of the same width): "
+            f"keys and values of {' and '.join(f'{n:,}' for n in sorted({one.file for one in wrong}))}, "
+            f"not {' and '.join(f'{n:,}' for n in sorted({one.base for one in wrong}))}"
+        )
+    inner = {(one.file, one.base) for one in wrong}
+    if len(inner) == 1 and hidden not in next(iter(inner)):
+        file, own = next(iter(inner))
+        return (
+            f"only the inner size of these modules differs, {file:,} where this base has {own:,} (a sibling, or a "
+            "quantised copy that was padded)"
+        )
+    return "the adapter was made for modules of other sizes"
+
+
+def _embeds(diff: Diff) -> bool:
+    return diff.expectation.tree.input_embeddings in anatomy.modules(diff)
+
+
+# ------------------------------------------------------------------------------------------------ architecture
+
+
+def _other_architecture(diff: Diff) -> tuple[str, str, str] | None:
+    """Where not one module of the file is in the base, under whatever path."""
+    stray = evidence.tuner_tensors(diff.extra)
+    file, by_name = anatomy.of_modules(stray), anatomy.modules(diff)
+    file = {name: held for name, held in file.items() if evidence.layer_number(name) is not None} or file
+    if not file or _landed(diff) or _is_there(file, by_name):
+        return None
+    if renames.chain(diff, stray) is not None:
+        return None
+    own = [
+        name for name, module in by_name.items() if anatomy.sides(module) and evidence.layer_number(name) is not None
+    ]
+    here = shorten(dict.fromkeys(name.rpartition(".")[2] for name in own), 6)
+    there = shorten(dict.fromkeys(name.rpartition(".")[2] for name in file), 6)
+    base = show(diff.expectation.tree.class_name or "this base")
+    message = f"the adapter was made for another architecture: none of its {len(file)} modules ({there}) is in {base}"
+    return f"{message}, whose layers have {here}", next(iter(file)), own[0] if own else ""
+
+
+def _is_there(file: Mapping[str, Any], by_name: Mapping[str, Any]) -> bool:
+    """Whether a module of the file is in the base: at its path, beside its own parent, or under another front."""
+    tails = {_tail(name) for name, module in by_name.items() if anatomy.sides(module)}
+    parents = {name.rpartition(".")[0] for name in file}
+    return any(parent in by_name and parent for parent in parents) or any(_tail(name) in tails for name in file)
+
+
+def _tail(path: str) -> str:
+    """A path from its first number on."""
+    segments = path.split(".")
+    return ".".join(segments[next((i for i, part in enumerate(segments) if part.isdigit()), 0) :])
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Another width, other heads, another MLP, another architecture; not rank, names or vocabulary alone."""
+    plain = make.lora("llama")
+    every = make.lora("llama", target_modules=["q_proj", "k_proj", "up_proj", "down_proj"])
+    head = make.lora("llama", target_modules=["q_proj", "lm_head"])
+    return {
+        "silent": [
+            plain,
+            plain.with_config(r=8),
+            plain.renamed(lambda name: name.replace("model.layers", "model.text.layers")),
+            head.on("llama", vocab_size=300),
+            make.lora("llama", target_modules=["nope", "q_proj"]),
+            plain.with_config(target_modules=["nope"]),
+        ],
+        "fires": [
+            every.on("llama", hidden_size=128),
+            every.on("llama", num_key_value_heads=4),
+            every.on("llama", intermediate_size=160),
+            head.on("llama", vocab_size=300, hidden_size=32, num_attention_heads=2),
+            every.on("gpt2"),
+            make.lora("gpt2", target_modules=["c_attn"]).on("bert"),
+            make.lora("bert", target_modules=["query"], task_type="SEQ_CLS").on("t5"),
+            make.adapter("llama", peft_type="IA3", target_modules=["k_proj"], feedforward_modules=[]).on("t5"),
+            make.adapter("llama", peft_type="IA3", target_modules=["k_proj"], feedforward_modules=[]).on(
+                "llama", num_key_value_heads=4
+            ),
+            make.adapter("llama", peft_type="LOKR", target_modules=["k_proj"]).on("llama", num_key_value_heads=4),
+            every.on("llava", text_config={"model_type": "llama", "hidden_size": 32, "num_attention_heads": 2}),
+        ],
+    }
