@@ -54,3 +54,8 @@ LEGACY_OPCODES = 1_000_000
 TOKENIZER_BYTES = 16 * 1024 * 1024
 #: A zip's directory: 200,000 members of torch's need about 20 MB.
 ZIP_DIRECTORY_BYTES = 64 * 1024 * 1024
+#: Seconds and bytes of memory the real PEFT may take in its own process, and bytes of its answer. Building an 8B-shaped
+#: base on meta and injecting a LoRA takes 6 s and 0.6 GB here; a 400-layer one stays under a minute.
+JUDGE_SECONDS = 300
+JUDGE_MEMORY = 12 * 1024 * 1024 * 1024
+JUDGE_ANSWER_BYTES = 16 * 1024 * 1024

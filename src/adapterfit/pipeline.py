@@ -25,7 +25,7 @@ from adapterfit.read.base import read_base as read_base_source
 from adapterfit.read.config import parse_config
 from adapterfit.read.live import base_from_module, is_live
 from adapterfit.read.locate import base_in_cache, locate
-from adapterfit.records import Adapter, AdapterConfig, Base, Case, Diff, ModuleTree, NotChecked, Report
+from adapterfit.records import Adapter, AdapterConfig, Base, Case, Diff, Exact, ModuleTree, NotChecked, Report
 from adapterfit.text import show
 
 #: Outcomes from good to bad; among the classes a base may be loaded as, the best one is reported.
@@ -40,6 +40,8 @@ def check(
     online: bool = False,
     values: bool = False,
     base_class: str | None = None,
+    exact: bool = False,
+    python: str | None = None,
 ) -> Report:
     """Does this adapter fit this base, and what will the loader do by itself?
 
@@ -51,6 +53,8 @@ def check(
         online: Whether the network may be asked.
         values: Whether to read the numbers too.
         base_class: The transformers class the base is loaded as; by default what its config and the adapter say.
+        exact: Whether to ask the installed PEFT too, in a process of its own; its answer is in `Report.exact`.
+        python: The Python whose PEFT is asked; this one by default.
 
     Raises:
         CannotCheck: A path is not there, cannot be read, or changed meanwhile.
@@ -64,13 +68,27 @@ def check(
     case = Case(found, _base(base, found.config, online=online), who)
     report = _after_cure(_best(case, base_class))
     unlike = () if who.given else tuple(_not_for(other) for other in others_installed())
-    return dataclasses.replace(report, not_checked=(*report.not_checked, *unlike), next_step=next_step(report))
+    return dataclasses.replace(
+        report,
+        not_checked=(*report.not_checked, *unlike),
+        next_step=next_step(report),
+        exact=_exact(report, base_class, python) if exact else None,
+    )
 
 
 def _not_for(other: str) -> NotChecked:
     return NotChecked(
         f"{show(other)}, which is installed here", f"the answer is for peft {NEWEST[0]} and transformers {NEWEST[1]}"
     )
+
+
+def _exact(report: Report, base_class: str | None, python: str | None) -> Exact:
+    """The judge's answer for the class our own answer is for."""
+    from adapterfit.judging import judge
+
+    base = report.case.base
+    tree = report.diff.expectation.tree if report.diff is not None else None
+    return judge(report.case, base_class or (tree.class_name if tree else base.architecture if base else ""), python)
 
 
 def _best(case: Case, base_class: str | None) -> Report:

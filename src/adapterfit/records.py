@@ -412,6 +412,19 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Exact:
+    """What an installed PEFT itself did with the names and shapes. With `cannot` there is no answer, and why."""
+
+    cannot: str = ""
+    outcome: str = ""
+    raised: str = ""
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Report:
     """The answer. See `docs/json.md` for the meaning of every word in it."""
 
@@ -424,3 +437,4 @@ class Report:
     raised: Raised | None = None
     diff: Diff | None = None
     next_step: str = ""
+    exact: Exact | None = None

@@ -20,7 +20,7 @@ NEVER_IMPORTED = {
 }
 NEVER_CALLED = {"eval", "exec", "compile", "__import__", "yaml.load", "os.system", "os.popen"}
 #: Rooms that may write files: a repaired adapter, a stamp, a report, a fleet's store, and builders for tests and the demo.
-WRITERS = {"repair", "guard", "report", "fleet", "testing"}
+WRITERS = {"repair", "guard", "report", "fleet", "testing", "exact"}
 WRITING = {
     "write_text",
     "write_bytes",

@@ -26,6 +26,8 @@ _THRESHOLDS = {"error": ("error",), "warning": ("error", "warning"), "never": ()
     multiple=True,
     help="Who will load it, such as peft==0.21.2,transformers==5.23.0. Repeat for several. Default: the newest known.",
 )
+@click.option("--exact", is_flag=True, help="Ask the installed PEFT too, in a process of its own. Takes seconds.")
+@click.option("--python", metavar="PY", help="With --exact: the Python whose PEFT is asked, such as venv/bin/python.")
 @click.option("--values", is_flag=True, help="Read the numbers too: not finite, never trained.")
 @click.option("--online", is_flag=True, help="Allow the network: look up Hub ids that are not in the local cache.")
 @click.option(
@@ -46,6 +48,8 @@ def command(
     adapter: str,
     base: str | None,
     consumers: tuple[str, ...],
+    exact: bool,
+    python: str | None,
     values: bool,
     online: bool,
     form: str,
@@ -65,8 +69,18 @@ def command(
 
     if len(consumers) > 1 and form != "text":
         raise click.UsageError(f"--format {form} holds one report: give one --for at a time")
+    if exact or python:
+        click.echo("asking the installed PEFT, this takes some seconds …", err=True)
     reports = [
-        pipeline.check(adapter, base=base, consumer=consumer, online=online, values=values)
+        pipeline.check(
+            adapter,
+            base=base,
+            consumer=consumer,
+            online=online,
+            values=values,
+            exact=exact or python is not None,
+            python=python,
+        )
         for consumer in consumers or (None,)
     ]
     rendered = [_render(report, form, quiet, to_screen=output is None, color=color) for report in reports]

@@ -10,7 +10,7 @@ from adapterfit.report._words import kept, page, raised_lines
 from adapterfit.text import show
 
 if TYPE_CHECKING:
-    from adapterfit.records import Adapter, Base, Consumer, Finding, NotChecked, Report
+    from adapterfit.records import Adapter, Base, Consumer, Exact, Finding, NotChecked, Report
 
 SCHEMA = "adapterfit/report/v1"
 
@@ -43,6 +43,22 @@ def document(report: Report) -> dict[str, Any]:
         "findings_left_out": left_out,
         "not_checked": [_not_checked(item) for item in report.not_checked[: limits.REPORT_FINDINGS]],
         "next_step": _line(report.next_step),
+        "exact": _exact(report.exact, report.predicted) if report.exact is not None else None,
+    }
+
+
+def _exact(exact: Exact, predicted: str) -> dict[str, Any]:
+    from adapterfit.judging import agrees
+
+    return {
+        "cannot": _line(exact.cannot),
+        "outcome": _line(exact.outcome),
+        "agrees": agrees(predicted, exact),
+        "raised": _line(exact.raised),
+        "missing": [show(name, limits.REPORT_NAME_CHARS) for name in exact.missing[: limits.REPORT_NAMES_EACH]],
+        "unexpected": [show(name, limits.REPORT_NAME_CHARS) for name in exact.unexpected[: limits.REPORT_NAMES_EACH]],
+        "warnings": [_line(line) for line in exact.warnings[: limits.REPORT_NAMES_EACH]],
+        "versions": {show(name): show(version) for name, version in exact.versions.items()},
     }
 
 

@@ -62,9 +62,30 @@ def paint(lines: Iterable[Line]) -> str:
 def _screen(report: Report, width: int) -> Iterator[Line]:
     yield from _verdict(report, width)
     yield from _loader(report, width)
+    yield from _judged(report, width)
     yield from _findings(report, width)
     yield from _next(report, width)
     yield from _not_checked(report, width)
+
+
+def _judged(report: Report, width: int) -> Iterator[Line]:
+    """What the installed PEFT itself did, where it was asked, and whether it agrees with us."""
+    from adapterfit.judging import agrees
+
+    exact = report.exact
+    if exact is None:
+        return
+    if exact.cannot:
+        yield from _labelled("exact", f"cannot check: {show(exact.cannot, limits.REPORT_MESSAGE_CHARS)}", width)
+        return
+    used = ", ".join(f"{show(name)} {show(version)}" for name, version in exact.versions.items())
+    same = agrees(report.predicted, exact)
+    told = "agrees" if same else f"DISAGREES: {PREDICTIONS.get(exact.outcome, show(exact.outcome))}"
+    yield from _labelled("exact", f"{told} ({used})", width)
+    if not same:
+        for line in exact.raised.split("\n")[:3] if exact.raised else ():
+            yield Line(f"{' ' * (_LABEL + 4)}{show(line, limits.REPORT_MESSAGE_CHARS)}", "red")
+        yield from _labelled("", "please report this: our prediction and the real PEFT should never differ", width)
 
 
 def _next(report: Report, width: int) -> Iterator[Line]:

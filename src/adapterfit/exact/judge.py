@@ -1,0 +1,138 @@
+"""Ask the PEFT of this Python what it does with an adapter, without any weights. A script, run by `process.py`.
+
+Reads one JSON object from standard input (`base_config`, `class_name`, `adapter_config`, `tensors`: [[name, dtype,
+shape], …]), builds the base from its config on the meta device, hands names and shapes to the real
+`PeftModel.from_pretrained`, and writes one line of JSON: `versions`, `outcome`, `raised`, `missing`, `unexpected`,
+`warnings`, or `cannot` with the reason why there is no answer. Runs on peft 0.3 and later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+#: Keys of a base's config that make transformers run code or fetch kernels; they are dropped.
+_RUNS_CODE = ("auto_map", "_attn_implementation_internal", "_attn_implementation", "attn_implementation")
+#: Sizes are what counts: a quantised base has the same features in a module of another class.
+_IGNORED = (*_RUNS_CODE, "quantization_config")
+_DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+
+
+def main() -> None:
+    """Read the question, write the answer."""
+    question = json.load(sys.stdin)
+    out = os.dup(1)
+    os.dup2(2, 1)  # what the libraries print is not the answer
+    try:
+        answer = judged(question)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is said
+        answer = {"cannot": f"{type(error).__name__}: {error}"[:2000]}
+    with os.fdopen(out, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(answer) + "\n")
+
+
+def judged(question: dict[str, Any]) -> dict[str, Any]:
+    """The answer to one question."""
+    try:
+        import peft
+        import torch
+        import transformers
+    except ImportError as error:
+        return {"cannot": f"torch, transformers and peft are needed in {sys.executable}: {error}"}
+    versions = {lib.__name__: lib.__version__ for lib in (peft, transformers, torch)}
+    torch.set_num_threads(1)
+    try:
+        base = built(question["base_config"], question["class_name"], transformers, torch)
+    except Exception as error:  # noqa: BLE001
+        return {"versions": versions, "cannot": f"the base cannot be built: {type(error).__name__}: {error}"[:2000]}
+    return {"versions": versions, **asked(base, question, peft, torch)}
+
+
+def built(config: dict[str, Any], class_name: str, transformers: Any, torch: Any) -> Any:
+    """The base on the meta device: every name and shape, no weight."""
+    plain = {key: value for key, value in config.items() if key not in _IGNORED}
+    made = transformers.AutoConfig.for_model(**plain)
+    cls = getattr(transformers, class_name)
+    with torch.device("meta"):
+        return (cls._from_config if hasattr(cls, "_from_config") else cls)(made).eval()
+
+
+def asked(base: Any, question: dict[str, Any], peft: Any, torch: Any) -> dict[str, Any]:
+    """What `PeftModel.from_pretrained` does with the tensors, observed."""
+    tensors = {
+        name: torch.empty(shape, dtype=getattr(torch, _DTYPES.get(dtype, "float32")), device="meta")
+        for name, dtype, shape in question["tensors"]
+    }
+    seen: dict[str, list[str]] = {}
+    raised = ""
+    with (
+        tempfile.TemporaryDirectory(prefix="adapterfit-judge-") as folder,
+        warnings.catch_warnings(record=True) as told,
+    ):
+        warnings.simplefilter("always")
+        (Path(folder) / "adapter_config.json").write_text(json.dumps(question["adapter_config"]), encoding="utf-8")
+        for name in _WEIGHTS:
+            (Path(folder) / name).touch()
+        with instead_of_reading(tensors, seen, torch), torch.device("meta"):
+            try:
+                peft.PeftModel.from_pretrained(base, folder)
+            except Exception as error:  # noqa: BLE001
+                raised = f"{type(error).__name__}: {error}".replace(folder, "ADAPTER")
+    # Before 0.14 PEFT did not sort the adapter's own keys out of torch's list, which holds the whole base.
+    missing = [key for key in seen.get("missing", ()) if "default" in key and "prompt_encoder" not in key]
+    unexpected = [key for key in seen.get("unexpected", ()) if key != "prompt_embeddings"]
+    outcome = "raises" if raised else "loads" if not missing and not unexpected else "loads-partly"
+    listed = [
+        str(entry.message) for entry in told if not issubclass(entry.category, (DeprecationWarning, FutureWarning))
+    ]
+    return {
+        "outcome": outcome,
+        "raised": raised[:20_000],
+        "missing": missing,
+        "unexpected": unexpected,
+        "warnings": [line[:1000] for line in listed[:20]],
+    }
+
+
+@contextlib.contextmanager
+def instead_of_reading(tensors: dict[str, Any], seen: dict[str, list[str]], torch: Any) -> Iterator[None]:
+    """PEFT gets the meta tensors wherever it would read a file, and its load result is kept."""
+    from peft import peft_model
+    from peft.utils import save_and_load
+
+    plain_load_state, plain_load = torch.nn.Module.load_state_dict, torch.load
+    homes = (save_and_load, peft_model)
+    readers = [(home, "safe_load_file") for home in homes if hasattr(home, "safe_load_file")]
+    kept = [(home, name, getattr(home, name)) for home, name in readers]
+
+    def observed(self: Any, state: Any, *args: Any, **kwargs: Any) -> Any:
+        result = plain_load_state(self, state, *args, **kwargs)
+        if isinstance(self, peft_model.PeftModel) and result is not None:
+            # PEFT filters this very object in place afterwards: keep it, not a copy.
+            seen["missing"], seen["unexpected"] = result.missing_keys, list(result.unexpected_keys)
+        return result
+
+    torch.nn.Module.load_state_dict, torch.load = observed, lambda *_args, **_kwargs: dict(tensors)
+    for home, name in readers:
+        setattr(home, name, lambda *_args, **_kwargs: dict(tensors))
+    try:
+        yield
+    finally:
+        torch.nn.Module.load_state_dict, torch.load = plain_load_state, plain_load
+        for home, name, plain in kept:
+            setattr(home, name, plain)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""`--exact`: the installed PEFT on the meta device, in its own process, beside our prediction."""
+
+import json
+import sys
+
+import pytest
+
+import adapterfit
+from adapterfit.judging import agrees
+from adapterfit.report import json as json_report
+from adapterfit.report import text
+from adapterfit.testing import make
+
+pytestmark = pytest.mark.exact
+
+SAMPLES = {
+    "a plain LoRA": make.lora(),
+    "a wrapper's prefix": make.lora().renamed(lambda n: "module." + n),
+    "another rank": make.lora().reshaped(lambda n: "A.weight" in n, lambda shape: (9, shape[1])),
+    "another base": make.lora().on("gpt2"),
+    "a prefix": make.adapter("llama", peft_type="PREFIX_TUNING", num_virtual_tokens=3),
+    "a saved head that is missing": make.lora(modules_to_save=["lm_head"]).dropped(lambda n: "lm_head" in n),
+    "mixtral's experts": make.lora("mixtral", target_modules=["w1", "w2", "w3"]),
+    "a classifier": make.adapter("bert", peft_type="LORA", r=4, target_modules=["query"], task_type="SEQ_CLS"),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_judge_agrees(name):
+    sample = SAMPLES[name]
+    report = adapterfit.check(sample.adapter, base=sample.case.base, exact=True)
+    assert report.exact.cannot == ""
+    assert agrees(report.predicted, report.exact)
+    if report.predicted == "raises" and "not found" not in report.raised.text:
+        assert report.exact.raised == report.raised.text
+    assert set(report.exact.versions) == {"peft", "transformers", "torch"}
+    assert "agrees" in text.render(report)
+    assert json.loads(json_report.render(report))["exact"]["agrees"] is True
+
+
+@pytest.mark.parametrize(
+    ("python", "why"),
+    [
+        pytest.param("/nowhere/bin/python", "cannot be started", id="a Python that is not there"),
+        pytest.param("true", "ended without an answer", id="a program that is no Python"),
+        pytest.param("sh", "ended without an answer", id="a shell"),
+    ],
+)
+def test_a_judge_that_cannot_be_asked_says_why_and_changes_nothing(python, why):
+    sample = make.lora()
+    report = adapterfit.check(sample.adapter, base=sample.case.base, exact=True, python=python)
+    assert why in report.exact.cannot
+    assert report.verdict == "fits"
+    assert "cannot check" in text.render(report)
+
+
+def test_without_the_libraries_the_judge_says_so(tmp_path):
+    import subprocess
+
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    sample = make.lora()
+    report = adapterfit.check(
+        sample.adapter, base=sample.case.base, exact=True, python=str(tmp_path / "bare/bin/python")
+    )
+    assert "torch, transformers and peft are needed" in report.exact.cannot
+
+
+def test_the_judge_never_runs_code_that_the_base_names():
+    sample = make.lora().on("llama", auto_map={"AutoModelForCausalLM": "evil.Model"})
+    report = adapterfit.check(sample.adapter, base=sample.case.base, exact=True)
+    assert report.exact.outcome == "loads"
