@@ -71,7 +71,7 @@ def empty_keys(diff: Diff) -> tuple[str, ...]:
 
 def layer_number(module: str) -> int | None:
     """The first number in a module's path: `model.layers.7.mlp` → 7."""
-    return next((int(part) for part in module.split(".") if part.isdigit()), None)
+    return next((int(part) for part in module.split(".") if is_number(part)), None)
 
 
 def is_second_copy(tensor: TensorInfo, diff: Diff) -> bool:
@@ -122,3 +122,8 @@ def comparable(diff: Diff) -> bool:
     if diff.raised is not None and diff.raised.stage != "load":
         return no_target(diff) and bool(found.tree.modules)
     return bool(found.slots)
+
+
+def is_number(part: str) -> bool:
+    """Whether a segment is a number as Python and PEFT write it; "²" is a digit to `str.isdigit` and to nobody else."""
+    return part.isascii() and part.isdigit()

@@ -108,12 +108,12 @@ def _split(name: str) -> tuple[str, str]:
 
 def _pattern(path: str) -> str:
     """A path with its numbers taken out."""
-    return ".".join("*" if part.isdigit() else part for part in path.split("."))
+    return ".".join("*" if evidence.is_number(part) else part for part in path.split("."))
 
 
 def _numbered(pattern: str, path: str) -> str:
     """A pattern with the numbers of `path` put in, in their order."""
-    numbers = iter([part for part in path.split(".") if part.isdigit()])
+    numbers = iter([part for part in path.split(".") if evidence.is_number(part)])
     return ".".join(next(numbers, "*") if part == "*" else part for part in pattern.split("."))
 
 

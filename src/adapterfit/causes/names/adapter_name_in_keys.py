@@ -179,7 +179,7 @@ def _from_number(name: str) -> list[str]:
     """The segments from the first number on; where there is none, from the module's own name on."""
     segments = name.split(".")
     own = len(evidence.parts(name).leaf.split(".")) + 1
-    return segments[next((i for i, part in enumerate(segments) if part.isdigit()), len(segments) - own) :]
+    return segments[next((i for i, part in enumerate(segments) if evidence.is_number(part)), len(segments) - own) :]
 
 
 def _adapter_names(tensor: TensorInfo, keys: Mapping[str, Any]) -> set[str]:

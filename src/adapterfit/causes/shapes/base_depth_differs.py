@@ -103,7 +103,7 @@ def _is_beyond(module: str, by_name: Mapping[str, Any], last: Mapping[str, int])
 def _split(module: str) -> tuple[str, int | None, str]:
     """`model.layers.7.mlp.up_proj` → `model.layers`, 7, `.mlp.up_proj`."""
     segments = module.split(".")
-    at = next((at for at, part in enumerate(segments) if part.isdigit()), None)
+    at = next((at for at, part in enumerate(segments) if evidence.is_number(part)), None)
     if at is None:
         return module, None, ""
     return ".".join(segments[:at]), int(segments[at]), "".join(f".{part}" for part in segments[at + 1 :])

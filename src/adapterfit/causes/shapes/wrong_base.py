@@ -219,7 +219,7 @@ def _is_there(file: Mapping[str, Any], by_name: Mapping[str, Any]) -> bool:
 def _tail(path: str) -> str:
     """A path from its first number on."""
     segments = path.split(".")
-    return ".".join(segments[next((i for i, part in enumerate(segments) if part.isdigit()), 0) :])
+    return ".".join(segments[next((i for i, part in enumerate(segments) if evidence.is_number(part)), 0) :])
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

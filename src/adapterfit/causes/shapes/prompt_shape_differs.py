@@ -1,0 +1,168 @@
+"""The prompt has another shape than this base or this config wants.
+
+What this means: prompt tuning, p-tuning and prefix tuning save one tensor, `prompt_embeddings`: as many rows as there are virtual
+tokens, and as many columns as the base is wide (prefix tuning: keys and values of all layers in a row). Where the config
+or the base says otherwise, loading stops with a size mismatch, or the first forward pass does.
+
+Why it happens: num_virtual_tokens was edited; the base has another width, depth or number of key/value heads; or a prefix of
+PEFT <= 0.11, which took the whole hidden size for keys and values, meets a grouped-query base.
+
+Detection: rows and columns of the tensor, divided into tokens, layers and width, against config and base.
+
+Fix: set num_virtual_tokens to what the tensor holds; for another width or depth, load the base of the training.
+
+Workaround: none: a prompt cannot be moved to a base of another width.
+
+Prevention: keep adapter_config.json and weights of one run together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.edits import SetConfig
+from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Shape
+
+CAUSE = Cause(
+    minutes=3,
+    messages=(
+        "Error(s) in loading state_dict for Embedding: size mismatch for weight: copying a param with shape ...",
+        "RuntimeError: Sizes of tensors must match except in dimension 1. Expected size 4096 but got size 2048",
+        "IndexError: list index out of range",
+    ),
+    needs=("config", "diff"),
+    broken="""
+{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 20}     # prompt_embeddings in the file is (8, 4096)
+""",
+    fixed="""
+{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 8}
+""",
+)
+_WIDTH = ("hidden_size", "n_embd", "d_model")
+_DEPTH = ("num_hidden_layers", "num_layers", "n_layer")
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding: the tensor does not fit its slot, or it does and the base is of another width or depth."""
+    config = case.adapter.config
+    wrong = next((entry for entry in diff.misshapen if entry.key == "prompt_embeddings"), None)
+    if config is None or diff.expectation.doubts:
+        return
+    if wrong is not None:
+        yield _mismatch(diff, wrong)
+    elif any(match.slot.role == "prompt" for match in diff.matched):
+        yield from _other_base(diff)
+
+
+def _mismatch(diff: Diff, wrong: Misshape) -> Finding:
+    """Rows and columns, each with what they say."""
+    said = []
+    (rows, columns), (own_rows, own_columns) = _two(wrong.found), _two(wrong.wanted)
+    if rows != own_rows:
+        said.append(f"{rows} rows where the config's num_virtual_tokens makes {own_rows}")
+    if columns != own_columns:
+        said.append(f"{columns:,} columns where {own_columns:,} are wanted{_columns(diff, columns)}")
+    return finding(
+        f"prompt_embeddings has {' and '.join(said) or f'shape {list(wrong.found)}, not {list(wrong.wanted)}'}",
+        at=[wrong.tensor],
+        predicted="raises",
+        found=str(list(wrong.found)),
+        expected=str(list(wrong.wanted)),
+        fix=_fix(diff, wrong),
+    )
+
+
+def _two(shape: Shape) -> tuple[int, int]:
+    return (shape[0], shape[1]) if len(shape) == 2 else (0, 0)
+
+
+def _columns(diff: Diff, columns: int) -> str:
+    """A prefix's columns as layers, keys and values, and width."""
+    base, config = _text(diff), diff.expectation.config
+    if config.get("peft_type") != "PREFIX_TUNING":
+        return ": the width of another base"
+    layers = _first(base, _DEPTH)
+    heads, all_heads = base.get("num_key_value_heads"), base.get("num_attention_heads")
+    if not layers or columns % (2 * layers):
+        return f" (2 x layers x width): a base of another depth than {layers}"
+    width = columns // (2 * layers)
+    if _first(base, _WIDTH) == width and heads != all_heads:
+        return f": PEFT <= 0.11 took the hidden size, {width:,}, for keys and values, which this base has fewer of"
+    return f": with {layers} layers that is a width of {width:,} for keys and values, or another depth"
+
+
+def _fix(diff: Diff, wrong: Misshape) -> Fix:
+    """Rows alone can be mended in the config: every row is a token."""
+    (rows, columns), (own_rows, own_columns) = _two(wrong.found), _two(wrong.wanted)
+    tokens = diff.expectation.config.get("num_virtual_tokens")
+    if columns == own_columns and isinstance(tokens, int) and tokens and own_rows % tokens == 0:
+        each = own_rows // tokens
+        if rows and rows % each == 0:
+            edit = SetConfig("num_virtual_tokens", rows // each)
+            return Fix("safe", f"set num_virtual_tokens = {rows // each}, as the tensor holds", (edit,))
+    return Fix("unsafe", "load the base of the training; a prompt cannot be moved to another one")
+
+
+def _other_base(diff: Diff) -> Iterator[Finding]:
+    """The config says the sizes, so the tensor lands; the base is not asked before the first forward pass."""
+    config, base = diff.expectation.config, _text(diff)
+    prefix = config.get("peft_type") == "PREFIX_TUNING"
+    field, names = ("num_layers", _DEPTH) if prefix else ("token_dim", _WIDTH)
+    made, own = config.get(field), _first(base, names)
+    if not isinstance(made, int) or own is None or made == own or config.get("task_type") == "SEQ_2_SEQ_LM":
+        return
+    if prefix and made > own:
+        return  # superfluous layers of the cache are never read
+    what = f"{made} layers" if prefix else f"a width of {made:,}"
+    yield finding(
+        f"the prompt was made for {what}, this base has {own:,}: it loads, and the first forward pass raises",
+        at=["prompt_embeddings"],
+        predicted="silent",
+        found=f"{field} = {made}",
+        expected=f"{field} = {own}",
+        fix=Fix("unsafe", "load the base of the training; a prompt cannot be moved to another one"),
+        differs=True,
+    )
+
+
+def _text(diff: Diff) -> Mapping[str, Any]:
+    base = diff.expectation.tree.config
+    text = base.get("text_config")
+    return text if isinstance(text, Mapping) else base
+
+
+def _first(base: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    return next((base[name] for name in names if isinstance(base.get(name), int)), None)
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Other tokens, width, depth and heads, with and without sizes in the config."""
+    prompt = make.adapter("llama", peft_type="PROMPT_TUNING", num_virtual_tokens=8)
+    prefix = make.adapter("llama", peft_type="PREFIX_TUNING", num_virtual_tokens=8)
+    sized = {"num_layers": 2, "token_dim": 64, "num_attention_heads": 4}
+    return {
+        "silent": [
+            prompt,
+            prefix,
+            prompt.on("llama", num_hidden_layers=5),
+            prompt.with_config(**sized),
+            prompt.renamed(lambda _name: "prompt"),
+            make.adapter("t5", peft_type="PREFIX_TUNING", num_virtual_tokens=8, task_type="SEQ_2_SEQ_LM"),
+        ],
+        "fires": [
+            prompt.with_config(num_virtual_tokens=20),
+            make.adapter("t5", peft_type="PROMPT_TUNING", num_virtual_tokens=4, task_type="SEQ_2_SEQ_LM").with_config(
+                num_virtual_tokens=6
+            ),
+            prompt.on("llama", hidden_size=128),
+            prompt.with_config(**sized).on("llama", hidden_size=128),
+            prefix.on("llama", num_hidden_layers=3),
+            prefix.with_config(**sized).on("llama", num_hidden_layers=3),
+            prefix.on("llama", num_key_value_heads=4),
+            make.adapter("llama", peft_type="PREFIX_TUNING", num_virtual_tokens=8).reshaped(
+                lambda _name: True, lambda _shape: (8, 256)
+            ),
+        ],
+    }
