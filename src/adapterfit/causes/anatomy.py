@@ -40,10 +40,10 @@ _CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d")
 _WRAPPED = ("Linear", "Conv1D", "Embedding", *_CONVOLUTIONS)
 
 
-def sides(module: Module) -> Mapping[str, int]:
-    """`in` and `out` of a module that a tuner can wrap; empty for any other."""
-    weight = module.params.get("weight", ())
-    if module.kind not in _WRAPPED or len(weight) < 2:
+def sides(module: Module | None) -> Mapping[str, int]:
+    """`in` and `out` of a module that a tuner can wrap; empty for any other, and for none."""
+    weight = module.params.get("weight", ()) if module is not None else ()
+    if module is None or module.kind not in _WRAPPED or len(weight) < 2:
         return {}
     if module.kind in ("Conv1D", "Embedding"):
         return {"in": weight[0], "out": weight[1]}
@@ -84,7 +84,7 @@ def rank(leaf: str, shape: Shape) -> int | None:
 
 def belongs(module: Module | None, leaf: str, shape: Shape) -> bool:
     """Whether a tensor of this leaf and shape, whatever its rank, can be this module's."""
-    own = sides(module) if module is not None else {}
+    own = sides(module)
     if module is None or not own or ("embedding" in leaf and module.kind != "Embedding"):
         return False
     known = size(leaf, shape)

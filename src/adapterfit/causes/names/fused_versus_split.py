@@ -1,0 +1,178 @@
+"""The adapter has one fused layer where the base has several, or the other way round.
+
+What this means: some models keep query, key and value (or gate and up) in one matrix, others in separate ones, and so does one
+model in two implementations. An adapter for `qkv_proj` finds no such module in a base with `q_proj`, `k_proj`, `v_proj`:
+PEFT raises where nothing else matches, and drops these tensors without a word where something does.
+
+Why it happens: the adapter was trained on a repository's own code (`Wqkv`, `W_pack`) and meets the port in transformers; on a
+copy whose layers were fused or split for speed; or transformers itself split the layer (phi in 4.37).
+
+Detection: the same parent module, the same width, and the heights of the parts add up to the height of the whole.
+
+Fix: from fused to split is exact: copy lora_A to every part and cut the rows of lora_B. From split to fused needs a rank as
+large as all parts together: stack the A, put the B on a block diagonal, and raise r and lora_alpha alike.
+
+Workaround: load the base in the implementation of the training.
+
+Prevention: note which implementation (trust_remote_code or not) and which transformers version was used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from adapterfit.causes import anatomy, evidence
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix, Module, TensorInfo
+from adapterfit.text import show
+
+CAUSE = Cause(
+    level="advanced",
+    minutes=30,
+    messages=(
+        "NoMatchingPeftModuleError: Target modules {'Wqkv'} not found in the base model.",
+        "ValueError: expected target modules in ['qkv_proj', ...] but received ['q_proj', 'v_proj']",
+    ),
+    needs=("diff",),
+    broken="""
+base = AutoModelForCausalLM.from_pretrained(name)                            # q_proj, k_proj, v_proj
+PeftModel.from_pretrained(base, "adapter-trained-on-Wqkv")
+""",
+    fixed="""
+base = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=True)    # Wqkv, as in training
+PeftModel.from_pretrained(base, "adapter-trained-on-Wqkv")
+""",
+)
+_QKV = ("qkv_proj", "query_key_value", "c_attn", "Wqkv", "wqkv", "W_pack", "qkv", "in_proj", "to_qkv", "attn_qkv")
+_GATE_UP = ("gate_up_proj", "gate_up", "dense_h_to_4h", "w12", "wi")
+#: Parts → names of the layer that holds them in this order.
+_LAYERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("q_proj", "k_proj", "v_proj"): _QKV,
+    ("query", "key", "value"): _QKV,
+    ("q_lin", "k_lin", "v_lin"): _QKV,
+    ("q", "k", "v"): _QKV,
+    ("wq", "wk", "wv"): _QKV,
+    ("gate_proj", "up_proj"): _GATE_UP,
+    ("w1", "w3"): _GATE_UP,
+    ("wi_0", "wi_1"): _GATE_UP,
+}
+#: Layers in which every head's rows of query, key and value lie together.
+_INTERLEAVED = ("query_key_value",)
+
+
+class Found(NamedTuple):
+    """Modules of the file and of the base that stand for each other; the heights of the parts, in order."""
+
+    file: tuple[str, ...]
+    base: tuple[str, ...]
+    heights: tuple[int, ...]
+
+
+def check(_case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding per direction."""
+    if not evidence.comparable(diff):
+        return
+    by_name, held = anatomy.modules(diff), anatomy.of_modules(diff.extra)
+    for found, fused in ((list(_file_is_fused(held, by_name)), True), (list(_file_is_split(held, by_name)), False)):
+        if found:
+            yield _said(diff, held, found, fused=fused)
+
+
+def _file_is_fused(held: Mapping[str, list[TensorInfo]], by_name: Mapping[str, Module]) -> Iterator[Found]:
+    for name, tensors in held.items():
+        parent, _, leaf = name.rpartition(".")
+        for parts in (parts for parts, wholes in _LAYERS.items() if leaf in wholes):
+            modules = tuple(f"{parent}.{part}" for part in parts)
+            own = [anatomy.sides(by_name[module]) for module in modules if module in by_name]
+            heights = tuple(side.get("out", 0) for side in own)
+            sides = _sides(tensors)
+            if len(own) == len(parts) and sides == {"in": own[0].get("in"), "out": sum(heights)}:
+                yield Found((name,), modules, heights)
+
+
+def _file_is_split(held: Mapping[str, list[TensorInfo]], by_name: Mapping[str, Module]) -> Iterator[Found]:
+    for parts, wholes in _LAYERS.items():
+        for parent in dict.fromkeys(n.rpartition(".")[0] for n in held if n.rpartition(".")[2] in parts):
+            here = tuple(f"{parent}.{part}" for part in parts if f"{parent}.{part}" in held)
+            whole = next((f"{parent}.{name}" for name in wholes if anatomy.sides(by_name.get(f"{parent}.{name}"))), "")
+            sides = [_sides(held[name]) for name in here]
+            if not whole or any(f"{parent}.{part}" in by_name for part in parts):
+                continue
+            own = anatomy.sides(by_name[whole])
+            heights = tuple(side.get("out", 0) for side in sides)
+            adds_up = sum(heights) == own["out"] if len(here) == len(parts) else sum(heights) < own["out"]
+            if adds_up and all(heights) and {side.get("in") for side in sides} == {own["in"]}:
+                yield Found(here, (whole,), heights)
+
+
+def _sides(tensors: list[TensorInfo]) -> dict[str, int | None]:
+    """`in` and `out` of the module that these tensors are for, as far as they show."""
+    known = (anatomy.size(evidence.parts(tensor.name).leaf, tensor.shape) for tensor in tensors)
+    return dict(item for item in known if item is not None)
+
+
+def _said(diff: Diff, held: Mapping[str, list[TensorInfo]], found: list[Found], *, fused: bool) -> Finding:
+    tensors = [tensor for one in found for name in one.file for tensor in held[name]]
+    wanted = {name for one in found for name in one.base}
+    first = found[0]
+    ours, theirs = _leaves(first.file), _leaves(first.base)
+    adds = " + ".join(map(str, first.heights))
+    sums = f"{adds} = {sum(first.heights)}" if fused or len(first.heights) > 1 else adds
+    layers = evidence.layers_said(evidence.layer_number(name) for one in found for name in one.file)
+    return finding(
+        f"the adapter has {ours}, the base {theirs} in its place{layers} ({sums} rows)",
+        at=tensors,
+        predicted="raises" if diff.raised is not None else "silent",
+        found=ours,
+        expected=theirs,
+        fix=Fix("unsafe", _cure(first, fused=fused)),
+        explains=[*(t.name for t in tensors), *(slot.key for slot in diff.missing if slot.module in wanted)],
+    )
+
+
+def _cure(found: Found, *, fused: bool) -> str:
+    if fused:
+        mixed = any(name.rpartition(".")[2] in _INTERLEAVED for name in found.file)
+        rows = ", ".join(map(str, found.heights))
+        how = "after sorting them by head" if mixed else f"as {rows} in this order"
+        return f"an exact split is possible: the same lora_A for {_leaves(found.base)}, and lora_B's rows cut, {how}"
+    return (
+        f"take the base in the implementation of the training; fusing is exact only with {len(found.file)} times the rank: "
+        f"stack the lora_A of {_leaves(found.file)}, put the lora_B on a block diagonal, multiply r and lora_alpha alike"
+    )
+
+
+def _leaves(names: tuple[str, ...]) -> str:
+    return ", ".join(show(name.rpartition(".")[2]) for name in names)
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Fused onto split with and without other targets, and split onto fused; sums that do not add up stay silent."""
+    plain = make.lora("llama", target_modules=["q_proj", "o_proj"])
+    fused = plain.renamed(lambda name: name.replace("q_proj", "qkv_proj")).reshaped(
+        lambda name: "qkv_proj.lora_B" in name, lambda shape: (128, shape[1])
+    )
+    bloom = make.base(
+        "gpt2", model_type="bloom", architectures=["BloomForCausalLM"], hidden_size=64, n_head=4, n_layer=2
+    )
+    whole = make.lora("gpt2", base=bloom, target_modules=["query_key_value", "dense"])
+    split = whole.renamed(lambda name: name.replace("query_key_value", "q_proj")).reshaped(
+        lambda name: "q_proj.lora_B" in name, lambda shape: (64, shape[1])
+    )
+    more = {name.replace("q_proj", other): (4, 64) if "lora_A" in name else (64, 4)
+            for name in split.names if "q_proj" in name for other in ("k_proj", "v_proj")}  # fmt: skip
+    return {
+        "silent": [
+            plain,
+            whole,
+            fused.reshaped(lambda name: "qkv_proj.lora_B" in name, lambda shape: (96, shape[1])),
+            plain.on("gpt2"),
+        ],
+        "fires": [
+            fused.with_config(target_modules=["qkv_proj"]),
+            fused.with_config(target_modules=["qkv_proj", "o_proj"]),
+            split.with_config(target_modules=["q_proj", "dense"]),
+            split.added(more).with_config(target_modules=["q_proj", "k_proj", "v_proj"]),
+        ],
+    }
