@@ -106,7 +106,7 @@ def _file_is_split(held: Mapping[str, list[TensorInfo]], by_name: Mapping[str, M
                 yield Found(here, (whole,), heights)
 
 
-def _sides(tensors: list[TensorInfo]) -> dict[str, int | None]:
+def _sides(tensors: list[TensorInfo]) -> dict[str, int]:
     """`in` and `out` of the module that these tensors are for, as far as they show."""
     known = (anatomy.size(evidence.parts(tensor.name).leaf, tensor.shape) for tensor in tensors)
     return dict(item for item in known if item is not None)

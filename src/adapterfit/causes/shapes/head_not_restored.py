@@ -1,0 +1,148 @@
+"""A head or another whole module was trained, and it is not restored.
+
+What this means: beside its own matrices an adapter may hold whole modules: a classifier's head, embeddings, rows of new tokens
+(`modules_to_save`, `trainable_token_indices`). Where the file lacks one that the config asks for, loading stops with a
+KeyError; where the base has no module of that name, its tensors are dropped without a word and another head answers.
+
+Why it happens: the head was not in modules_to_save, or a version of PEFT did not save it (prompt methods in 0.15 and 0.16);
+or the base was loaded by another Auto class than in training, without that head.
+
+Detection: whole modules that the config asks for and the file lacks; whole modules in the file that nothing asks for.
+
+Fix: for a base without the head, load it by the class of the training. A head that was never saved is lost: train it again.
+
+Workaround: `task_type: null` lets the rest load; the head then is whatever the base came with.
+
+Prevention: `modules_to_save=["classifier"]`, or the right task_type; look for the head's name in the file after saving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from adapterfit.causes import evidence
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.text import quote, shorten, show
+
+CAUSE = Cause(
+    minutes=10,
+    messages=(
+        "KeyError: 'base_model.model.classifier.weight'",
+        "KeyError: 'base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta'",
+        "Some weights of BertForSequenceClassification were not initialized: ['classifier.weight', 'classifier.bias']",
+    ),
+    needs=("config", "diff"),
+    broken="""
+base = AutoModelForCausalLM.from_pretrained(name)
+PeftModel.from_pretrained(base, "a-classifier")               # score.weight is dropped
+""",
+    fixed="""
+base = AutoModelForSequenceClassification.from_pretrained(name)
+PeftModel.from_pretrained(base, "a-classifier")
+""",
+)
+_AUTO = {
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+}
+_HEADS = ("classifier", "score", "qa_outputs", "lm_head", "embed_out", "pre_classifier", "pooler")
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding for what the file lacks, one for what the base lacks."""
+    if case.adapter.config is None or not evidence.comparable(diff) or evidence.no_target(diff):
+        return
+    lacking = [slot for slot in diff.missing if slot.role in ("saved-module", "tokens")]
+    if lacking:
+        modules = list(dict.fromkeys(slot.module for slot in lacking))
+        yield finding(
+            f"the file lacks the trained copy of {shorten(modules)}, which the config asks for ({_asked(case)}): "
+            "PEFT looks it up and stops",
+            at=[slot.key for slot in lacking],
+            predicted="raises",
+            found="no such tensors",
+            expected=shorten((slot.key for slot in lacking), 2),
+            fix=Fix("unsafe", _lost(case, modules)),
+        )
+    heads = [tensor for tensor in diff.extra if _is_head(tensor, case, diff)]
+    if heads:
+        yield _unwanted(case, diff, heads)
+
+
+def _asked(case: Case) -> str:
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    names = ("modules_to_save", "trainable_token_indices", "task_type")
+    return ", ".join(f"{name} = {show(values[name], 60)}" for name in names if values.get(name) is not None)
+
+
+def _lost(case: Case, modules: Iterable[str]) -> str:
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    said = f"look for another checkpoint of this run that holds {shorten(modules)}; else train it again"
+    if values.get("task_type") in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS") and not values.get("modules_to_save"):
+        said += "; with task_type null the rest loads, and the head stays the base's own"
+    return said
+
+
+def _is_head(tensor: TensorInfo, case: Case, diff: Diff) -> bool:
+    """A stray tensor that is a whole module's: one the config saves, or a head by its name."""
+    if evidence.parts(tensor.name).leaf or evidence.is_second_copy(tensor, diff):
+        return False
+    path = _path(tensor.name).rpartition(".")[0]
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    saved = [name for name in values.get("modules_to_save") or () if isinstance(name, str) and name]
+    listed = any(path.endswith(name) or f".{name}." in f".{path}." for name in saved)
+    return bool(path) and (listed or any(part in _HEADS for part in path.split(".")))
+
+
+def _path(name: str) -> str:
+    for prefix in (evidence.PREFIX, "base_model."):
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return name
+
+
+def _unwanted(case: Case, diff: Diff, heads: list[TensorInfo]) -> Finding:
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    names = list(dict.fromkeys(_path(tensor.name).rpartition(".")[0] for tensor in heads))
+    loaded = show(diff.expectation.tree.class_name or "this base")
+    auto = _AUTO.get(str(values.get("task_type")))
+    said = f"load the base by the class of the training{f': base = {auto}.from_pretrained(...)' if auto else ''}"
+    return finding(
+        f"the file holds {shorten(names)}, which {loaded} does not have: dropped, and the base's own head answers",
+        at=heads,
+        predicted="silent",
+        found=quote(heads[0].name),
+        expected=f"a base with {shorten(names)}",
+        fix=Fix("unsafe", said),
+    )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Heads that the file lacks, and heads that the base lacks; a head that is loaded into the base is fine."""
+    bert = make.lora("bert", target_modules=["query"], task_type="SEQ_CLS")
+    head = make.lora("llama", modules_to_save=["lm_head"])
+    tokens = make.lora("llama", trainable_token_indices=[1, 2])
+    return {
+        "silent": [
+            bert,
+            head,
+            tokens,
+            bert.with_config(task_type=None),
+            bert.added({"base_model.model.classifier.modules_to_save.bias": (3,)}),
+            head.on("llama", vocab_size=300),
+        ],
+        "fires": [
+            bert.dropped(lambda name: "classifier" in name),
+            head.dropped(lambda name: "lm_head" in name),
+            tokens.dropped(lambda name: "tokens_delta" in name),
+            make.lora("llama", task_type="CAUSAL_LM").added({"base_model.model.score.weight": (2, 64)}),
+            make.adapter("bert", peft_type="PREFIX_TUNING", num_virtual_tokens=4, task_type="SEQ_CLS").dropped(
+                lambda name: "classifier" in name
+            ),
+        ],
+    }
