@@ -1,0 +1,287 @@
+"""Mixture-of-experts layers are laid out otherwise than when the adapter was saved.
+
+What this means: transformers 5 keeps all experts of a layer in one three-dimensional parameter; before, each was a Linear of its
+own. And PEFT changed which side of such a parameter is its input: 0.17 to 0.19.0 read (experts, in, out), 0.19.1 and later
+(experts, out, in), unless transformers marks the layer as transposed. Old files then raise a size mismatch, lose their
+experts without a word, or, where the matrix is square, load and compute something else.
+
+Why it happens: the adapter was trained with transformers 4 or PEFT <= 0.19.0. PEFT translates mixtral and qwen2_moe families only,
+needs gate and up and down together, and its layer for parameters knows neither dropout nor DoRA.
+
+Detection: names (`experts.3.w1` against `experts`), sizes of A and B exchanged, and for square matrices the PEFT version in
+adapter_config.json. Files of gpt_oss-like layers by PEFT >= 0.19 cannot be told apart: transformers' version is not recorded.
+
+Fix: for exchanged sides, A and B change places: A'[e, r, :] = B[:, r, e] and B'[:, r, e] = A[e, r, :]. lora_dropout may be
+set to 0: it plays no part in inference.
+
+Workaround: load with the versions of peft and transformers of the training.
+
+Prevention: note both versions beside the adapter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapterfit.causes import anatomy, evidence
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.edits import SetConfig
+from adapterfit.records import Case, Diff, Finding, Fix, Match, Misshape, Module, Shape
+from adapterfit.text import quote, shorten, show
+
+CAUSE = Cause(
+    level="advanced",
+    minutes=30,
+    messages=(
+        "size mismatch for ...mlp.experts.lora_A.default.weight: copying a param with shape torch.Size([64, 256]) from ...",
+        "ValueError: lora.ParamWrapper does not work with lora_dropout != 0.",
+        "ValueError: Cannot convert PEFT target(s) w1 without also targeting w3 because they are fused into gate_up_proj.",
+        "target_parameters=['mlp.experts.down_proj'] were set but no parameter was matched.",
+    ),
+    versions="peft >= 0.17, transformers >= 5.0",
+    needs=("config", "diff"),
+    broken="""
+# saved by peft 0.18.1, loaded by peft 0.21
+LoraConfig(target_modules=[], target_parameters=["mlp.experts.down_proj"])
+""",
+    fixed="""
+# adapters with exchanged sides: exchange A and B of every expert, or load with peft 0.18.1
+""",
+)
+_EXPERT = re.compile(r"(?P<holder>.*\.experts)\.\d+\.(?P<leaf>\w+)", re.ASCII)
+_SWAP = "exchange A and B of every expert (A'[e, r, :] = B[:, r, e]), or load with the versions of the training"
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """Whichever of the layouts differs."""
+    if diff.raised is not None and diff.raised.stage in ("inject", "convert") and diff.expectation.tree.expert_fusion:
+        yield from _refused(case, diff)
+    elif evidence.comparable(diff):
+        yield from _exchanged(diff)
+        yield from _not_fused(diff)
+        yield from _never_trained(case, diff)
+        yield from _square(case, diff)
+
+
+def _refused(case: Case, diff: Diff) -> Iterator[Finding]:
+    """PEFT's own translation of per-expert layers stops."""
+    line = diff.raised.line if diff.raised is not None else ""
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    experts = [t for t in case.adapter.tensors if _EXPERT.match(evidence.parts(t.name).module)]
+    if not experts:
+        return
+    fix = Fix("unsafe", "train again on these versions, or load with transformers 4, which has one Linear per expert")
+    if "lora_dropout" in line:
+        said = f"set lora_dropout = 0 (it is {show(values.get('lora_dropout'))}); it plays no part in inference"
+        fix = Fix("safe", said, (SetConfig("lora_dropout", 0.0),))
+    yield finding(
+        f"transformers 5 fuses the experts of this base, and PEFT's translation of the adapter stops: {show(line)}",
+        at=experts,
+        predicted="raises",
+        found=quote(experts[0].name),
+        expected="one tensor for all experts of a layer",
+        fix=fix,
+        explains=[tensor.name for tensor in case.adapter.tensors],
+    )
+
+
+# ------------------------------------------------------------------------------------------ sides exchanged
+
+
+def _experts(module: Module | None) -> dict[str, Shape]:
+    """The three-dimensional parameters of a module."""
+    return {name: shape for name, shape in module.params.items() if len(shape) == 3} if module is not None else {}
+
+
+def _exchanged(diff: Diff) -> Iterator[Finding]:
+    """A and B of a fused layer have each other's sizes."""
+    by_name = anatomy.modules(diff)
+    wrong = {entry.key: entry for entry in diff.misshapen if _experts(by_name.get(entry.module))}
+    swapped = [entry for entry in wrong.values() if _is_exchanged(entry, wrong)]
+    if swapped:
+        first = swapped[0]
+        layers = evidence.layers_said(evidence.layer_number(entry.module) for entry in swapped)
+        yield finding(
+            f"A and B of the fused experts have each other's sizes{layers}: PEFT changed which side of a 3-D parameter is "
+            "its input in 0.19, and transformers 5 which layers count as transposed",
+            at=[entry.tensor for entry in swapped],
+            predicted="raises",
+            found=f"{quote(first.tensor.name)} {list(first.found)}",
+            expected=str(list(first.wanted)),
+            fix=Fix("unsafe", _SWAP),
+        )
+
+
+def _is_exchanged(entry: Misshape, wrong: Mapping[str, Misshape]) -> bool:
+    swap = {"lora_A": "lora_B", "lora_B": "lora_A"}
+    key = re.sub(r"\blora_[AB]\b", lambda match: swap[match[0]], entry.key)
+    other = wrong.get(key)
+    return other is not None and entry.found == other.wanted[::-1] and other.found == entry.wanted[::-1]
+
+
+# ------------------------------------------------------------------------------------------ one against many
+
+
+def _not_fused(diff: Diff) -> Iterator[Finding]:
+    """Tensors per expert on fused experts, or the other way round."""
+    by_name = anatomy.modules(diff)
+    many = {t: m["holder"] for t in diff.extra if (m := _EXPERT.match(evidence.parts(t.name).module))}
+    holders = {_holder(name, by_name) for name in many.values()} - {""}
+    fused = [t for t in diff.extra if _has_linears(evidence.parts(t.name).module, by_name)]
+    if not holders and not fused:
+        return
+    at = list(many) if holders else fused
+    wanted = holders or {evidence.parts(t.name).module.partition(".experts")[0] + ".experts" for t in fused}
+    ours, theirs = ("one matrix per expert", "all experts of a layer in one parameter")
+    ours, theirs = (ours, theirs) if holders else (theirs, ours)
+    yield finding(
+        f"{len(at)} tensors are laid out for {ours}; this base has {theirs}, and the loader does not translate them",
+        at=at,
+        predicted="silent",
+        found=quote(at[0].name),
+        expected=shorten(sorted(wanted), 1),
+        fix=Fix(
+            "unsafe",
+            "load with the transformers version of the training, or fuse the matrices as PEFT does for mixtral",
+        ),
+        explains=[*(t.name for t in at), *(slot.key for slot in diff.missing if slot.module in wanted)],
+    )
+
+
+def _holder(name: str, by_name: Mapping[str, Module]) -> str:
+    """The fused module of that path, also under the name that transformers 5 gives its parent."""
+    for path in (name, name.replace(".block_sparse_moe.", ".mlp.")):
+        if _experts(by_name.get(path)):
+            return path
+    return ""
+
+
+def _has_linears(module: str, by_name: Mapping[str, Module]) -> bool:
+    """Whether a fused tensor's module holds one Linear per expert in the base."""
+    holder = module.partition(".base_layer")[0]
+    return holder.endswith(".experts") and f"{holder}.0" in by_name and not _experts(by_name.get(holder))
+
+
+# ------------------------------------------------------------------------------------------ silent ones
+
+
+def _never_trained(case: Case, diff: Diff) -> Iterator[Finding]:
+    """target_parameters that matched nothing where the adapter was saved: no tensors for them, empty slots now."""
+    by_name = anatomy.modules(diff)
+    empty = [slot for slot in diff.missing if _experts(by_name.get(slot.module))]
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    if not empty or not values.get("target_parameters") or any(".experts." in t.name for t in case.adapter.tensors):
+        return
+    said = "leave target_parameters out: the file holds nothing for them"
+    safe = diff.expectation.inert and bool(diff.expectation.targets)
+    yield finding(
+        f"target_parameters = {show(values['target_parameters'], 80)}, but the file has no tensor for any expert: where it was "
+        "saved each expert was a Linear, so the parameters matched nothing and were not trained",
+        at=[slot.key for slot in empty],
+        predicted="warns",
+        found="no tensors",
+        expected=shorten((slot.key for slot in empty), 1),
+        fix=Fix("safe", said, (SetConfig("target_parameters", None),)) if safe else Fix("unsafe", said),
+    )
+
+
+def _square(case: Case, diff: Diff) -> Iterator[Finding]:
+    """Everything lands, and the sides may be exchanged all the same: no size shows it."""
+    by_name = anatomy.modules(diff)
+    layers = {match.slot.module for match in diff.matched} & {name for name, m in by_name.items() if _experts(m)}
+    landed = [match for match in diff.matched if match.slot.module in layers and "lora_" in match.slot.key]
+    config = case.adapter.config
+    if (
+        not landed
+        or not _all_square(landed)
+        or config is None
+        or any(_EXPERT.match(evidence.parts(t.name).module) for t in case.adapter.tensors)
+    ):
+        return
+    transposed = {by_name[match.slot.module].transposed_experts for match in landed}
+    told = config.raw.get("peft_version")
+    writer = told if isinstance(told, str) else config.newest
+    before = _version(writer)
+    if transposed == {False} and before and before < (0, 19, 1):
+        yield finding(
+            f"written by PEFT {show(writer)}, which took the other side of the experts' square matrices for their "
+            f"input: every tensor loads, and the experts{evidence.layers_said(map(evidence.layer_number, layers))} compute "
+            "something else",
+            at=[match.tensor for match in landed],
+            predicted="silent",
+            found=f"PEFT {show(writer)}",
+            expected="PEFT 0.19.1 or later",
+            fix=Fix("unsafe", _SWAP),
+            differs=True,
+        )
+    elif transposed == {True} and (not before or before >= (0, 19)):
+        yield finding(
+            "the experts' matrices are square, so no size shows which side the adapter took for their input: right if it was "
+            "saved with transformers 5, exchanged if with transformers 4; the version is not recorded",
+            at=[match.tensor for match in landed],
+            severity="warning",
+            predicted="silent",
+            confidence="low",
+            found="square matrices",
+            expected="an adapter saved with transformers >= 5",
+            fix=Fix("unsafe", f"if it was saved with transformers 4: {_SWAP}"),
+        )
+
+
+def _all_square(landed: list[Match]) -> bool:
+    """Whether the sides that A and B show are equal, for each parameter that has them."""
+    widths: dict[str, set[int]] = {}
+    for match in landed:
+        parts = evidence.parts(match.slot.key)
+        known = anatomy.size(parts.leaf, match.slot.shape)
+        if known is not None:
+            widths.setdefault(parts.module, set()).add(known[1])
+    return all(len(sides) == 1 for sides in widths.values())
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:3] if evidence.is_number(part))
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Exchanged sides, per-expert tensors that are not translated, dropout, square matrices of old and new PEFT."""
+    down = make.lora("mixtral", target_modules=[], target_parameters=["mlp.experts.down_proj"], peft_version="0.21.2")
+    swapped = down.reshaped(lambda name: "lora_A" in name, lambda shape: (shape[0], 64)).reshaped(
+        lambda name: "lora_B" in name, lambda shape: (128, shape[1])
+    )
+    base = make.base("mixtral", intermediate_size=64)
+    square = make.lora("mixtral", base=base, target_modules=[], target_parameters=["mlp.experts.down_proj"])
+    old = make.lora("mixtral", target_modules=["q_proj"])
+    leaves = {"w1": (64, 128), "w2": (128, 64), "w3": (64, 128)}
+    each = {
+        f"base_model.model.model.layers.{layer}.block_sparse_moe.experts.{expert}.{leaf}.lora_{side}.weight": (
+            (4, sizes[0]) if side == "A" else (sizes[1], 4)
+        )
+        for layer in range(2)
+        for expert in range(4)
+        for leaf, sizes in leaves.items()
+        for side in "AB"
+    }
+    translated = old.added(each).with_config(target_modules=["q_proj", "w1", "w2", "w3"])
+    return {
+        "silent": [
+            down,
+            translated,
+            square.with_config(peft_version="0.21.2"),
+            make.lora(
+                "mixtral", base=base, target_modules=[], target_parameters=["mlp.experts.gate_up_proj"]
+            ).with_config(peft_version="0.18.1"),
+            old,
+        ],
+        "fires": [
+            swapped,
+            square.with_config(peft_version="0.18.1"),
+            translated.with_config(lora_dropout=0.05),
+            translated.dropped(lambda name: ".w2." in name).with_config(target_modules=["q_proj", "w1", "w3"]),
+            translated.dropped(lambda name: ".w3." in name).with_config(target_modules=["q_proj", "w1", "w2"]),
+            translated.with_config(target_modules=["q_proj"]),
+            old.with_config(target_parameters=["mlp.experts.down_proj"]),
+        ],
+    }
