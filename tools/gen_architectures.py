@@ -31,12 +31,13 @@ def main() -> int:
     options = parser.parse_args()
     from architectures import rules
     from architectures.emit import text
-    from architectures.facts import Job, rules_activations
+    from architectures.facts import Job
+    from architectures.grow import activation_classes
 
     types = options.types or [path.stem for path in sorted(options.out.glob("[a-z]*.json"))]
     changed = 0
     if not options.check:
-        common = {"activations": rules_activations(), "rules": rules.legacy()}
+        common = {"activations": activation_classes(), "rules": rules.legacy()}
         (options.out / "_common.json").write_text(json.dumps(common, indent=1) + "\n")
     for model_type in types:
         start = time.time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 import re
@@ -14,7 +15,7 @@ from transformers.models.auto import modeling_auto
 from adapterfit.expect.formulas import names_in
 from architectures import rules
 from architectures.emit import Fragments, inline_single_uses
-from architectures.grow import Grower, Seen, literal
+from architectures.grow import Grower, Seen, activation_classes, agrees, literal
 from architectures.observe import aliases, build, embeddings, observe, opaque_parts, tied
 from architectures.sample import Sampler, environment
 
@@ -47,6 +48,8 @@ PROMPT_FIELDS = (
     *("num_hidden_layers num_layers n_layer hidden_size n_embd d_model num_attention_heads n_head num_heads".split()),
     *("encoder_attention_heads num_key_value_heads head_dim".split()),
 )
+#: How often a class is learned anew with the configs that the learned tree failed on.
+ROUNDS = 6
 
 
 class Job:
@@ -56,7 +59,7 @@ class Job:
         self.model_type, self.count = model_type, count
         self.rng = random.Random(f"{seed}{model_type}")
         self.sampler = Sampler(model_type, self.rng)
-        self.activations = rules_activations()
+        self.activations = activation_classes()
         self.doubts: list[str] = []
         self.envs: list[dict[str, Any]] = []
 
@@ -111,30 +114,45 @@ class Job:
     # ---------------------------------------------------------------------------------------- one class
 
     def one_class(self, name: str, shared: Fragments) -> tuple[list[Any], dict[str, Any]] | None:
+        """The class's tree, learned, tried on fresh configs, and learned again with those that it failed on."""
         cls = getattr(transformers, name, None)
-        if cls is None:
+        seen, models = self.draw(cls, self.count) if cls is not None else ([], [])
+        if len(seen) < self.count:
             return None
+        for _ in range(ROUNDS):
+            grower = Grower(self.activations)
+            spec = grower.module("", seen)
+            fresh, built = self.draw(cls, self.count)
+            wrong = [at for at, one in enumerate(fresh) if not agrees(spec, one, self.activations)]
+            if not wrong or grower.doubts:
+                break
+            seen += [fresh[at] for at in wrong[:12]]
+            models += [built[at] for at in wrong[:12]]
+        else:
+            grower.doubts.append(f"the learned tree still failed on {len(wrong)} of {len(fresh)} fresh configs")
+        facts = self.links(grower, [env for env, _ in seen], models)
+        facts["doubts"] = sorted(set(grower.doubts))
+        facts["rules"] = rules.rules(models[0], seen[0][1].opaque_paths())
+        return shared.share(spec), facts
+
+    def draw(self, cls: type, count: int) -> tuple[list[Seen], list[PreTrainedModel]]:
+        """Random configs that build, each as (fields, observed tree), and the models."""
         seen: list[Seen] = []
         models: list[PreTrainedModel] = []
-        tries = 0
-        while len(seen) < self.count and tries < 16 * self.count:
-            tries += 1
+        for _ in range(16 * count):
             try:
-                model = build(cls, self.sampler.config(self.sampler.raw()))
+                config = self.sampler.config(self.sampler.raw())
+                env = environment(config)
+                model = build(cls, config)
                 node = observe(model, opaque=opaque_parts(model, self.sampler.auto))
             except Exception:
                 continue
-            seen.append((environment(model.config), node))
-            self.envs.append(seen[-1][0])
+            seen.append((env, node))
+            self.envs.append(env)
             models.append(model)
-        if len(seen) < self.count:
-            return None
-        grower = Grower(self.activations)
-        spec = grower.module("", seen)
-        facts = self.links(grower, [env for env, _ in seen], models)
-        facts["doubts"] = sorted(set(grower.doubts))
-        facts["rules"] = rules.rules(models[0])
-        return shared.share(spec), facts
+            if len(seen) == count:
+                break
+        return seen, models
 
     def links(self, grower: Grower, envs: list[Any], models: list[PreTrainedModel]) -> dict[str, Any]:
         """Prefix, embeddings, ties and second paths of a class."""
@@ -220,9 +238,25 @@ class Job:
     def aliases(self) -> dict[str, str]:
         """`attribute_map` of the config and of its sub-configs of fixed type."""
         found = dict(self.sampler.cls.attribute_map)
+        found.update(self.older_names())
         for key, part in self.sampler.parts.items():
             if key not in self.sampler.auto:
                 found.update({f"{key}.{a}": f"{key}.{b}" for a, b in part.cls.attribute_map.items()})
+        return found
+
+    def older_names(self) -> dict[str, str]:
+        """Names that the config class takes out of its keyword arguments and puts into a field, even over its value."""
+        source = inspect.getsource(self.sampler.cls)
+        found = {}
+        for name in sorted(set(re.findall(r"""kwargs\.(?:pop|get)\(\s*["'](\w+)["']""", source))):
+            raw = {**self.sampler.raw(tame=True), name: 97 * 101}
+            try:
+                env = environment(self.sampler.config(raw))
+            except Exception:
+                continue
+            fields = [key for key, value in env.items() if value == 97 * 101 and key != name]
+            if len(fields) == 1:
+                found[name] = fields[0]
         return found
 
     def words(self, written: Any) -> dict[str, list[str]]:
@@ -306,12 +340,6 @@ def _shared_rules(classes: dict[str, Any]) -> dict[str, Any]:
             lists[key] = own
         facts["rules"] = key if own else ""
     return lists
-
-
-def rules_activations() -> dict[str, str]:
-    from architectures.grow import activation_classes
-
-    return activation_classes()
 
 
 def _names(data: Any) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from adapterfit.expect.formulas import FormulaError, compile_formula
 from architectures.learn import Env, NotFoundError, Numbers, Spec, find_condition, literals, merged_order
 from architectures.observe import Node
 from transformers.activations import ACT2CLS, ACT2FN
@@ -201,6 +202,38 @@ class Grower:
                 return " : ".join([f"{key} == '{k}' ? {literal(v)}" for k, v in sorted(changed.items())] + [tail])
         self.doubts.append(f"{what}: no formula found for its value")
         return "null"
+
+
+def predict(spec: Spec, env: Env, activations: dict[str, str], path: str = "") -> list[tuple[Any, ...]]:
+    """What the learned tree says about one config, as `Node.flat` says it; formulas that fail give nothing."""
+
+    def value(text: str) -> Any:
+        return compile_formula(text)(env)
+
+    cls = spec.cls
+    if spec.by is not None:
+        cls = (spec.by[1] or activations).get(env[spec.by[0]], "")
+    params = tuple((name, tuple(map(value, dims))) for name, (when, dims) in spec.params.items() if value(when))
+    rows = [(path, spec.kind, "" if spec.opaque else cls, params, value(spec.groups), spec.transposed == "true")]
+    turns = [env]
+    if spec.each:
+        var = "j" if "i" in env else "i"
+        turns = [{**env, var: at} for at in range(value(spec.each))]
+    for turn in turns:
+        for name, when, child in spec.children:
+            if compile_formula(when)(turn):
+                step = str(turn["j" if "j" in turn else "i"]) if spec.each else name
+                rows += predict(child, turn, activations, f"{path}.{step}" if path else step)
+    return rows
+
+
+def agrees(spec: Spec, seen: Seen, activations: dict[str, str]) -> bool:
+    """Whether the learned tree equals the real one."""
+    env, node = seen
+    try:
+        return predict(spec, env, activations) == node.flat()
+    except (FormulaError, KeyError, TypeError):
+        return False
 
 
 def literal(value: Any) -> str:

@@ -66,8 +66,17 @@ def _vector(text: str, envs: list[Env]) -> tuple[int, ...] | None:
 class _Table(dict[tuple[int, ...], list[str]]):
     """Value vectors over few samples → texts that have them, simplest first."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: set[tuple[int, int]] = set()
+        self.steps: dict[tuple[int, ...], int] = {}
+
     def put(self, vec: tuple[int, ...], text: str) -> None:
+        """Note that `text` has these values."""
+        self.ends.add((vec[0], vec[-1]))
         texts = self.setdefault(vec, [])
+        if not texts:
+            self.steps[vec] = 1 if "*(" in text else text.count("*") + text.count("//")
         if len(texts) < 8:
             texts.append(text)
 
@@ -101,7 +110,10 @@ def _monomials(envs: list[Env]) -> _Table:
 
 
 def _scaled(text: str, coefficient: int) -> str:
-    return text if coefficient == 1 else f"{coefficient}*{text}"
+    """`//` binds to the left, so the coefficient of a quotient stands behind it."""
+    if coefficient == 1:
+        return text
+    return f"{text}*{coefficient}" if "//" in text else f"{coefficient}*{text}"
 
 
 def _probe(envs: list[Env], count: int = 12) -> list[int]:
@@ -147,7 +159,7 @@ class Numbers:
 
     def _split(self, envs: list[Env], values: list[int], depth: int) -> str:
         best = ""
-        for literal, mask in literals(envs, numbers=False).items():
+        for literal, mask in literals(envs, numbers=0).items():
             if literal.startswith("!") or mask in (0, (1 << len(envs)) - 1):
                 continue
             yes = [i for i in range(len(envs)) if mask >> i & 1]
@@ -184,7 +196,7 @@ def _candidates(table: _Table, target: tuple[int, ...]) -> list[str]:
         return sorted(found, key=_cost)
     for most in (1, 2):
         for vec, texts in table.items():
-            if texts[0].count("*") + texts[0].count("//") > most and "*(" not in texts[0]:
+            if table.steps[vec] > most:
                 continue
             for c in (1, 2, 3, 4):
                 found += _sums(table, target, vec, texts[0], c)
@@ -194,38 +206,44 @@ def _candidates(table: _Table, target: tuple[int, ...]) -> list[str]:
 
 
 def _sums(table: _Table, target: tuple[int, ...], vec: tuple[int, ...], text: str, c: int) -> list[str]:
-    rest = tuple(t - c * v for t, v in zip(target, vec))
-    if len(set(rest)) == 1:
-        return [f"{_scaled(text, c)}{'+' if rest[0] > 0 else '-'}{abs(rest[0])}"] if rest[0] else []
-    if min(rest) < 0:
-        return []
-    others = [(d, table.get(tuple(r // d for r in rest), ())) for d in (1, 2, 3, 4) if all(r % d == 0 for r in rest)]
-    return [f"{_scaled(text, c)}+{_scaled(other, d)}" for d, texts in others for other in texts]
+    """`target` as c*m plus a constant, or plus d*m2. Two samples decide fast that most do not go."""
+    first, last = target[0] - c * vec[0], target[-1] - c * vec[-1]
+    if first == last != 0:
+        rest = {t - c * v for t, v in zip(target, vec)}
+        return [f"{_scaled(text, c)}{'+' if first > 0 else '-'}{abs(first)}"] if len(rest) == 1 else []
+    found = []
+    for d in (1, 2, 3, 4):
+        if first < 0 or last < 0 or first % d or last % d or (first // d, last // d) not in table.ends:
+            continue
+        rest = tuple(t - c * v for t, v in zip(target, vec))
+        if all(r % d == 0 for r in rest):
+            found += [f"{_scaled(text, c)}+{_scaled(other, d)}" for other in table.get(tuple(r // d for r in rest), ())]
+    return found
 
 
 # ------------------------------------------------------------------------------------------------ conditions
 
 
-def _plain_literals(envs: list[Env], numbers: bool) -> list[str]:
-    texts: list[str] = []
+def _plain_literals(envs: list[Env], numbers: int) -> list[str]:
+    """Flags first, then nulls, then words, then numbers: of several that agree the first is taken."""
+    flags, nulls, words, counts = [], [], [], []
     for key in envs[0]:
         if key in {"i", "j"} or _is_token(key):
             continue
         values = [env.get(key) for env in envs]
         if any(v is None for v in values) and any(v is not None for v in values):
-            texts.append(f"{key} == null")
+            nulls.append(f"{key} == null")
         if all(isinstance(v, bool) or v is None for v in values) and any(values):
-            texts.append(key)
-        texts += [f"{key} == '{v}'" for v in sorted({v for v in values if isinstance(v, str)})]
+            flags.append(key)
+        words += [f"{key} == '{v}'" for v in sorted({v for v in values if isinstance(v, str)})]
         if numbers and any(_is_int(v) for v in values) and not any(isinstance(v, (list, tuple)) for v in values):
-            small = sorted({v for v in values if _is_int(v) and 0 <= v <= 4})
-            texts += [f"{key} == {v}" for v in small]
+            counts += [f"{key} == {v}" for v in sorted({v for v in values if _is_int(v) and 0 <= v <= 4})]
             if all(map(_is_int, values)) and any(v <= 0 for v in values):
-                texts.append(f"{key} > 0")
-    if numbers:
-        ints = _int_fields(envs)
-        texts += [f"{a} == {b}" for a, b in itertools.combinations([k for k in ints if k not in {"i", "j"}], 2)]
-    return texts
+                counts.append(f"{key} > 0")
+    if numbers > 1:
+        ints = [key for key in _int_fields(envs) if key not in {"i", "j"}]
+        counts += [f"{a} == {b}" for a, b in itertools.combinations(ints, 2)]
+    return flags + nulls + words + counts
 
 
 def _loop_literals(envs: list[Env]) -> list[str]:
@@ -248,8 +266,8 @@ def _loop_literals(envs: list[Env]) -> list[str]:
     return texts
 
 
-def literals(envs: list[Env], numbers: bool = True) -> dict[str, int]:
-    """Simple conditions and their negations → bit mask over the samples; of several with one mask the first."""
+def literals(envs: list[Env], numbers: int = 0) -> dict[str, int]:
+    """`numbers`: 1 with comparisons of fields and small numbers, 2 of fields with each other, too. Simple conditions and their negations → bit mask over the samples; of several with one mask the first."""
     found: dict[int, str] = {}
     full = (1 << len(envs)) - 1
     for text in _plain_literals(envs, numbers) + _loop_literals(envs):
@@ -272,59 +290,61 @@ def find_condition(envs: list[Env], truth: list[bool]) -> str:
     full = (1 << len(truth)) - 1
     if target == full:
         return "true"
-    return _search_condition(literals(envs, numbers=False), target, full) or _search_condition(
-        literals(envs), target, full, last=True
-    )
+    for numbers in (0, 1, 2):
+        table = literals(envs, numbers)
+        for depth in (0, 1, 2):
+            text = _decided(table, target, full, depth)
+            if text:
+                return text
+    raise NotFoundError("a condition")
 
 
-def _search_condition(table: dict[str, int], target: int, full: int, *, last: bool = False) -> str:
+def _decided(table: dict[str, int], target: int, care: int, depth: int) -> str:
+    """A condition that is right on the samples in `care`: a literal, two of them, or a decision over one."""
+    wanted = target & care
+    if wanted in (0, care):
+        return "true" if wanted else "false"
     for text, mask in table.items():
-        if mask == target:
+        if mask & care == wanted:
             return text
-    items = [(text, mask) for text, mask in table.items() if mask not in (0, full)]
-    above = [(t, m) for t, m in items if m & target == target]
-    below = [(t, m) for t, m in items if m & ~target == 0]
-    for size in (2, 3):
-        text = _joined(above, target, size, " & ", _all) or _joined(below, target, size, " | ", _any)
-        if text:
-            return text
-    return _mixed(items, above, below, target, last=last)
+    if not depth:
+        return ""
+    above = [(text, mask & care) for text, mask in table.items() if mask & wanted == wanted]
+    below = [(text, mask & care) for text, mask in table.items() if mask & care & ~wanted == 0 and mask & care]
+    pairs = [f"{a} & {b}" for (a, ma), (b, mb) in itertools.combinations(above, 2) if ma & mb == wanted]
+    pairs += [f"{a} | {b}" for (a, ma), (b, mb) in itertools.combinations(below, 2) if ma | mb == wanted]
+    if pairs:
+        return min(pairs, key=_words)
+    found = []
+    for text, mask in table.items():
+        if text.startswith("!") or mask & care in (0, care):
+            continue
+        yes = _decided(table, target, care & mask, depth - 1)
+        no = _decided(table, target, care & ~mask, depth - 1) if yes else ""
+        if yes and no:
+            found.append(_decision(text, yes, no))
+    return min(found, key=_words) if found else ""
 
 
-def _joined(parts: list[tuple[str, int]], target: int, size: int, word: str, mask: Any) -> str:
-    hits = [word.join(t for t, _ in c) for c in itertools.combinations(parts, size) if mask(c) == target]
-    return min(hits, key=len) if hits else ""
+def _words(text: str) -> tuple[int, int]:
+    return sum(map(text.count, "&|?")), len(text)
 
 
-def _mixed(
-    items: list[tuple[str, int]], above: list[tuple[str, int]], below: list[tuple[str, int]], target: int, *, last: bool
-) -> str:
-    """(a | b) & c, or (a & b) | c."""
-    best = ""
-    for (a, ma), (b, mb) in itertools.combinations(items, 2):
-        for c, mc in above:
-            if (ma | mb) & mc == target and (not best or len(a + b + c) + 9 < len(best)):
-                best = f"({a} | {b}) & {c}"
-        for c, mc in below:
-            if ma & mb | mc == target and (not best or len(a + b + c) + 9 < len(best)):
-                best = f"({a} & {b}) | {c}"
-    if not best and last:
-        raise NotFoundError("a condition")
-    return best
+def _decision(test: str, yes: str, no: str) -> str:
+    negated = f"!({test})" if " " in test else f"!{test}"
+    if no == "false":
+        return f"{test} & {_grouped(yes)}"
+    if yes == "false":
+        return f"{negated} & {_grouped(no)}"
+    if yes == "true":
+        return f"{test} | {_grouped(no)}"
+    if no == "true":
+        return f"{negated} | {_grouped(yes)}"
+    return f"{test} ? {_wrapped(yes)} : {_wrapped(no)}"
 
 
-def _all(parts: tuple[tuple[str, int], ...]) -> int:
-    mask = -1
-    for _, part in parts:
-        mask &= part
-    return mask
-
-
-def _any(parts: tuple[tuple[str, int], ...]) -> int:
-    mask = 0
-    for _, part in parts:
-        mask |= part
-    return mask
+def _grouped(text: str) -> str:
+    return f"({text})" if any(mark in text for mark in "&|?") else text
 
 
 # ------------------------------------------------------------------------------------------------ order
@@ -344,8 +364,8 @@ def merged_order(sequences: list[list[str]]) -> list[str]:
         ready = [name for name, before in waiting.items() if not before & waiting.keys()]
         if not ready:
             raise NotFoundError("an order of children")
-        order.append(ready[0])
-        del waiting[ready[0]]
+        order.append(min(ready))
+        del waiting[order[-1]]
     return order
 
 

@@ -19,7 +19,6 @@ _KINDS = (
     ("Conv2d", nn.Conv2d),
     ("Conv3d", nn.Conv3d),
 )
-_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 @dataclass
@@ -35,9 +34,17 @@ class Node:
     children: dict[str, Node] = field(default_factory=dict)
     opaque: str = ""
 
+    def opaque_paths(self, path: str = "") -> list[str]:
+        """Where the sub-models stand that were not entered."""
+        found = [path] if self.opaque else []
+        for name, child in self.children.items():
+            found += child.opaque_paths(f"{path}.{name}" if path else name)
+        return found
+
     def flat(self, path: str = "") -> list[tuple[Any, ...]]:
         """(path, kind, class, params, groups, transposed) of this node and all below, in `named_modules()` order."""
-        rows = [(path, self.kind, self.cls, tuple(self.params.items()), self.groups, self.transposed)]
+        cls = "" if self.opaque else self.cls
+        rows = [(path, self.kind, cls, tuple(self.params.items()), self.groups, self.transposed)]
         for name, child in self.children.items():
             rows += child.flat(f"{path}.{name}" if path else name)
         return rows
@@ -48,10 +55,9 @@ def kind_of(module: nn.Module) -> str:
     for kind, cls in _KINDS:
         if isinstance(module, cls):
             return kind
-    children = any(True for _ in module.children())
-    if isinstance(module, _NORMS) or ("norm" in type(module).__name__.lower() and not children):
-        return "norm"
-    return "container" if children else "other"
+    if any(True for _ in module.children()):
+        return "container"
+    return "norm" if "Norm" in type(module).__name__ else "other"
 
 
 def build(cls: type, config: Any) -> PreTrainedModel:
@@ -77,8 +83,7 @@ def observe(
         bool(getattr(module, "is_transposed", False)) and bool(module._parameters),
     )
     if opaque and id(module) in opaque:
-        node.opaque = opaque[id(module)]
-        return node
+        return Node(name, "other", node.cls, opaque=opaque[id(module)])
     for key, child in module._modules.items():
         if child is not None and id(child) not in seen:
             node.children[key] = observe(child, key, seen, opaque)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from peft.utils import transformers_weight_conversion as peft_side
@@ -39,9 +40,14 @@ def _op(op: Any) -> list[Any]:
     return ["unknown", type(op).__name__]
 
 
-def rules(model: PreTrainedModel) -> list[dict[str, Any]]:
-    """All of transformers' transforms for this model, in order. `scope`: the sub-model it is limited to."""
-    return _as_data(get_model_conversion_mapping(model))
+def rules(model: PreTrainedModel, others: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """All of transformers' transforms for this model, in order. `scope`: the sub-model it is limited to.
+
+    `others` are paths of sub-models of any type: their rules stand with the facts of their own type.
+    """
+    prefix = f"{model.base_model_prefix}."
+    scopes = {path.removeprefix(prefix) for path in others}
+    return [rule for rule in _as_data(get_model_conversion_mapping(model)) if rule.get("scope") not in scopes]
 
 
 def legacy() -> list[dict[str, Any]]:

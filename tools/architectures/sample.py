@@ -43,7 +43,7 @@ class Sampler:
         self.model_type, self.rng, self.part = model_type, rng, part
         self.cls: type[PreTrainedConfig] = CONFIG_MAPPING[model_type]
         self.default = self.cls()
-        self.fields = [f.name for f in dataclasses.fields(self.cls) if f.name not in _SKIP and f.name[0] != "_"]
+        self.fields = [f.name for f in dataclasses.fields(self.cls) if f.name not in _SKIP]
         self.specs = self.cls.sub_configs_defaults
         if "tie_word_embeddings" not in self.fields and (not part or "vocab_size" in self.fields):
             self.fields.append("tie_word_embeddings")
@@ -84,7 +84,7 @@ class Sampler:
         layers = rng.randint(2, 4)
         sizes = rng.sample(PRIMES[20:], 30)
         out: dict[str, Any] = {}
-        wide = heads * rng.choice(even) + (0 if tame or rng.random() < 0.85 else 2)
+        wide = heads * rng.choice(even) + (0 if tame or rng.random() < 0.8 else 2)
         for at, name in enumerate(self.fields):
             if name in self.frozen or name in self.specs:
                 continue
@@ -234,8 +234,9 @@ def _modeling_modules(cls: type) -> list[Any]:
 def environment(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
     """Effective field values, sub-configs dotted; `num_labels` included."""
     env: dict[str, Any] = {}
+    declared = {field.name for field in dataclasses.fields(config)}
     for key, value in vars(config).items():
-        if key.startswith("_") or key in _SKIP - {"id2label"}:
+        if (key.startswith("_") and key not in declared) or key in _SKIP - {"id2label"}:
             continue
         if isinstance(value, PreTrainedConfig):
             env.update(environment(value, f"{prefix}{key}."))

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from adapterfit.expect.fields import Facts
 from adapterfit.records import Base, LoadRename, ModuleTree, Shape
 from adapterfit.text import show
 
+Rule = Mapping[str, Any]
 Common = Callable[[], Mapping[str, Any]]
 
 
-def adapter_renames(found: Mapping[str, Any], entry: Mapping[str, Any], common: Common) -> tuple[LoadRename, ...]:
-    """The renamings (not the conversions) that PEFT applies to an adapter's names for this class, in order."""
-    return tuple(
-        LoadRename(*_as_one(rule, entry["prefix"])) for rule in _rules(found, entry, common) if "ops" not in rule
-    )
+def load_rules(
+    found: Facts, class_name: str, sub_models: Iterable[tuple[str, Facts, str]], common: Common
+) -> list[Rule]:
+    """What transformers does to names when it loads this class: its own rules, those of sub-models, those of all."""
+    entry = found["classes"][class_name]
+    rules = list(_own_rules(found, class_name))
+    for path, other, name in sub_models:
+        scope = path[len(entry["prefix"]) + 1 :] if path.startswith(f"{entry['prefix']}.") else path
+        rules += [
+            {**rule, "scope": ".".join(filter(None, (scope, rule.get("scope"))))} for rule in _own_rules(other, name)
+        ]
+    return [*rules, *common()["rules"]]
 
 
-def _rules(found: Mapping[str, Any], entry: Mapping[str, Any], common: Common) -> list[Mapping[str, Any]]:
-    own = found["rules"][entry["rules"]] if entry["rules"] else []
-    return [*own, *common()["rules"]]
+def _own_rules(found: Facts, class_name: str) -> Sequence[Rule]:
+    name = found["classes"][class_name]["rules"]
+    rules: Sequence[Rule] = found["rules"][name] if name else ()
+    return rules
 
 
-def _as_one(rule: Mapping[str, Any], base_prefix: str) -> tuple[str, str]:
+def adapter_renames(rules: Iterable[Rule], prefix: str) -> tuple[LoadRename, ...]:
+    """The renamings (not the conversions) among these rules, as PEFT applies them to an adapter's names, in order."""
+    return tuple(LoadRename(*_as_one(rule, prefix)) for rule in rules if "ops" not in rule)
+
+
+def _as_one(rule: Rule, base_prefix: str) -> tuple[str, str]:
     """A rule as one pattern and one replacement for `re.sub(…, count=1)`; a scope becomes part of the pattern."""
     pattern, target = "|".join(rule["from"]), rule["to"][0]
     if "scope" not in rule:
@@ -54,16 +69,15 @@ class _Converter:
 class Loader:
     """transformers' `rename_source_key` for one class: all renamings in turn, then at most one converter."""
 
-    def __init__(self, tree: ModuleTree, rules: list[Mapping[str, Any]]) -> None:
+    def __init__(self, tree: ModuleTree, rules: Iterable[Rule]) -> None:
         self.params = {
             f"{module.name}.{name}" if module.name else name: shape
             for module in tree.modules
             for name, shape in module.params.items()
         }
         self.prefix = tree.prefix
-        self.unknown = any("unknown" in rule or _unknown_op(rule) for rule in rules)
-        self.renamings = []
-        self.converters = []
+        self.renamings: list[tuple[re.Pattern[str], str]] = []
+        self.converters: list[_Converter] = []
         for rule in rules:
             if "ops" in rule:
                 sources = tuple(re.compile(_as_one({**rule, "from": [s]}, tree.prefix)[0]) for s in rule["from"])
@@ -74,17 +88,19 @@ class Loader:
 
     def place(self, name: str) -> tuple[str, _Converter | None, int]:
         """Where a checkpoint's tensor goes, by which converter, as which of its sources."""
-        renamed = name
+        placed = self._renamed(name)
+        if placed[0] not in self.params and name in self.params:
+            return self._prefixed(name), None, 0
+        return placed
+
+    def _renamed(self, name: str) -> tuple[str, _Converter | None, int]:
         for pattern, replacement in self.renamings:
-            renamed = pattern.sub(replacement, renamed, count=1)
+            name = pattern.sub(replacement, name, count=1)
         for converter in self.converters:
             for at, source in enumerate(converter.sources):
-                if source.search(renamed):
-                    return self._prefixed(source.sub(converter.targets[0], renamed, count=1)), converter, at
-        renamed = self._prefixed(renamed)
-        if renamed not in self.params and (name in self.params or self._prefixed(name) in self.params):
-            return self._prefixed(name), None, 0
-        return renamed, None, 0
+                if source.search(name):
+                    return self._prefixed(source.sub(converter.targets[0], name, count=1)), converter, at
+        return self._prefixed(name), None, 0
 
     def _prefixed(self, name: str) -> str:
         """With or without the base model's prefix, whichever the model has."""
@@ -99,15 +115,12 @@ class Loader:
         return longer if longer in self.params else name
 
 
-def _unknown_op(rule: Mapping[str, Any]) -> bool:
-    return any(op[0] == "unknown" for op in rule.get("ops", ()))
-
-
-def contradictions(
-    tree: ModuleTree, base: Base, found: Mapping[str, Any], entry: Mapping[str, Any], common: Common
-) -> tuple[str, ...]:
+def contradictions(tree: ModuleTree, base: Base, rules: Iterable[Rule]) -> tuple[str, ...]:
     """Where the checkpoint's shapes differ from the modules that config.json makes."""
-    loader = Loader(tree, _rules(found, entry, common))
+    rules = list(rules)
+    if any("unknown" in rule for rule in rules):
+        return ()
+    loader = Loader(tree, rules)
     stacks: dict[tuple[str, _Converter], dict[int, list[Shape]]] = {}
     wrong: list[str] = []
     for name, info in base.tensors.items():
@@ -116,8 +129,7 @@ def contradictions(
             stacks.setdefault((target, converter), {}).setdefault(source, []).append(info.shape)
         elif target in loader.params and loader.params[target] != info.shape:
             wrong.append(_said(target, info.shape, loader.params[target]))
-    if not loader.unknown:
-        wrong += _wrong_stacks(stacks, loader.params, complete=base.complete)
+    wrong += _wrong_stacks(stacks, loader.params) if base.complete else []
     if not wrong:
         return ()
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
@@ -130,12 +142,13 @@ def _said(target: str, shape: Shape, wanted: Shape) -> str:
 
 
 def _wrong_stacks(
-    stacks: Mapping[tuple[str, _Converter], Mapping[int, list[Shape]]], params: Mapping[str, Shape], *, complete: bool
+    stacks: Mapping[tuple[str, _Converter], Mapping[int, list[Shape]]], params: Mapping[str, Shape]
 ) -> list[str]:
     wrong = []
     for (target, converter), parts in stacks.items():
-        made = _made(converter, parts) if len(parts) == len(converter.sources) and len(converter.targets) == 1 else None
-        if made is not None and complete and target in params and params[target] != made:
+        whole = len(parts) == len(converter.sources) and len(converter.targets) == 1
+        made = _made(converter, parts) if whole else None
+        if made is not None and target in params and params[target] != made:
             wrong.append(_said(target, made, params[target]))
     return wrong
 

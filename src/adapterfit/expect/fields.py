@@ -158,7 +158,9 @@ class Fields:
     def prompt_config(self) -> dict[str, Any]:
         """`model.config.to_dict()` as far as PEFT's prompt learning reads it."""
         aliases = self.facts["aliases"]
-        found = {name: self.raw[name] for name in PROMPT_FIELDS if name in self.raw and name not in aliases}
+        moved = any(spec.get("flat") and key not in self.raw for key, spec in self.facts["configs"].items())
+        extra = () if moved else PROMPT_FIELDS
+        found = {name: self.raw[name] for name in extra if name in self.raw and name not in aliases}
         for name in self.facts["prompt_fields"]:
             head, _, leaf = name.rpartition(".")
             (found.setdefault(head, {}) if head else found)[leaf] = self[name]

@@ -74,12 +74,16 @@ def _mark(part: Part) -> bool:
 
 
 class Growth:
-    """Grows one class into `modules`; `doubts` says what could not be known."""
+    """Grows one class into `modules`; `doubts` says what could not be known.
+
+    `sub_models`: path, facts and class of each part that comes from the facts of another type.
+    """
 
     def __init__(self, fields: Fields, facts_of: FactsOf, common: Callable[[], Mapping[str, Any]]) -> None:
         self.fields, self.facts_of, self.common = fields, facts_of, common
         self.modules: list[Module] = []
         self.doubts: list[str] = []
+        self.sub_models: list[tuple[str, Facts, str]] = []
 
     def grow(self, found: Facts, class_name: str, path: str = "") -> None:
         """All modules of a class of these facts, the class itself at `path`."""
@@ -175,6 +179,7 @@ class Growth:
         other = Growth(sub, self.facts_of, self.common)
         other.grow(found, bare, path)
         self.modules += other.modules
+        self.sub_models += [(path, found, bare), *other.sub_models]
         self.doubts += [*found["doubts"], *found["classes"][bare]["doubts"], *other.doubts]
 
     def _class(self, part: Part) -> str:

@@ -7,7 +7,8 @@ config fields. They are generated from transformers and proven against it; see `
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -15,11 +16,11 @@ from typing import Any
 
 from adapterfit import limits
 from adapterfit.errors import BadInput
-from adapterfit.expect.checkpoint import adapter_renames, contradictions
+from adapterfit.expect.checkpoint import Rule, adapter_renames, contradictions, load_rules
 from adapterfit.expect.fields import Facts, Fields
 from adapterfit.expect.formulas import FormulaError
 from adapterfit.expect.growth import Growth
-from adapterfit.records import Base, Flaw, Module, ModuleTree, Shape
+from adapterfit.records import Base, Flaw, LoadRename, Module, ModuleTree, Shape
 from adapterfit.text import quote, show
 
 _FACTS = Path(__file__).parent / "architectures"
@@ -81,10 +82,9 @@ def tree(base: Base, class_name: str) -> ModuleTree:
     if found is None or class_name not in found["classes"]:
         return tree_from_headers(base, class_name)
     try:
-        grown = _grown(base, found, class_name)
+        return _grown(base, found, class_name)
     except FormulaError as problem:
         raise BadInput(_implausible(base, str(problem))) from problem
-    return reconcile(grown, base)
 
 
 def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
@@ -92,7 +92,9 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
     fields = Fields(found, base.config or {}, facts)
     growth = Growth(fields, facts, common)
     growth.grow(found, class_name)
-    return ModuleTree(
+    compared = bool(base.tensors) and not base.quantisation
+    rules = load_rules(found, class_name, growth.sub_models, common) if found["converts_adapters"] or compared else []
+    grown = ModuleTree(
         class_name=class_name,
         model_type=base.model_type,
         modules=tuple(growth.modules),
@@ -103,10 +105,26 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         input_embeddings=fields.value(entry["input_embeddings"]),
         output_embeddings=fields.value(entry["output_embeddings"]),
         config=fields.prompt_config(),
-        adapter_renames=adapter_renames(found, entry, common) if found["converts_adapters"] else (),
+        adapter_renames=adapter_renames(rules, entry["prefix"]) if found["converts_adapters"] else (),
         expert_fusion=found["expert_fusion"],
         doubts=_doubts(base, found, entry, fields, growth),
     )
+    return reconcile(grown, base, rules) if compared else grown
+
+
+def load_behaviour(model_type: str, class_name: str) -> tuple[tuple[LoadRename, ...], str]:
+    """`adapter_renames` and `expert_fusion` of a class, for a tree that was read from a live model.
+
+    Sub-models are taken to be of the types that are the default of the class.
+    """
+    found = facts(model_type)
+    if found is None or class_name not in found["classes"]:
+        return (), ""
+    entry = found["classes"][class_name]
+    growth = Growth(Fields(found, {}, facts), facts, common)
+    growth.grow(found, class_name)
+    rules = load_rules(found, class_name, growth.sub_models, common)
+    return adapter_renames(rules, entry["prefix"]) if found["converts_adapters"] else (), found["expert_fusion"]
 
 
 def _tied(entry: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, ...], ...]:
@@ -136,25 +154,16 @@ def _implausible(base: Base, why: str) -> Flaw:
     )
 
 
-def reconcile(grown: ModuleTree, base: Base) -> ModuleTree:
-    """`grown`, with a doubt for each way in which the checkpoint's headers contradict it.
+def reconcile(grown: ModuleTree, base: Base, rules: Iterable[Rule]) -> ModuleTree:
+    """`grown`, with a doubt where the checkpoint's headers contradict it.
 
     The config decides, not the header: `from_pretrained` builds every module from config.json and then raises a
-    RuntimeError about sizes that differ (measured on transformers 5.23), so such a base cannot be loaded at all.
-    Packed weights of a quantised base have other shapes than the modules they make; they are not compared.
+    RuntimeError about sizes that differ (measured on transformers 5.23), so such a base cannot be loaded at all. A
+    checkpoint with more or fewer layers than the config loads, with the config's. Packed weights of a quantised base
+    have other shapes than the modules they make; they are not compared.
     """
-    found = facts(base.model_type)
-    if grown.known != "facts" or found is None or not base.tensors or base.quantisation:
-        return grown
-    entry = found["classes"][grown.class_name]
-    doubts = contradictions(grown, base, found, entry, common)
-    return _with_doubts(grown, doubts) if doubts else grown
-
-
-def _with_doubts(grown: ModuleTree, doubts: tuple[str, ...]) -> ModuleTree:
-    from dataclasses import replace
-
-    return replace(grown, doubts=(*grown.doubts, *doubts))
+    doubts = contradictions(grown, base, rules)
+    return replace(grown, doubts=(*grown.doubts, *doubts)) if doubts else grown
 
 
 # ------------------------------------------------------------------------------------------------ without facts

@@ -1,0 +1,275 @@
+"""The module tree from facts and config against the model that transformers builds on the meta device, whole."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+import re
+import sys
+import warnings
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from adapterfit.expect import modules
+from adapterfit.expect.checkpoint import Loader, load_rules
+from adapterfit.expect.fields import Fields
+from adapterfit.expect.growth import Growth
+from adapterfit.read.live import base_from_module
+from adapterfit.records import Base, TensorInfo
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+pytestmark = pytest.mark.exact
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+#: What issue 2 needs; whatever else has facts is tested too.
+NEEDED = (
+    *("bert roberta distilbert gpt2 opt bloom gpt_neox falcon llama mistral mixtral qwen2 qwen3 gemma2 phi3 t5".split()),
+    *("whisper vit llava qwen2_vl gpt_oss".split()),
+)
+TYPES = sorted(modules.known_types())
+PROMPT = (
+    *("num_hidden_layers num_layers n_layer hidden_size n_embd d_model num_attention_heads n_head num_heads".split()),
+    *("encoder_attention_heads num_key_value_heads head_dim".split()),
+)
+
+
+@cache
+def sampler_class():
+    """The generator's own way to draw configs; what is compared with is read by `read.live`, not by the generator."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    from architectures.sample import Sampler
+
+    return Sampler
+
+
+def thinned(raw, rng, share):
+    """A config.json that leaves fields out, as files of older libraries do."""
+    kept = {}
+    for key, value in raw.items():
+        if isinstance(value, dict) and key.endswith("_config"):
+            kept[key] = {k: v for k, v in value.items() if k == "model_type" or rng.random() < share}
+        elif rng.random() < share:
+            kept[key] = value
+    return kept
+
+
+def on_meta(class_name, config):
+    import torch
+    import transformers
+
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = getattr(transformers, class_name)(config)
+    model.tie_weights()
+    return model
+
+
+def drawn(model_type, class_name, seed, share):
+    """A random config.json from which transformers builds the class, and the model."""
+    rng = random.Random(f"{model_type}{class_name}{seed}")
+    sampler = sampler_class()(model_type, rng)
+    for _ in range(200):
+        raw = sampler.raw()
+        if share < 1:
+            raw = thinned(raw, rng, share)
+        try:
+            return raw, on_meta(class_name, sampler.config(raw))
+        except Exception:
+            continue
+    return None
+
+
+def everything(tree):
+    """All that must be equal, in order."""
+    return {
+        "modules": [
+            (m.name, m.kind, m.class_name, tuple(m.params.items()), m.groups, m.transposed_experts and bool(m.params))
+            for m in tree.modules
+        ],
+        "prefix": tree.prefix,
+        "aliases": dict(tree.aliases),
+        "tied": sorted(tuple(sorted(group)) for group in tree.tied),
+        "embeddings": (tree.input_embeddings, tree.output_embeddings),
+        "prompt": prompt_fields(tree.config),
+    }
+
+
+def prompt_fields(config):
+    found = {key: config[key] for key in PROMPT if key in config}
+    if "text_config" in config:
+        found["text_config"] = {key: config["text_config"][key] for key in PROMPT if key in config["text_config"]}
+    return found
+
+
+def assert_same(ours, live):
+    left, right = everything(ours), everything(live)
+    for key, wanted in right.items():
+        if key == "modules":
+            assert [m for m in left[key] if m not in wanted] == [], "modules that transformers does not build"
+            assert [m for m in wanted if m not in left[key]] == [], "modules that the facts do not know"
+        assert left[key] == wanted, key
+    assert ours.doubts == ()
+
+
+CASES = [(t, c) for t in TYPES for c in modules.facts(t)["classes"]]
+
+
+def test_that_all_types_of_the_main_job_have_facts():
+    assert set(NEEDED) <= set(TYPES)
+
+
+@pytest.mark.parametrize(("model_type", "class_name"), CASES, ids=[f"{t}-{c}" for t, c in CASES])
+@pytest.mark.parametrize("share", [1, 0.5, 0.15], ids=["every-field", "half-of-the-fields", "few-fields"])
+def test_that_the_tree_from_a_config_is_the_model(model_type, class_name, share):
+    pytest.importorskip("transformers")
+    compared = 0
+    for seed in range(4):
+        case = drawn(model_type, class_name, seed, share)
+        if case is None:
+            continue
+        raw, model = case
+        ours = modules.tree(Base("x", config={**copy.deepcopy(raw), "model_type": model_type}), class_name)
+        assert_same(ours, base_from_module(model).tree)
+        compared += 1
+    assert compared >= 2
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_that_the_tree_of_the_default_config_is_the_model(model_type):
+    from transformers import AutoConfig
+
+    for class_name in modules.facts(model_type)["classes"]:
+        try:
+            model = on_meta(class_name, AutoConfig.for_model(model_type))
+        except Exception:  # noqa: S112 - some classes ask for more than the default config
+            continue
+        assert_same(modules.tree(Base("x", config={"model_type": model_type}), class_name), base_from_module(model).tree)
+
+
+# ------------------------------------------------------------------------------------------------ names while loading
+
+
+def own_rules(model_type, class_name, raw):
+    found = modules.facts(model_type)
+    growth = Growth(Fields(found, raw, modules.facts), modules.facts, modules.common)
+    growth.grow(found, class_name)
+    return load_rules(found, class_name, growth.sub_models, modules.common)
+
+
+def older_names(name):
+    """Spellings of a runtime name that checkpoints and adapters of other versions have."""
+    swaps = [
+        ("model.language_model.", "language_model.model."), ("model.language_model.", "model."), ("model.", ""), ("", "model."),
+        ("mlp.", "block_sparse_moe."), (".layers.", ".encoder.layer."), ("q_proj", "attention.query"), ("mlp.fc2", "output.dense"),
+        ("LayerNorm.weight", "LayerNorm.gamma"), ("vision_tower.", "vision_tower.vision_model."), ("lm_head", "embed_out"),
+        ("model.vision_tower.", "vision_tower."), ("model.visual", "visual"), ("lm_head", "language_model.lm_head"),
+        ("experts.gate_up_proj", "experts.0.w1.weight"), ("experts.gate_up_proj", "experts.1.gate_proj.weight"),
+    ]  # fmt: skip
+    return {name, *(name.replace(new, old, 1) for new, old in swaps)}
+
+
+RULED = [(t, c) for t, c in CASES if modules.facts(t)["classes"][c]["rules"] or modules.facts(t)["converts_adapters"]]
+
+
+@pytest.mark.parametrize(("model_type", "class_name"), RULED, ids=[f"{t}-{c}" for t, c in RULED])
+def test_that_names_are_mapped_as_transformers_maps_them(model_type, class_name):
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    raw, model = drawn(model_type, class_name, 1, 1)
+    ours = modules.tree(Base("x", config={**raw, "model_type": model_type}), class_name)
+    loader = Loader(ours, own_rules(model_type, class_name, raw))
+    rules = get_model_conversion_mapping(model)
+    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
+    converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
+    state = model.state_dict()
+    for name in sorted({old for key in loader.params for old in older_names(key)}):
+        wanted, source = rename_source_key(name, renamings, converters, model.base_model_prefix, state)
+        if wanted not in state and name in state:
+            wanted, source = rename_source_key(name, [], [], model.base_model_prefix, state)
+        placed, converter, _ = loader.place(name)
+        assert (placed, converter is not None) == (wanted, source is not None), name
+        alone = name
+        for rename in ours.adapter_renames:
+            alone = re.sub(rename.pattern, rename.replacement, alone, count=1)
+        if ours.adapter_renames:
+            assert alone == rename_source_key(name, renamings, [])[0], name
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_that_peft_converts_adapters_of_this_type_exactly_when_we_say_so(model_type):
+    pytest.importorskip("peft")
+    from peft.utils import transformers_weight_conversion as peft_side
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    found = modules.facts(model_type)
+    pattern = peft_side._MODEL_TO_CONVERSION_PATTERN.get(model_type)
+    assert found["converts_adapters"] == (get_checkpoint_conversion_mapping(model_type) is not None)
+    assert found["expert_fusion"] == (pattern if pattern in peft_side._MOE_TARGET_MODULE_MAPPING else "")
+
+
+# ------------------------------------------------------------------------------------------------ real files
+
+
+def headers(path):
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as opened:
+        return {
+            key: TensorInfo(key, "F32", tuple(opened.get_slice(key).get_shape())) for key in opened.keys()  # noqa: SIM118
+        }
+
+
+@pytest.fixture(scope="session")
+def matrix_bases(tmp_path_factory):
+    archive = SHARED / "data" / "matrix" / "bases.tar.xz"
+    if not archive.is_file():
+        pytest.skip(f"no {archive.name} beside the checkout")
+    import tarfile
+
+    folder = tmp_path_factory.mktemp("bases")
+    with tarfile.open(archive) as opened:
+        opened.extractall(folder, filter="data")
+    return sorted(path.parent for path in folder.rglob("config.json"))
+
+
+@pytest.mark.corpus
+def test_that_the_small_bases_are_known_from_their_config_and_agree_with_their_headers(matrix_bases):
+    from transformers import AutoConfig
+
+    assert matrix_bases
+    for folder in matrix_bases:
+        raw = json.loads((folder / "config.json").read_text())
+        base = Base(folder.name, config=raw, tensors=headers(folder / "model.safetensors"), complete=True)
+        ours = modules.tree(base, base.architecture)
+        assert_same(ours, base_from_module(on_meta(base.architecture, AutoConfig.from_pretrained(folder))).tree)
+        loader = Loader(ours, own_rules(base.model_type, base.architecture, raw))
+        assert [name for name in base.tensors if loader.place(name)[0] not in loader.params] == []
+
+
+@pytest.mark.corpus
+def test_that_real_config_files_give_the_model_that_transformers_builds_from_them():
+    from transformers import AutoConfig
+
+    folder = SHARED / "data" / "corpus" / "bases"
+    if not folder.is_dir():
+        pytest.skip("no corpus beside the checkout")
+    compared, left_out = 0, []
+    for path in sorted(folder.glob("*.json")):
+        raw = json.loads(path.read_text())
+        base = Base(path.name, config=raw if isinstance(raw, dict) else {})
+        if base.architecture not in (modules.facts(base.model_type) or {"classes": ()})["classes"]:
+            continue
+        values = {key: value for key, value in raw.items() if key not in {"model_type", "quantization_config", "auto_map"}}
+        try:
+            model = on_meta(base.architecture, AutoConfig.for_model(base.model_type, **copy.deepcopy(values)))
+        except Exception as problem:
+            left_out.append(f"{path.name}: {problem}")
+            continue
+        assert_same(modules.tree(base, base.architecture), base_from_module(model).tree)
+        compared += 1
+    assert compared >= 20, left_out
