@@ -59,10 +59,10 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     if diff.raised is not None and diff.raised.stage in ("inject", "convert") and diff.expectation.tree.expert_fusion:
         yield from _refused(case, diff)
     elif evidence.comparable(diff):
-        yield from _exchanged(diff)
+        exchanged = list(_exchanged(diff))
+        yield from exchanged or _square(case, diff)
         yield from _not_fused(diff)
         yield from _never_trained(case, diff)
-        yield from _square(case, diff)
 
 
 def _refused(case: Case, diff: Diff) -> Iterator[Finding]:

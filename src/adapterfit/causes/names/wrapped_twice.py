@@ -1,0 +1,118 @@
+"""The adapter was saved from a PeftModel around a PeftModel.
+
+What this means: the model was wrapped a second time before saving, so its names go through both wrappers
+(`base_model.model.base_model.model.…`), or a layer sits inside another adapter's layer (`q_proj.base_layer.lora_A`). On a plain
+base no such path exists: PEFT warns about missing keys and drops the tensors.
+
+Why it happens: `get_peft_model` on a model that already was a PeftModel: a notebook cell run twice, a Trainer that wraps once
+more, or a second stage of training that should have used `model.add_adapter`, or have merged the first adapter.
+
+Detection: auto_mapping names a class of PEFT itself, or the doubled prefix, or `base_layer` before the tuner's name where
+the base has no such level; the names are accepted only if every tensor lands once a level is taken out.
+
+Fix: rename the keys. Where two adapters lie in each other in one file, only one of them can be loaded.
+
+Workaround: rebuild the two wrappers in the same order, and load into that.
+
+Prevention: wrap once; `model.add_adapter` and `model.load_adapter` for a second adapter, `merge_and_unload` before a new stage.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes import anatomy, evidence, retarget
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.text import quote, show
+
+CAUSE = Cause(
+    minutes=5,
+    messages=(
+        "UserWarning: Already found a `peft_config` attribute in the model.",
+        "Found missing adapter keys while loading the checkpoint: ['...q_proj.base_layer.lora_A.default.weight', ...]",
+    ),
+    needs=("config", "diff"),
+    broken="""
+model = get_peft_model(base, config)
+model = get_peft_model(model, config)          # the cell was run again
+model.save_pretrained("adapter")
+""",
+    fixed="""
+model = get_peft_model(base, config)
+model.save_pretrained("adapter")
+""",
+)
+_INNER = re.compile(r"(\.base_layer)+(?=\.\w+_)")
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding, where a level too many is there and something tells that PEFT made it."""
+    stray = evidence.tuner_tensors(diff.extra)
+    if not stray or not evidence.comparable(diff):
+        return
+    told = _told(case)
+    doubled = [t for t in stray if t.name.startswith(evidence.PREFIX * 2)]
+    inside = [t for t in stray if ".base_layer" in evidence.parts(t.name).module + "." and _layer_is_wrapped(t, diff)]
+    at = [tensor for tensor in stray if tensor in doubled or tensor in inside]
+    if not at or not (told or inside):
+        return
+    names = {tensor: _flat(tensor.name) for tensor in at}
+    fix = retarget.renaming(case, diff, names)
+    first = at[0]
+    yield finding(
+        f"{len(at)} of {len(case.adapter.tensors)} tensors lie one wrapper too deep{told}: the adapter was saved from a "
+        "PeftModel around a PeftModel",
+        at=at,
+        predicted="raises" if diff.raised is not None else "warns" if diff.warned else "silent",
+        found=quote(first.name),
+        expected=quote(names[first]),
+        fix=fix
+        or Fix("unsafe", "two adapters lie in each other here: keep the tensors of one, under names of one wrapper"),
+        explains=[*(tensor.name for tensor in at), *names.values()],
+    )
+
+
+def _told(case: Case) -> str:
+    """What the config says about it, to be put into a sentence."""
+    recorded = case.adapter.config.values.get("auto_mapping") if case.adapter.config is not None else None
+    library = recorded.get("parent_library") if isinstance(recorded, dict) else None
+    if isinstance(library, str) and (library == "peft" or library.startswith("peft.")):
+        return f" (auto_mapping: {show(recorded.get('base_model_class'))} of {show(library)})" if recorded else ""
+    return ""
+
+
+def _layer_is_wrapped(tensor: TensorInfo, diff: Diff) -> bool:
+    """Whether the module without `base_layer` is there, and the one with it is not."""
+    module = evidence.parts(_flat(tensor.name)).module
+    own = anatomy.modules(diff)
+    return module in own and evidence.parts(tensor.name).module not in own and bool(anatomy.sides(own[module]))
+
+
+def _flat(name: str) -> str:
+    """Without the second prefix and without wrapped layers."""
+    while name.startswith(evidence.PREFIX * 2):
+        name = name[len(evidence.PREFIX) :]
+    return _INNER.sub("", name)
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """The prefix twice with PEFT's own class recorded; layers in layers; both adapters in one file."""
+    plain = make.lora("llama")
+    told = {
+        "task_type": None,
+        "auto_mapping": {"base_model_class": "PeftModelForCausalLM", "parent_library": "peft.peft_model"},
+    }
+    inner = plain.renamed(lambda name: name.replace(".lora_", ".base_layer.lora_"))
+    both = plain.added(
+        {name.replace(".lora_", ".base_layer.lora_"): (4, 64) for name in plain.names if "lora_A" in name}
+    )
+    experts = make.lora(
+        "mixtral", target_modules=[], target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    )
+    return {
+        "silent": [plain, plain.with_config(**told), plain.renamed(lambda name: evidence.PREFIX + name), experts],
+        "fires": [plain.renamed(lambda name: evidence.PREFIX + name).with_config(**told), inner, both],
+    }
