@@ -61,7 +61,8 @@ def renaming(case: Case, diff: Diff, names: Mapping[TensorInfo, str], what: str 
     """
     renames = tuple(Rename(tensor.name, name) for tensor, name in names.items() if tensor.name != name)
     first = renames[0] if renames else None
-    if first is None:
+    others = {tensor.name for tensor in case.adapter.tensors} - {rename.old for rename in renames}
+    if first is None or not others.isdisjoint(rename.new for rename in renames):
         return None
     said = f"rename {evidence.count(len(renames), 'key')}{what}, such as {quote(first.old)} to {quote(first.new)}"
     if evidence.lands(diff, names):

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from adapterfit.causes import anatomy, evidence, renames
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.shapes.rank_mismatch import differs
-from adapterfit.records import Case, Diff, Finding, Fix, Module, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Module, TensorInfo
 from adapterfit.text import quote, shorten, show
 
 CAUSE = Cause(
@@ -92,7 +92,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
 def _other_sizes(diff: Diff) -> list[Sizes]:
     """Kinds of modules whose sizes differ, the vocabulary's rows and fused experts left out."""
     by_name = anatomy.modules(diff)
-    held = {entry.tensor: entry.module for entry in diff.misshapen if differs(entry) != "rank"}
+    held = {entry.tensor: entry.module for entry in diff.misshapen if differs(entry) != "rank" and _whole(entry)}
     if not held and not _landed(diff):
         held = _elsewhere(diff, by_name)
     vocabulary = {diff.expectation.tree.input_embeddings, diff.expectation.tree.output_embeddings}
@@ -103,6 +103,11 @@ def _other_sizes(diff: Diff) -> list[Sizes]:
             if own[side] != size:
                 found[Sizes(name.rpartition(".")[2], side, size, own[side])] = None
     return list(found)
+
+
+def _whole(entry: Misshape) -> bool:
+    """Whether the tensor has as many dimensions as it should, none of them empty."""
+    return len(entry.found) == len(entry.wanted) and all(entry.found)
 
 
 def _tuner_tensors(diff: Diff) -> list[TensorInfo]:

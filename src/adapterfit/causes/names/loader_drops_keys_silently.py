@@ -1,0 +1,111 @@
+"""Tensors of the file that nothing in the model wants; the loader drops them without a word.
+
+What this means: `PeftModel.from_pretrained` loads with `strict=False` and never mentions what is left over. A part of what was
+trained is not applied. Only the tensors that no other cause explains are listed here.
+
+Why it happens: names from another tool or another version, a feature of the method that the config does not switch on
+(`use_dora`, `lora_bias`), or modules the base does not have.
+
+Detection: every name in the file is followed to the parameter it would land on; these reach none.
+
+Fix: compare the names below with those of the model; load the base and the versions of the training.
+
+Workaround: `model.load_adapter(...)` of PEFT returns the unexpected keys; transformers' own `load_adapter` lists them.
+
+Prevention: after loading, compare the number of tensors in the file with the number that landed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes import anatomy, evidence, remainder
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.text import quote
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=15,
+    messages=("(nothing: PEFT does not report unexpected keys)",),
+    needs=("config", "diff"),
+    broken="""
+model = PeftModel.from_pretrained(base, "adapter")             # drops what it does not know
+""",
+    fixed="""
+adapterfit.load(base, "adapter")                                # raises instead
+""",
+)
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """Second copies as a note, and the rest."""
+    if not diff.extra or not evidence.comparable(diff) or evidence.no_target(diff):
+        return
+    copies = [tensor for tensor in diff.extra if evidence.is_second_copy(tensor, diff)]
+    if copies:
+        yield finding(
+            f'{evidence.count(len(copies), "tensor")} of a saved module lie in the file twice, as bias="all" writes them; '
+            "the second copy is dropped, the first is loaded",
+            at=copies,
+            severity="note",
+            predicted="none",
+        )
+    known = remainder.explained(case, diff)
+    rest = [tensor for tensor in diff.extra if tensor.name not in known and tensor not in copies]
+    if rest:
+        yield _dropped(diff, rest)
+
+
+def _dropped(diff: Diff, rest: list[TensorInfo]) -> Finding:
+    total = len(rest) + len(diff.matched) + len(diff.overwrites) + len(diff.misshapen)
+    return finding(
+        f"{len(rest)} of {max(total, len(rest))} tensors reach no parameter and are dropped: "
+        f"{remainder.grouped((tensor.name, tensor.shape) for tensor in rest)}{_why(diff, rest)}",
+        at=rest,
+        predicted="silent",
+        found=quote(rest[0].name),
+        expected=_nearest(diff, rest[0]),
+        fix=Fix("unsafe", "load the base and the versions of the training, or rename the keys to those of the model"),
+    )
+
+
+def _why(diff: Diff, rest: list[TensorInfo]) -> str:
+    """What the base has at these places, in half a sentence."""
+    own, held = anatomy.modules(diff), anatomy.of_modules(rest)
+    wrapped = frozenset(diff.expectation.targets)
+    if held and all(module in wrapped for module in held):
+        return "; their modules are wrapped, but have no such part with this config"
+    if held and not any(module in own for module in held):
+        return "; the base has no modules of these names"
+    return ""
+
+
+def _nearest(diff: Diff, tensor: TensorInfo) -> str:
+    """A key that PEFT looks for and does not find, of the same kind."""
+    leaf = evidence.parts(tensor.name).leaf
+    same = [slot.key for slot in diff.missing if leaf and slot.key.endswith(f".{leaf}")]
+    return quote(same[0]) if same else ""
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Unknown modules, a feature that is not switched on, second copies; not what another cause explains."""
+    plain = make.lora("llama")
+    dora = make.lora("llama", use_dora=True)
+    bias = make.lora("bert", target_modules=["query"], task_type="SEQ_CLS", bias="all")
+    return {
+        "silent": [
+            plain,
+            plain.on("llama", num_hidden_layers=1),
+            plain.renamed(lambda name: "module." + name),
+            plain.with_config(target_modules=["q_proj"]),
+            plain.dropped(lambda name: "q_proj" in name),
+        ],
+        "fires": [
+            plain.added({"base_model.model.model.layers.0.self_attn.z_proj.lora_A.weight": (4, 64)}),
+            plain.renamed(lambda name: name.replace("q_proj", "submodule.q_proj")),
+            dora.with_config(use_dora=False),
+            bias.added({"base_model.model.classifier.modules_to_save.bias": (3,)}),
+        ],
+    }
