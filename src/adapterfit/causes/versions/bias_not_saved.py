@@ -1,0 +1,80 @@
+"""The trained biases were never written.
+
+What this means: the config says `bias="lora_only"` (or `boft_only`), so the biases of the adapted layers were meant to be
+trained, but the file has none of them. Every tensor of the file is applied and nothing is reported; the model still
+differs from the one that was trained, by the biases.
+
+Why it happens: PEFT 0.7.0 to 0.20.0 did not write them: 0.7 to 0.9 did not even train them, 0.10 to 0.20 trained them
+and lost them when saving. Fixed in 0.21.0 (PEFT issue 3306).
+
+Detection: the config asks for them, the base's layers have biases, and the file has not one.
+
+Fix: none; the numbers are in no file. If the training can be continued, save again with PEFT 0.21 or later.
+
+Workaround: if the live model still exists, save its state dict by hand before the process ends.
+
+Prevention: train with PEFT 0.21 or later, or with `bias="all"`, which was always written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes import evidence
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.dates import written_before
+from adapterfit.records import Case, Diff, Finding, Fix
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=10,
+    messages=("(none: the load reports nothing)",),
+    versions="written by peft 0.7.0 to 0.20.0",
+    needs=("config", "diff"),
+    broken="""
+LoraConfig(bias="lora_only", ...)      # saved by PEFT 0.7 to 0.20: the file has no bias
+""",
+    fixed="""
+LoraConfig(bias="lora_only", ...)      # saved by PEFT 0.21 or later: `….base_layer.bias` is in the file
+""",
+)
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding where biases were asked for, could be there, and are not."""
+    if not str(diff.expectation.config.get("bias", "none")).endswith("_only"):
+        return
+    wanted = [name for name in _biases(diff) if name in diff.expectation.state]
+    held = [tensor.name for tensor in case.adapter.tensors if tensor.name.endswith(".bias")]
+    if not wanted or held:
+        return
+    certain = written_before(case, "0.21.0")
+    yield finding(
+        f"bias={diff.expectation.config['bias']!r}, but none of the {evidence.count(len(wanted), 'bias')} of the "
+        "adapted layers is in the file: they were lost when the adapter was saved",
+        at=wanted,
+        predicted="silent",
+        severity="error" if certain else "warning",
+        confidence="high" if certain else "medium",
+        expected=f"{len(wanted)} tensors that end in .base_layer.bias",
+        found="none",
+        fix=Fix("unsafe", "train again, or continue the training, and save with PEFT 0.21 or later"),
+        explains=(),
+        differs=certain,
+    )
+
+
+def _biases(diff: Diff) -> list[str]:
+    return [f"{evidence.PREFIX}{name}.base_layer.bias" for name in diff.expectation.targets]
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Lost biases; a base without biases has none to lose; `all` writes them."""
+    options = {"peft_type": "LORA", "r": 4, "target_modules": ["query"], "task_type": None}
+    lost = make.adapter("bert", **options, bias="lora_only")
+    kept = {f"base_model.model.bert.encoder.layer.{n}.attention.self.query.base_layer.bias": (64,) for n in range(2)}
+    return {
+        "fires": [lost, lost.with_config(peft_version="0.18.1")],
+        "silent": [lost.added(kept), make.lora("llama", bias="lora_only"), make.adapter("bert", **options)],
+    }

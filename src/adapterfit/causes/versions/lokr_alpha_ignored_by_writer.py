@@ -1,0 +1,91 @@
+"""LoKr was trained without its scale.
+
+What this means: up to PEFT 0.13.2 LoKr ignored `alpha`; since 0.14.0 it multiplies by alpha / rank. An adapter of the
+older kind with alpha other than the rank is applied at another strength than it was trained at. Nothing is reported.
+
+Why it happens: the file and the config are the same in both versions; only the age of the config tells.
+
+Detection: adapterfit dates the config by its fields. Where every PEFT that can have written it is older than 0.14, and
+alpha is not the rank, the strength is wrong by alpha / rank.
+
+Fix: set `alpha` to the rank (and clear `alpha_pattern`), so that the scale is 1 as it was in training.
+
+Workaround: load with PEFT 0.13.2.
+
+Prevention: none on your side; save the adapter again with a current PEFT once it is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.dates import written_before
+from adapterfit.edits import SetConfig
+from adapterfit.records import Case, Diff, Finding, Fix
+
+CAUSE = Cause(
+    level="advanced",
+    minutes=2,
+    messages=("(none: the load reports nothing)",),
+    versions="written by peft 0.6.0 to 0.13.2, read by peft >= 0.14.0",
+    needs=("config", "diff"),
+    broken="""
+{"peft_type": "LOKR", "r": 4, "alpha": 16}     # written by PEFT 0.13: applied 4 times too strong
+""",
+    fixed="""
+{"peft_type": "LOKR", "r": 4, "alpha": 4}      # scale 1, as in training
+""",
+)
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding where the scale is not 1 and the writer did not know it."""
+    config = diff.expectation.config
+    if config.get("peft_type") != "LOKR" or not written_before(case, "0.14.0") or diff.raised is not None:
+        return
+    rank, alpha = config.get("r"), config.get("alpha")
+    patterns = bool(config.get("rank_pattern") or config.get("alpha_pattern"))
+    if not isinstance(rank, int) or not isinstance(alpha, (int, float)) or (alpha == rank and not patterns):
+        return
+    yield finding(
+        f"LoKr of PEFT before 0.14 was trained at scale 1; PEFT now applies it at alpha / r = {alpha} / {rank}",
+        at=(),
+        predicted="silent",
+        expected="scale 1",
+        found=f"scale {alpha / rank:g}" + (", and others by pattern" if patterns else ""),
+        fix=_fix(rank, patterns),
+        differs=True,
+    )
+
+
+def _fix(rank: int, patterns: bool) -> Fix:
+    if patterns:
+        return Fix("unsafe", f"set alpha to {rank}, and in alpha_pattern every alpha to its module's rank")
+    return Fix("safe", f"set alpha to {rank}, the rank: the scale is 1 again", (SetConfig("alpha", rank),))
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """The config fields of PEFT 0.13 with alpha 16 and rank 4; alpha equal to the rank; a config of today."""
+    fields = {
+        "alpha_pattern": {},
+        "auto_mapping": None,
+        "decompose_both": False,
+        "decompose_factor": -1,
+        "init_weights": True,
+        "layers_pattern": None,
+        "layers_to_transform": None,
+        "module_dropout": 0.0,
+        "modules_to_save": None,
+        "rank_dropout": 0.0,
+        "rank_pattern": {},
+        "revision": None,
+        "use_effective_conv2d": False,
+    }
+    options = {"peft_type": "LOKR", "r": 4, "target_modules": ["q_proj"], **fields}
+    today = {"exclude_modules": None, "rank_dropout_scale": False, "peft_version": "0.21.2"}
+    return {
+        "fires": [make.adapter("llama", **options, alpha=16), make.adapter("llama", **options, alpha=8)],
+        "silent": [make.adapter("llama", **options, alpha=4), make.adapter("llama", **options, **today, alpha=16)],
+    }
