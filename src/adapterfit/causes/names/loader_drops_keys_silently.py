@@ -52,10 +52,27 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
             severity="note",
             predicted="none",
         )
+    masks = [tensor for tensor in diff.extra if _is_mask(tensor)]
+    if masks:
+        yield finding(
+            f"{evidence.count(len(masks), 'tensor')} are attention masks that old transformers kept as buffers and "
+            'bias="all" saved along; nothing needs them',
+            at=masks,
+            severity="note",
+            predicted="none",
+        )
     known = remainder.explained(case, diff)
-    rest = [tensor for tensor in diff.extra if tensor.name not in known and tensor not in copies]
+    rest = [tensor for tensor in diff.extra if tensor.name not in known and tensor not in copies + masks]
     if rest:
         yield _dropped(diff, rest)
+
+
+def _is_mask(tensor: TensorInfo) -> bool:
+    """`attn.bias` (1, 1, n, n) and `attn.masked_bias` of GPT-2, GPT-Neo and GPT-J before transformers 4.31."""
+    if tensor.name.endswith(".masked_bias"):
+        return tensor.shape in ((), (1,))
+    square = len(tensor.shape) == 4 and tensor.shape[:2] == (1, 1) and tensor.shape[2] == tensor.shape[3]
+    return tensor.name.endswith((".attn.bias", ".attention.bias")) and square
 
 
 def _dropped(diff: Diff, rest: list[TensorInfo]) -> Finding:
@@ -107,5 +124,8 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain.renamed(lambda name: name.replace("q_proj", "submodule.q_proj")),
             dora.with_config(use_dora=False),
             bias.added({"base_model.model.classifier.modules_to_save.bias": (3,)}),
+            make.lora("gpt2", target_modules=["c_attn"]).added(
+                {"base_model.model.transformer.h.0.attn.bias": (1, 1, 128, 128)}
+            ),
         ],
     }

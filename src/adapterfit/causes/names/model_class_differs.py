@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from adapterfit.causes import anatomy, evidence, retarget
+from adapterfit.causes import anatomy, evidence, renames, retarget
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
 from adapterfit.text import quote, show
@@ -65,6 +65,8 @@ def _readings(diff: Diff, stray: list[TensorInfo]) -> Iterator[tuple[str, dict[T
     yield f"lack {quote(level)}", {t: f"{peft}{level}{name}" for t, name in bare.items()}, True
     if all(name.startswith(level) for name in bare.values()):
         yield f"have {quote(level)} too much", {t: peft + name[len(level) :] for t, name in bare.items()}, True
+    if renames.chain(diff, stray) is not None:
+        return
     inner = next((name for name in anatomy.modules(diff) if name.split(".")[-1] == _NESTED), "")
     for old, new in ((f"{tree.prefix}.{_NESTED}.", level), (level, f"{inner}.")):
         if (inner == "") == (_NESTED in old) and all(name.startswith(old) for name in bare.values()):
