@@ -64,7 +64,7 @@ def differs(entry: Misshape) -> str:
     """`rank`, `size`, `both`, or an empty string where the shape does not say."""
     leaf = evidence.parts(entry.key).leaf
     axes = anatomy.AXES.get(leaf)
-    if axes is None or len(entry.found) != len(entry.wanted):
+    if axes is None or len(entry.found) != len(entry.wanted) or not all(entry.found):
         return ""
     unequal = {at for at, (one, other) in enumerate(zip(entry.found, entry.wanted)) if one != other}
     if unequal == {axes.rank}:
