@@ -1,0 +1,75 @@
+"""The base was resized by whoever loaded it; the adapter and the base's files agree.
+
+What this means: the file's rows are those of the base as it is published, but the model in memory has another number,
+usually that of the tokenizer. The load raises a size mismatch although the files are right.
+
+Why it happens: `AutoPeftModelForCausalLM` before PEFT 0.15, evaluation harnesses and scripts call
+`resize_token_embeddings(len(tokenizer))` on every base, which shrinks a padded vocabulary.
+
+Detection: a live model is given whose embedding has the tokenizer's number of rows and not the one its own config was
+published with, while the adapter has that one.
+
+Fix: load the base with its own class and the adapter with `PeftModel.from_pretrained`, without resizing.
+
+Workaround: `base.resize_token_embeddings(<rows of the adapter>)`: the rows that come back are random, and belong to no
+token.
+
+Prevention: PEFT 0.15 or later; resize upwards only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.vocabulary._rows import rows
+from adapterfit.records import Case, Diff, Finding, Fix
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=5,
+    messages=(
+        (
+            "size mismatch for base_model.model.lm_head.modules_to_save.default.weight: copying a param with shape "
+            "torch.Size([151936, 896]) from checkpoint, the shape in current model is torch.Size([151665, 896])."
+        ),
+    ),
+    versions="AutoPeftModelFor... of peft < 0.15.0",
+    needs=("diff",),
+    broken="""
+model = AutoPeftModelForCausalLM.from_pretrained("adapter")          # PEFT before 0.15 resizes the base
+""",
+    fixed="""
+base = AutoModelForCausalLM.from_pretrained("base")
+model = PeftModel.from_pretrained(base, "adapter")
+""",
+)
+#: Bases are padded to a multiple of this at least; a larger vocabulary that is one was not made by adding tokens.
+_PADDING = 64
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding where the base's rows are exactly its tokenizer's and the file's are a padded number."""
+    found = rows(case, diff)
+    if found is None or not found.base < found.adapter or found.tokens != found.base or found.adapter % _PADDING:
+        return
+    yield finding(
+        f"the base has {found.base:,} rows, exactly the tokens of its tokenizer, the adapter {found.adapter:,}, a padded "
+        "number: the base was shrunk by whoever loaded or saved it",
+        at=[entry.tensor for entry in found.entries],
+        predicted="raises",
+        confidence="medium",
+        expected=f"{found.adapter:,} rows, as published",
+        found=f"{found.base:,} rows",
+        fix=Fix("unsafe", "load the base with its own class, without resizing, then PeftModel.from_pretrained"),
+    )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A base of 250 rows for 250 tokens, an adapter of 256; without the tokenizer nothing says so."""
+    saved = make.lora("llama", modules_to_save=["lm_head"])
+    return {
+        "fires": [saved.on("llama", vocab_size=250).with_tokenizer(250)],
+        "silent": [saved, saved.on("llama", vocab_size=250), saved.on("llama", vocab_size=250).with_tokenizer(256)],
+    }

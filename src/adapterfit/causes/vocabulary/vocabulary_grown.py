@@ -1,0 +1,74 @@
+"""The adapter was trained with more tokens than the base has.
+
+What this means: the embedding, the head, or a LoRA on one of them has more rows in the file than in the base. The rest of
+the adapter fits. The load raises a size mismatch.
+
+Why it happens: the training added tokens (`add_special_tokens`, `setup_chat_format`, a pad token, `pad_to_multiple_of=64`)
+and resized the base; the base that is loaded now was not resized.
+
+Detection: every mismatch is one of rows of the embedding or the head, the file has more of them, and nothing else differs.
+
+Fix: resize the base to the adapter's rows before the adapter is loaded. Editing `vocab_size` in config.json does not help.
+
+Workaround: none that keeps the new tokens: `ignore_mismatched_sizes=True` loads and leaves the embedding untrained.
+
+Prevention: save the tokenizer beside the adapter, and resize to `len(tokenizer)` wherever the base is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.vocabulary._rows import resize, rows
+from adapterfit.records import Case, Diff, Finding, Fix
+
+CAUSE = Cause(
+    minutes=2,
+    messages=(
+        (
+            "size mismatch for base_model.model.lm_head.modules_to_save.default.weight: copying a param with shape "
+            "torch.Size([128258, 4096]) from checkpoint, the shape in current model is torch.Size([128256, 4096])."
+        ),
+    ),
+    needs=("diff",),
+    broken="""
+model = PeftModel.from_pretrained(base, "adapter")
+""",
+    fixed="""
+base.resize_token_embeddings(128258)
+model = PeftModel.from_pretrained(base, "adapter")
+""",
+)
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding for all tensors with more rows than the base."""
+    found = rows(case, diff)
+    if found is None or found.adapter <= found.base:
+        return
+    known = f"; the tokenizer beside {found.tokens_from} has {found.tokens:,}" if found.tokens is not None else ""
+    yield finding(
+        f"the adapter was trained with a vocabulary of {found.adapter:,} rows, the base has {found.base:,}{known}",
+        at=[entry.tensor for entry in found.entries],
+        predicted="raises",
+        expected=f"{found.base:,} rows",
+        found=f"{found.adapter:,} rows",
+        fix=Fix("unsafe", resize(found.adapter)),
+    )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Saved embeddings and heads, a LoRA on the embedding, on a smaller vocabulary; a wider base is another base."""
+    grown = make.base("llama", vocab_size=258)
+    saved = make.lora("llama", base=grown, modules_to_save=["embed_tokens", "lm_head"])
+    target = make.lora("llama", base=grown, target_modules=["q_proj", "embed_tokens"])
+    return {
+        "fires": [saved.on("llama"), target.on("llama"), saved.on("llama").with_tokenizer(258)],
+        "silent": [
+            make.lora("llama", modules_to_save=["lm_head"]),
+            saved.on("llama", hidden_size=96),
+            make.lora("llama", modules_to_save=["lm_head"]).on("llama", vocab_size=300),
+        ],
+    }

@@ -1,0 +1,70 @@
+"""The adapter was trained with fewer rows than the base has.
+
+What this means: the embedding, the head, or a LoRA on one of them has fewer rows in the file than the base. Nothing else
+differs. The load raises a size mismatch.
+
+Why it happens: many bases are padded beyond their tokenizer (151,936 rows for 151,665 tokens). A trainer that calls
+`resize_token_embeddings(len(tokenizer))` shrinks them, and the adapter is saved at that size.
+
+Detection: every mismatch is one of rows, and the file has fewer. Where a tokenizer is known, its size is the file's rows.
+
+Fix: resize the base down to the adapter's rows before the adapter is loaded. No version of a library helps.
+
+Workaround: pad the file's rows with the base's own last rows; they belong to no token.
+
+Prevention: resize only when tokens were added, and only upwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.vocabulary._rows import resize, rows
+from adapterfit.records import Case, Diff, Finding, Fix
+
+CAUSE = Cause(
+    minutes=2,
+    messages=(
+        (
+            "size mismatch for base_model.model.model.embed_tokens.weight: copying a param with shape "
+            "torch.Size([151665, 896]) from checkpoint, the shape in current model is torch.Size([151936, 896])."
+        ),
+    ),
+    needs=("diff",),
+    broken="""
+model = PeftModel.from_pretrained(base, "adapter")
+""",
+    fixed="""
+base.resize_token_embeddings(151665)
+model = PeftModel.from_pretrained(base, "adapter")
+""",
+)
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding, unless the base itself was shrunk by whoever loaded it (then the file has the larger number)."""
+    found = rows(case, diff)
+    if found is None or found.adapter >= found.base:
+        return
+    tokens = f", which is the size of the tokenizer beside {found.tokens_from}" if found.tokens == found.adapter else ""
+    yield finding(
+        f"the adapter was trained with a vocabulary of {found.adapter:,} rows{tokens}; the base has {found.base:,}",
+        at=[entry.tensor for entry in found.entries],
+        predicted="raises",
+        expected=f"{found.base:,} rows",
+        found=f"{found.adapter:,} rows",
+        fix=Fix("unsafe", resize(found.adapter)),
+    )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A saved head and a LoRA on the embedding, on a padded base; the same rows are fine."""
+    shrunk = make.base("llama", vocab_size=250)
+    saved = make.lora("llama", base=shrunk, modules_to_save=["lm_head"])
+    target = make.lora("llama", base=shrunk, target_modules=["q_proj", "embed_tokens"])
+    return {
+        "fires": [saved.on("llama"), saved.on("llama").with_tokenizer(250), target.on("llama")],
+        "silent": [saved, target, saved.on("llama", vocab_size=200), saved.on("llama", hidden_size=96)],
+    }
