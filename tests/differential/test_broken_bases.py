@@ -120,6 +120,7 @@ DAMAGE = {
     "a listed tensor in no shard": withdrawn,
     "a shard outside": escape,
     "no config": lambda folder: (folder / "config.json").unlink(),
+    "nothing left": lambda folder: [path.unlink() for path in folder.iterdir()],
     "no model_type": edit("config.json", lambda document: document.pop("model_type") and None),
     "the config cut": edit("config.json", lambda document: json.dumps(document)[:-5]),
     "a config with a byte order mark": edit("config.json", lambda document: "\ufeff" + json.dumps(document)),

@@ -323,7 +323,7 @@ D = [
     row("an archive beside it", files({"model.zip": b"PK\3\4", "x.tar": b"x"}), []),
     row("pickles beside it", files({"training_args.bin": b"cevil\nrun\n.", "optimizer.pt": b"cevil\nrun\n."}), []),
     row("a pickle for a base", files({INDEX: None, FIRST: None, SECOND: None, "pytorch_model.bin": b"cevil\nrun\n(tR."}), codes_only=False, refused=True),
-    row("an empty folder", lambda folder: None, []),
+    row("an empty folder", lambda folder: None, ["base-empty"], True),
 ]  # fmt: skip
 
 ROWS = [*B01, *B02, *B03, *B04, *B05, *B06, *B07, *D]

@@ -154,7 +154,7 @@ def test_four_shards_of_hundreds_of_tensors_take_a_few_milliseconds(tmp_path):
     weight_map = {}
     for shard in range(4):
         name = f"model-0000{shard + 1}-of-00004.safetensors"
-        shapes = {f"model.layers.{shard * 8 + n // 9}.self_attn.part{n % 9}.weight": (8, 8) for n in range(288)}
+        shapes = {f"model.layers.{shard * 32 + n // 9}.self_attn.part{n % 9}.weight": (8, 8) for n in range(288)}
         (tmp_path / name).write_bytes(safetensors(shapes))
         weight_map.update(dict.fromkeys(shapes, name))
     (tmp_path / "model.safetensors.index.json").write_bytes(index(weight_map))
@@ -162,7 +162,7 @@ def test_four_shards_of_hundreds_of_tensors_take_a_few_milliseconds(tmp_path):
     read_base(FolderSource(tmp_path))
     start = time.perf_counter()
     base = read_base(FolderSource(tmp_path))
-    assert len(base.tensors) == len(weight_map)
+    assert len(base.tensors) == len(weight_map) == 4 * 288
     assert time.perf_counter() - start < 0.2, "normally about 15 ms; the margin is for a busy machine"
 
 
@@ -299,6 +299,8 @@ def test_several_unrelated_weight_files_are_not_guessed_between():
         ({"config.json": json.dumps(LLAMA).encode(), "tf_model.h5": b"x"}, "base-format-unsupported"),
         ({"config.json": json.dumps(LLAMA).encode(), "consolidated.00.pth": b"x"}, "base-format-unsupported"),
         ({"adapter_config.json": b"{}", "adapter_model.safetensors": safetensors({"a": (1,)})}, "base-is-adapter"),
+        ({}, "base-empty"),
+        ({"README.md": b"", "tokenizer.json": b"{}"}, "base-empty"),
         ({"README.md": b"", "model.safetensors": safetensors({"a": (1,)})}, "base-config-missing"),
         ({"adapter_config.json": b"{}", "config.json": json.dumps(LLAMA).encode()}, "base-holds-adapter"),
     ],
@@ -477,6 +479,11 @@ def test_a_recorded_base_is_found_in_the_cache(tmp_path, monkeypatch):
     assert read_base(base_in_cache("owner/name", "main")).complete
     assert base_in_cache("owner/name", "v2") is None
     assert base_in_cache("owner/other") is None
+
+
+def test_a_cache_entry_of_the_tokenizer_alone_is_no_base(tmp_path, monkeypatch):
+    cached(pretend_cache(tmp_path, monkeypatch), files={"tokenizer_config.json": b"{}"})
+    assert base_in_cache("owner/name") is None
 
 
 def test_ids_are_told_by_the_rule_of_the_hub():

@@ -185,6 +185,21 @@ def test_a_revision_and_a_folder_are_asked_for_as_named(tmp_path):
     assert found["complete"]
 
 
+def test_a_cache_entry_without_weights_does_not_stand_in_the_way(tmp_path):
+    snapshot = tmp_path / "hf" / "hub" / "models--tiny--llama" / "snapshots" / SHA
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_bytes(b"{}")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(SHA)
+    with serving(sharded()) as server:
+        assert ask(server, tmp_path)["complete"]
+    for name, data in sharded().items():
+        (snapshot / name).write_bytes(data)
+    with serving({}) as server:
+        assert ask(server, tmp_path)["complete"], "a whole entry is enough"
+    assert not server.seen
+
+
 def test_a_long_header_is_read_with_a_second_request(tmp_path):
     files = {"config.json": b'{"model_type": "llama"}', "model.safetensors": safetensors({"a": [2]}, padding=300_000)}
     with serving(files) as server:

@@ -71,7 +71,7 @@ def read_base(source: Source) -> Base:
         revision=_revision(source),
         quantisation=quantisation(config.raw),
         remote_code=runs_code(config.raw),
-        flaws=(*source.flaws, *_not_a_base(names), *config.flaws, *_no_config(names, found), *found.flaws),
+        flaws=(*source.flaws, *_not_a_base(names), *config.flaws, *_no_config(names, config, found), *found.flaws),
     )
 
 
@@ -90,12 +90,16 @@ def _config(source: Source, names: tuple[str, ...]) -> BaseConfig:
     return BaseConfig()
 
 
-def _no_config(names: tuple[str, ...], found: _Found) -> tuple[Flaw, ...]:
-    """A folder of weights that says nothing of itself. A lone file that the user named is no such folder."""
-    if "config.json" in names or "adapter_config.json" in names or len(names) < 2 or not found.tensors:
+def _no_config(names: tuple[str, ...], config: BaseConfig, found: _Found) -> tuple[Flaw, ...]:
+    """A folder that does not say what it is. A lone weights file that the user named is no such folder."""
+    if config.file or "adapter_config.json" in names:
         return ()
+    if not found.tensors:
+        problem = "has neither a config.json nor weights that can be read"
+        return () if found.flaws else (_flaw("base-empty", problem, raised=UNRECOGNISED),)
     problem = "has weights but no config.json: what it is can be told from the names of its tensors only"
-    return (_flaw("base-config-missing", problem, "", "warning", refused=False, raised=UNRECOGNISED),)
+    flaw = _flaw("base-config-missing", problem, "", "warning", refused=False, raised=UNRECOGNISED)
+    return (flaw,) if len(names) > 1 else ()
 
 
 def _not_a_base(names: tuple[str, ...]) -> tuple[Flaw, ...]:

@@ -86,7 +86,17 @@ def base_in_cache(base_name: object, revision: object = None) -> Source | None:
         return None
     if revision is not None and not (isinstance(revision, str) and _is_revision(revision)):
         return None
-    return _cached(HubId(base_name, revision or ""))
+    found = _cached(HubId(base_name, revision or ""))
+    return found if found is not None and _says_something(found.names()) else None
+
+
+def _says_something(names: tuple[str, ...]) -> bool:
+    """Whether an entry of the cache holds more of a model than, say, its tokenizer."""
+    return "config.json" in names or _has_weights(names)
+
+
+def _has_weights(names: tuple[str, ...]) -> bool:
+    return any(name.endswith((".safetensors", ".bin")) for name in names)
 
 
 def _is_revision(text: str) -> bool:
@@ -149,7 +159,8 @@ def _snapshot_of(folder: Path) -> Path:
 
 def _from_hub(wanted: HubId, text: str, *, online: bool) -> Source:
     found = _cached(wanted)
-    if found is None and online:
+    # A cache entry without weights is what an earlier look at the config left behind.
+    if online and (found is None or not _has_weights(found.names())):
         from adapterfit.read.sources.hub import HubSource
 
         found = _folder_of(HubSource(wanted.repo, wanted.revision), wanted)

@@ -5,7 +5,7 @@ read under a name that transformers takes only when asked for it (`variant="fp16
 
 Why it happens: the folder is a download for another program: GGUF for llama.cpp, `consolidated.00.pth` of Meta's own
 download, `tf_model.h5` or `flax_model.msgpack` from before transformers 5; or it holds several weight files that
-nothing says belong together.
+nothing says belong together; or it is no model's folder at all: one level too high, or a download that failed.
 
 Detection: by the names in the folder, and for GGUF by its first four bytes. Nothing of such a file is parsed.
 
@@ -26,7 +26,13 @@ from adapterfit.causes.cause import Cause
 CAUSE = Cause(
     minutes=5,
     messages=("OSError: Error no file named model.safetensors, or pytorch_model.bin, found in directory",),
-    codes=("gguf-not-supported-yet", "base-format-unsupported", "base-variant-only", "base-weights-unclear"),
+    codes=(
+        "gguf-not-supported-yet",
+        "base-format-unsupported",
+        "base-variant-only",
+        "base-weights-unclear",
+        "base-empty",
+    ),
 )
 
 
@@ -42,5 +48,5 @@ def examples(make: Any) -> dict[str, list[Any]]:
     )
     return {
         "silent": [make.lora(), make.base_folder({**config, "model.safetensors": weights, "tf_model.h5": b"x"})],
-        "fires": [make.base_folder({**config, **files}) for files in others],
+        "fires": [make.base_folder({}), *(make.base_folder({**config, **files}) for files in others)],
     }
