@@ -1,0 +1,67 @@
+"""Base weights are listed as missing; that is as it should be.
+
+What this means: an adapter file holds the adapter only. Code that loads it with `strict=False` prints the base's own
+weights as missing keys, hundreds of them. None of them belongs to the adapter, and nothing is wrong.
+
+Why it happens: `model.load_state_dict(adapter, strict=False)` and `set_peft_model_state_dict` return every parameter of
+the wrapped model that the file does not have; users print the result.
+
+Detection: among the missing names there is none of the method's (`lora_`, `ia3_`, …), or the file lacks only what is the
+base's own: the `base_layer.weight` of an adapted embedding.
+
+Fix: none needed.
+
+Workaround: look only at the names that hold the method's prefix: `[k for k in result.missing_keys if "lora_" in k]`.
+
+Prevention: load through `PeftModel.from_pretrained`, which sorts the base's own keys out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding
+from adapterfit.text import quote
+
+CAUSE = Cause(
+    severity="note",
+    minutes=1,
+    messages=(
+        "_IncompatibleKeys(missing_keys=['base_model.model.model.embed_tokens.weight', ...], unexpected_keys=[])",
+    ),
+    needs=("config", "diff"),
+    broken="""
+print(model.load_state_dict(adapter_weights, strict=False))       # hundreds of missing keys
+""",
+    fixed="""
+model = PeftModel.from_pretrained(base, "adapter")
+""",
+)
+
+
+def check(_case: Case, diff: Diff) -> Iterator[Finding]:
+    """A note where an adapted embedding comes without the base's own weight, which PEFT usually saves beside it."""
+    if diff.raised is not None or diff.missing or not diff.matched:
+        return
+    tree = diff.expectation.tree
+    landed = {tensor.name for tensor in diff.overwrites}
+    for name in {tree.input_embeddings, tree.output_embeddings} & set(diff.expectation.targets):
+        key = f"base_model.model.{name}.base_layer.weight"
+        if key not in landed:
+            yield finding(
+                f"the file has the LoRA of {quote(name)} without the base's own weight; PEFT uses the base's, which is right "
+                "unless the base was resized in training",
+                severity="note",
+                predicted="none",
+                at=(key,),
+                explains=(),
+            )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A LoRA on the embedding without and with the base's weight; a LoRA elsewhere."""
+    embedding = make.lora("llama", target_modules=["q_proj", "embed_tokens"])
+    weight = {"base_model.model.model.embed_tokens.base_layer.weight": (256, 64)}
+    return {"fires": [embedding], "silent": [embedding.added(weight), make.lora("llama")]}

@@ -1,0 +1,76 @@
+"""The task type and the base's class do not go together, or a prompt has none.
+
+What this means: `task_type` decides which PeftModel class PEFT builds. `CAUSAL_LM` and `SEQ_2_SEQ_LM` need a base that can
+generate: on any other class the load raises an AttributeError. A prompt, prefix or p-tuning adapter without a task type
+loads, and its prompt is never put before the input: the model answers as if there were no adapter.
+
+Why it happens: the base was loaded with another Auto class than in training; or the config was written without a task.
+
+Detection: the class of the base is known from its config, and whether it can generate.
+
+Fix: load the base with the class of the training (AutoModelForCausalLM, AutoModelForSeq2SeqLM), or set `task_type`.
+
+Workaround: for a LoRA, `task_type: null` builds a plain PeftModel, which needs nothing of the base.
+
+Prevention: always set `task_type` in the config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.text import quote
+
+CAUSE = Cause(
+    minutes=2,
+    messages=("AttributeError: '...' object has no attribute 'prepare_inputs_for_generation'",),
+    needs=("config", "diff"),
+    broken="""
+base = AutoModel.from_pretrained("base")
+model = PeftModel.from_pretrained(base, "adapter")       # task_type CAUSAL_LM
+""",
+    fixed="""
+base = AutoModelForCausalLM.from_pretrained("base")
+model = PeftModel.from_pretrained(base, "adapter")
+""",
+)
+
+
+def check(_case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding: the class cannot generate, or a prompt has no task."""
+    config = diff.expectation.config
+    task = config.get("task_type")
+    if diff.raised is not None and diff.raised.kind == "AttributeError":
+        name = diff.expectation.tree.class_name
+        wanted = "AutoModelForSeq2SeqLM" if task == "SEQ_2_SEQ_LM" else "AutoModelForCausalLM"
+        yield finding(
+            f"task_type is {quote(task)}, and {quote(name)} cannot generate",
+            at=[tensor.name for tensor in diff.extra],
+            predicted="raises",
+            expected="a base class with prepare_inputs_for_generation",
+            found=name,
+            fix=Fix("unsafe", f"load the base with {wanted}"),
+        )
+    prompt = any(slot.role == "prompt" for slot in diff.expectation.slots)
+    if prompt and task is None and diff.raised is None:
+        yield finding(
+            "task_type is not set: PEFT builds a plain PeftModel, whose forward never puts the prompt before the input",
+            predicted="silent",
+            expected="task_type: CAUSAL_LM, SEQ_2_SEQ_LM, SEQ_CLS, TOKEN_CLS, QUESTION_ANS or FEATURE_EXTRACTION",
+            found="task_type: null",
+            fix=Fix("unsafe", "set task_type to the task of the training"),
+            differs=True,
+        )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A sequence-to-sequence adapter on a classifier; a prompt without a task; both with the right one."""
+    plain = make.adapter("bert", peft_type="LORA", r=4, target_modules=["query"], task_type=None)
+    prompt = make.adapter("llama", peft_type="PROMPT_TUNING", num_virtual_tokens=3)
+    return {
+        "fires": [plain.with_config(task_type="SEQ_2_SEQ_LM"), prompt.with_config(task_type=None)],
+        "silent": [plain, prompt, make.lora("llama"), make.lora("llama").with_config(task_type=None)],
+    }
