@@ -270,6 +270,7 @@ def test_a_shard_that_is_something_else_leaves_the_base_incomplete(data):
     assert not base.complete
     assert base.flaws[0].refused
     assert base.flaws[0].where == SECOND
+    assert base.flaws[0].message.startswith("In the base: ")
 
 
 def test_shards_without_an_index_are_read_and_the_index_is_missed():

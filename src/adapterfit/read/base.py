@@ -6,7 +6,7 @@ Weights are read by their headers only, in transformers' own order of preference
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adapterfit.errors import BadInput
 from adapterfit.read.base_config import UNRECOGNISED, BaseConfig, quantisation, read_base_config, runs_code
@@ -71,7 +71,13 @@ def read_base(source: Source) -> Base:
         revision=_revision(source),
         quantisation=quantisation(config.raw),
         remote_code=runs_code(config.raw),
-        flaws=(*source.flaws, *_not_a_base(names), *config.flaws, *_no_config(names, config, found), *found.flaws),
+        flaws=(
+            *_of_the_base(source.flaws),
+            *_not_a_base(names),
+            *config.flaws,
+            *_no_config(names, config, found),
+            *found.flaws,
+        ),
     )
 
 
@@ -234,10 +240,15 @@ def _files(source: Source, names: list[str]) -> _Found:
     complete = True
     for name in names:
         weights = _read(source, name)
-        flaws += (*weights.flaws, *_twice(tensors, weights))
+        flaws += (*_of_the_base(weights.flaws), *_twice(tensors, weights))
         complete = complete and not weights.refused
         tensors.update((tensor.name, tensor) for tensor in weights.tensors)
     return _Found(tensors, complete, tuple(flaws))
+
+
+def _of_the_base(flaws: tuple[Flaw, ...]) -> tuple[Flaw, ...]:
+    """What readers of any file saw, said so that nobody takes it for the adapter's."""
+    return tuple(replace(flaw, message=f"In the base: {flaw.message}") for flaw in flaws)
 
 
 def _read(source: Source, name: str) -> Weights:
