@@ -126,6 +126,6 @@ def _sits(by_name: Mapping[str, Module], tensor: TensorInfo, name: str) -> bool:
         return False
     if parts.leaf:
         return belongs(by_name.get(parts.module), parts.leaf, tensor.shape)
-    path, _, param = parts.module.rpartition(".")
+    path, _, param = parts.module.replace(".base_layer.", ".").rpartition(".")
     module = by_name.get(path)
     return module is not None and module.params.get(param) == tensor.shape

@@ -94,6 +94,15 @@ def unasked(diff: Diff, names: Mapping[TensorInfo, str]) -> list[str]:
     return [slot.key for slot in diff.missing if slot.role == "tuner" and slot.module not in filled]
 
 
+def keys_of(names: Iterable[str]) -> list[str]:
+    """The keys under which PEFT looks for tensors of these names: DoRA's vector has a suffix there."""
+    return [
+        key
+        for name in names
+        for key in ((name, f"{name}.weight") if name.endswith("lora_magnitude_vector") else (name,))
+    ]
+
+
 def count(number: int, noun: str) -> str:
     """`1 key`, `8 keys`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

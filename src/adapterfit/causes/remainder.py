@@ -15,6 +15,7 @@ _FAMILIES = ("files", "loading", "config", "names", "shapes", "vocabulary", "ver
 LAST = ("loader_drops_keys_silently", "slots_left_empty")
 #: Groups named in one sentence.
 _SHOWN = 4
+_INNER = ".base_layer"
 
 
 def explained(case: Case, diff: Diff) -> frozenset[str]:
@@ -38,7 +39,10 @@ def grouped(named: Iterable[tuple[str, Shape]]) -> str:
     groups: dict[tuple[str, str, Shape], list[int | None]] = {}
     for name, shape in named:
         module, leaf = _split(name)
-        groups.setdefault((module.rpartition(".")[2], leaf, shape), []).append(evidence.layer_number(module))
+        last = (
+            module[: -len(_INNER)].rpartition(".")[2] + _INNER if module.endswith(_INNER) else module.rpartition(".")[2]
+        )
+        groups.setdefault((last, leaf, shape), []).append(evidence.layer_number(module))
     shown = [
         f"{show(module)} {show(leaf)} {shape}{evidence.layers_said(layers)}"
         for (module, leaf, shape), layers in groups.items()

@@ -59,6 +59,7 @@ RENAMINGS = (
 )  # fmt: skip
 #: Renamings in a row: a tensor of a vision tower went through three.
 _STEPS = 4
+_INNER = ".base_layer"
 
 
 class Chain(NamedTuple):
@@ -103,7 +104,7 @@ def _split(name: str) -> tuple[str, str]:
     if parts.leaf:
         return parts.module, parts.leaf
     path, _, param = parts.module.rpartition(".")
-    return path, param
+    return (path[: -len(_INNER)], f"{_INNER[1:]}.{param}") if path.endswith(_INNER) else (path, param)
 
 
 def _pattern(path: str) -> str:

@@ -101,7 +101,7 @@ def _stray(diff: Diff, stray: list[TensorInfo]) -> Iterator[Finding]:
                 found=quote(stray[0].name),
                 expected=quote(names[stray[0]]),
                 fix=_rename(names),
-                explains=[*(t.name for t in stray), *names.values()],
+                explains=[*(t.name for t in stray), *evidence.keys_of(names.values())],
             )
             return
 

@@ -64,7 +64,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     known = remainder.explained(case, diff)
     rest = [tensor for tensor in diff.extra if tensor.name not in known and tensor not in copies + masks]
     if rest:
-        yield _dropped(diff, rest)
+        yield _dropped(case, diff, rest)
 
 
 def _is_mask(tensor: TensorInfo) -> bool:
@@ -75,10 +75,9 @@ def _is_mask(tensor: TensorInfo) -> bool:
     return tensor.name.endswith((".attn.bias", ".attention.bias")) and square
 
 
-def _dropped(diff: Diff, rest: list[TensorInfo]) -> Finding:
-    total = len(rest) + len(diff.matched) + len(diff.overwrites) + len(diff.misshapen)
+def _dropped(case: Case, diff: Diff, rest: list[TensorInfo]) -> Finding:
     return finding(
-        f"{len(rest)} of {max(total, len(rest))} tensors reach no parameter and are dropped: "
+        f"{len(rest)} of {len(case.adapter.tensors)} tensors reach no parameter and are dropped: "
         f"{remainder.grouped((tensor.name, tensor.shape) for tensor in rest)}{_why(diff, rest)}",
         at=rest,
         predicted="silent",
@@ -107,9 +106,8 @@ def _nearest(diff: Diff, tensor: TensorInfo) -> str:
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
-    """Unknown modules, a feature that is not switched on, second copies; not what another cause explains."""
+    """Unknown modules and second copies; not what another cause explains."""
     plain = make.lora("llama")
-    dora = make.lora("llama", use_dora=True)
     bias = make.lora("bert", target_modules=["query"], task_type="SEQ_CLS", bias="all")
     return {
         "silent": [
@@ -122,7 +120,6 @@ def examples(make: Any) -> dict[str, list[Any]]:
         "fires": [
             plain.added({"base_model.model.model.layers.0.self_attn.z_proj.lora_A.weight": (4, 64)}),
             plain.renamed(lambda name: name.replace("q_proj", "submodule.q_proj")),
-            dora.with_config(use_dora=False),
             bias.added({"base_model.model.classifier.modules_to_save.bias": (3,)}),
             make.lora("gpt2", target_modules=["c_attn"]).added(
                 {"base_model.model.transformer.h.0.attn.bias": (1, 1, 128, 128)}

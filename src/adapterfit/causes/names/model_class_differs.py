@@ -49,29 +49,48 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     stray = evidence.tuner_tensors(diff.extra)
     if not stray or not evidence.comparable(diff):
         return
-    for what, names, same_model in _readings(diff, stray):
+    for what, old, new, same_model in _readings(diff, stray):
+        names = {tensor: f"{evidence.PREFIX}{new}{_bare(tensor)[len(old) :]}" for tensor in stray}
         if evidence.lands(diff, names) or anatomy.sit(diff, names):
+            names.update(_others(diff, old, new))
             yield _found(case, diff, what, names, same_model=same_model)
             return
 
 
-def _readings(diff: Diff, stray: list[TensorInfo]) -> Iterator[tuple[str, dict[TensorInfo, str], bool]]:
-    """One level more, one level less; last the language model of a larger model, and the larger model's own."""
-    tree, peft = diff.expectation.tree, evidence.PREFIX
-    bare = {tensor: tensor.name[len(peft) :] for tensor in stray if tensor.name.startswith(peft)}
+def _readings(diff: Diff, stray: list[TensorInfo]) -> Iterator[tuple[str, str, str, bool]]:
+    """What is said, the old and the new beginning, and whether it is the same model.
+
+    One level more, one level less; last the language model of a larger model, and the larger model's own.
+    """
+    tree = diff.expectation.tree
     level = f"{tree.prefix}."
-    if len(bare) < len(stray) or not tree.prefix:
+    if not tree.prefix or not all(tensor.name.startswith(evidence.PREFIX) for tensor in stray):
         return
-    yield f"lack {quote(level)}", {t: f"{peft}{level}{name}" for t, name in bare.items()}, True
-    if all(name.startswith(level) for name in bare.values()):
-        yield f"have {quote(level)} too much", {t: peft + name[len(level) :] for t, name in bare.items()}, True
+    yield f"lack {quote(level)}", "", level, True
+    if all(_bare(tensor).startswith(level) for tensor in stray):
+        yield f"have {quote(level)} too much", level, "", True
     if renames.chain(diff, stray) is not None:
         return
     inner = next((name for name in anatomy.modules(diff) if name.split(".")[-1] == _NESTED), "")
-    for old, new in ((f"{tree.prefix}.{_NESTED}.", level), (level, f"{inner}.")):
-        if (inner == "") == (_NESTED in old) and all(name.startswith(old) for name in bare.values()):
-            names = {t: peft + new + name[len(old) :] for t, name in bare.items()}
-            yield f"begin with {quote(old)}, those of the base with {quote(new)}", names, False
+    old, new = (level, f"{inner}.") if inner else (f"{level}{_NESTED}.", level)
+    if all(_bare(tensor).startswith(old) for tensor in stray):
+        yield f"begin with {quote(old)}, those of the base with {quote(new)}", old, new, False
+
+
+def _bare(tensor: TensorInfo) -> str:
+    return tensor.name[len(evidence.PREFIX) :]
+
+
+def _others(diff: Diff, old: str, new: str) -> dict[TensorInfo, str]:
+    """Stray tensors that are no tuner's (embeddings, heads) and land when they are renamed alike."""
+    slots = evidence.slots_by_key(diff)
+    found = {}
+    for tensor in diff.extra:
+        name = f"{evidence.PREFIX}{new}{_bare(tensor)[len(old) :]}"
+        fits = tensor.name.startswith(evidence.PREFIX + old) and evidence.shape_at(diff, name, slots) == tensor.shape
+        if fits and not evidence.parts(tensor.name).leaf:
+            found[tensor] = name
+    return found
 
 
 def _found(case: Case, diff: Diff, what: str, names: dict[TensorInfo, str], *, same_model: bool) -> Finding:
@@ -89,7 +108,11 @@ def _found(case: Case, diff: Diff, what: str, names: dict[TensorInfo, str], *, s
         found=quote(first.name),
         expected=quote(names[first]),
         fix=fix,
-        explains=[*(tensor.name for tensor in names), *names.values(), *evidence.unasked(diff, names)],
+        explains=[
+            *(tensor.name for tensor in names),
+            *evidence.keys_of(names.values()),
+            *evidence.unasked(diff, names),
+        ],
     )
 
 

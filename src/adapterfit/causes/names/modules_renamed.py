@@ -68,7 +68,11 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         found=quote(first.name),
         expected=quote(found.names[first]),
         fix=fix,
-        explains=[*(tensor.name for tensor in stray), *found.names.values(), *evidence.unasked(diff, found.names)],
+        explains=[
+            *(tensor.name for tensor in stray),
+            *evidence.keys_of(found.names.values()),
+            *evidence.unasked(diff, found.names),
+        ],
     )
 
 

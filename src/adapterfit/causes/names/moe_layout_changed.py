@@ -99,7 +99,7 @@ def _exchanged(diff: Diff) -> Iterator[Finding]:
     """A and B of a fused layer have each other's sizes."""
     by_name = anatomy.modules(diff)
     wrong = {entry.key: entry for entry in diff.misshapen if _experts(by_name.get(entry.module))}
-    swapped = [entry for entry in wrong.values() if _is_exchanged(entry, wrong)]
+    swapped = [entry for entry in wrong.values() if is_exchanged(entry, wrong)]
     if swapped:
         first = swapped[0]
         layers = evidence.layers_said(evidence.layer_number(entry.module) for entry in swapped)
@@ -114,7 +114,8 @@ def _exchanged(diff: Diff) -> Iterator[Finding]:
         )
 
 
-def _is_exchanged(entry: Misshape, wrong: Mapping[str, Misshape]) -> bool:
+def is_exchanged(entry: Misshape, wrong: Mapping[str, Misshape]) -> bool:
+    """Whether a tensor has the size wanted of its other factor, and the other way round. `wrong`: all, by key."""
     swap = {"lora_A": "lora_B", "lora_B": "lora_A"}
     key = re.sub(r"\blora_[AB]\b", lambda match: swap[match[0]], entry.key)
     other = wrong.get(key)

@@ -56,7 +56,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     here = anatomy.of_modules(case.adapter.tensors)
     sit = anatomy.sit(diff, {tensor: tensor.name for held in here.values() for tensor in held})
     edits = retarget.config_edits(case, diff, {}) if sit else None
-    idle = [slot.key for slot in diff.missing if slot.role == "tuner" and slot.module not in here]
+    alone = len(tensors) == len(evidence.tuner_tensors(diff.extra))
+    idle = [slot.key for slot in diff.missing if alone and slot.role == "tuner" and slot.module not in here]
     yield finding(
         f"{len(tensors)} tensors are for modules that the base has and the config does not select: "
         f"{said(left_out)}; {_fields(case)}",

@@ -71,7 +71,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         expected=quote(names[first]),
         fix=fix
         or Fix("unsafe", "two adapters lie in each other here: keep the tensors of one, under names of one wrapper"),
-        explains=[*(tensor.name for tensor in at), *names.values()],
+        explains=[*(tensor.name for tensor in at), *evidence.keys_of(names.values())],
     )
 
 

@@ -90,7 +90,7 @@ def _lost(case: Case, modules: Iterable[str]) -> str:
 
 def _is_head(tensor: TensorInfo, case: Case, diff: Diff) -> bool:
     """A stray tensor that is a whole module's: one the config saves, or a head by its name."""
-    if evidence.parts(tensor.name).leaf or evidence.is_second_copy(tensor, diff):
+    if evidence.parts(tensor.name).leaf or ".base_layer." in tensor.name or evidence.is_second_copy(tensor, diff):
         return False
     path = _path(tensor.name).rpartition(".")[0]
     values = case.adapter.config.values if case.adapter.config is not None else {}
@@ -113,7 +113,7 @@ def _unwanted(case: Case, diff: Diff, heads: list[TensorInfo]) -> Finding:
     auto = _AUTO.get(str(values.get("task_type")))
     said = f"load the base by the class of the training{f': base = {auto}.from_pretrained(...)' if auto else ''}"
     return finding(
-        f"the file holds {shorten(names)}, which {loaded} does not have: dropped, and the base's own head answers",
+        f"the file holds {shorten(names)}, which {loaded} does not have: dropped, and the base's own weights answer",
         at=heads,
         predicted="silent",
         found=quote(heads[0].name),

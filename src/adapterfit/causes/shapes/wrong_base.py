@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence, renames
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.names.moe_layout_changed import is_exchanged
 from adapterfit.causes.shapes.rank_mismatch import differs
 from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Module, TensorInfo
 from adapterfit.text import quote, shorten, show
@@ -61,7 +62,8 @@ class Sizes(NamedTuple):
 
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding, for sizes or for an architecture; it accounts for everything that does not fit."""
-    if not evidence.comparable(diff):
+    refused = diff.raised is not None and diff.raised.stage == "inject" and bool(diff.expectation.tree.modules)
+    if not evidence.comparable(diff) and not refused:
         return
     wrong = _other_sizes(diff)
     said = _sizes_said(diff, wrong) if wrong else _other_architecture(diff)
@@ -90,19 +92,28 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
 
 
 def _other_sizes(diff: Diff) -> list[Sizes]:
-    """Kinds of modules whose sizes differ, the vocabulary's rows and fused experts left out."""
-    by_name = anatomy.modules(diff)
-    held = {entry.tensor: entry.module for entry in diff.misshapen if differs(entry) != "rank" and _whole(entry)}
-    if not held and not _landed(diff):
-        held = _elsewhere(diff, by_name)
-    vocabulary = {diff.expectation.tree.input_embeddings, diff.expectation.tree.output_embeddings}
+    """Kinds of modules whose sizes differ, the vocabulary's rows left out."""
     found: dict[Sizes, None] = {}
-    for tensor, name in held.items():
-        own = anatomy.sides(by_name[name]) if name in by_name and name not in vocabulary else {}
-        for side, size in _shown(tensor, _tuner_tensors(diff)).items() if own else ():
-            if own[side] != size:
-                found[Sizes(name.rpartition(".")[2], side, size, own[side])] = None
+    vocabulary = {diff.expectation.tree.input_embeddings, diff.expectation.tree.output_embeddings}
+    tensors = _tuner_tensors(diff)
+    wrong = {entry.key: entry for entry in diff.misshapen if differs(entry) != "rank" and _whole(entry)}
+    for key, entry in wrong.items():
+        leaf = evidence.parts(key).leaf
+        known, own = anatomy.size(leaf, entry.found), anatomy.size(leaf, entry.wanted)
+        if entry.module not in vocabulary and known and own and known != own and not is_exchanged(entry, wrong):
+            found[Sizes(_last(entry.module), *known, own[1])] = None
+    by_name = anatomy.modules(diff)
+    held = {e.tensor: e.module for e in wrong.values() if evidence.parts(e.key).leaf.startswith("lokr_")}
+    for tensor, name in (held or ({} if wrong or _landed(diff) else _elsewhere(diff, by_name))).items():
+        sides = anatomy.sides(by_name.get(name)) if name not in vocabulary else {}
+        for side, size in _shown(tensor, tensors).items() if sides else ():
+            if sides[side] != size:
+                found[Sizes(_last(name), side, size, sides[side])] = None
     return list(found)
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def _whole(entry: Misshape) -> bool:
@@ -217,7 +228,7 @@ def _other_architecture(diff: Diff) -> tuple[str, str, str] | None:
 def _is_there(file: Mapping[str, Any], by_name: Mapping[str, Any]) -> bool:
     """Whether a module of the file is in the base: at its path, beside its own parent, or under another front."""
     tails = {_tail(name) for name, module in by_name.items() if anatomy.sides(module)}
-    parents = {name.rpartition(".")[0] for name in file}
+    parents = {name.rpartition(".")[0] for name in file if not name.endswith((".experts", ".base_layer"))}
     return any(parent in by_name and parent for parent in parents) or any(_tail(name) in tails for name in file)
 
 
