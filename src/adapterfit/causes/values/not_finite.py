@@ -1,0 +1,66 @@
+"""Some numbers of the adapter are NaN or infinite.
+
+What this means: one such number in a weight makes every output that passes through it NaN. PEFT loads it without a word.
+
+Why it happens: the training diverged (a loss of NaN), often in float16; or the file was damaged where only the numbers are.
+
+Detection: `--values` reads every tensor and counts numbers that are not finite.
+
+Fix: none; go back to a checkpoint from before the training diverged.
+
+Workaround: none that is honest: replacing the numbers by zero gives an adapter nobody trained.
+
+Prevention: train in bfloat16 or float32, clip gradients, and look at the loss before publishing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes import evidence
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix, ValueSummary
+
+CAUSE = Cause(
+    minutes=10,
+    messages=("RuntimeError: probability tensor contains either `inf`, `nan` or element < 0",),
+    needs=("values",),
+    broken="""
+trainer.train()                        # loss: nan
+model.save_pretrained("adapter")
+""",
+    fixed="""
+model = PeftModel.from_pretrained(base, "output/checkpoint-200")      # before the loss was NaN
+""",
+)
+
+
+def check(case: Case, _diff: Diff | None) -> Iterator[Finding]:
+    """One finding for all tensors with such numbers."""
+    values = case.adapter.values or {}
+    bad = [name for name, summary in values.items() if summary.not_finite]
+    if bad:
+        total = sum(values[name].not_finite for name in bad)
+        yield finding(
+            f"{total:,} numbers in {evidence.count(len(bad), 'tensor')} are NaN or infinite",
+            at=bad,
+            predicted="silent",
+            fix=Fix("unsafe", "use a checkpoint from before the training diverged"),
+            explains=(),
+            differs=True,
+        )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """One NaN; numbers as they should be; large ones."""
+    plain = make.lora("llama")
+
+    def summaries(**changes: Any) -> dict[str, ValueSummary]:
+        usual = {"count": 256, "not_finite": 0, "zeros": 0, "largest": 0.5, "norm": 3.0}
+        return {name: ValueSummary(**{**usual, **changes}) for name in plain.names}
+
+    return {
+        "fires": [plain.with_values(summaries(not_finite=1))],
+        "silent": [plain.with_values(summaries()), plain.with_values(summaries(largest=40.0)), plain],
+    }

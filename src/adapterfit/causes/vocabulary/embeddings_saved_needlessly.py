@@ -1,0 +1,81 @@
+"""The file carries the base's own embedding.
+
+What this means: `embed_tokens` or `lm_head` (often hundreds of megabytes) is in the adapter although the config does not ask
+for it. It overwrites the base's when the adapter is loaded, which changes nothing if it is the same. Serving engines refuse
+such files.
+
+Why it happens: PEFT saves the embeddings by itself when they are targeted, or when the vocabulary's size differs from the
+Hub's config, or when it could not look that up.
+
+Detection: the tensor lands on a parameter of the base, with the same shape, and no `modules_to_save` asks for it.
+
+Fix: `model.save_pretrained(path, save_embedding_layers=False)`, where the vocabulary was not changed.
+
+Workaround: delete the keys from the file.
+
+Prevention: pass `save_embedding_layers=False` unless tokens were added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+
+CAUSE = Cause(
+    severity="note",
+    minutes=2,
+    messages=("ValueError: ... base_layer.weight is unsupported LoRA weight",),
+    needs=("diff",),
+    broken="""
+model.save_pretrained("adapter")                                   # 500 MB
+""",
+    fixed="""
+model.save_pretrained("adapter", save_embedding_layers=False)      # 20 MB
+""",
+)
+_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8}
+
+
+def check(_case: Case, diff: Diff) -> Iterator[Finding]:
+    """A note with the size of what is there twice."""
+    tree = diff.expectation.tree
+    ends = {f"base_model.model.{name}" for name in (tree.input_embeddings, tree.output_embeddings) if name}
+    saved = [tensor for tensor in diff.overwrites if _holder(tensor.name) in ends]
+    if not saved:
+        return
+    size = sum(_bytes(tensor) for tensor in saved)
+    yield finding(
+        f"the file carries {size / 1e6:,.1f} MB of the base's own embeddings, which overwrite the base's on loading",
+        at=saved,
+        severity="note",
+        predicted="none",
+        fix=Fix("unsafe", "if no token was added: model.save_pretrained(path, save_embedding_layers=False)"),
+        explains=(),
+    )
+
+
+def _holder(name: str) -> str:
+    """`….embed_tokens.base_layer.weight` → `….embed_tokens`."""
+    module = name.removesuffix(".weight")
+    return module.removesuffix(".base_layer")
+
+
+def _bytes(tensor: TensorInfo) -> int:
+    return prod(tensor.shape) * _BITS.get(tensor.dtype, 32) // 8
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """The base's embedding beside a LoRA; a saved head that the config asks for."""
+    extra = {"base_model.model.model.embed_tokens.weight": (256, 64)}
+    target = make.lora("llama", target_modules=["q_proj", "embed_tokens"])
+    return {
+        "fires": [
+            make.lora("llama").added(extra),
+            target.added({"base_model.model.model.embed_tokens.base_layer.weight": (256, 64)}),
+        ],
+        "silent": [make.lora("llama"), target, make.lora("llama", modules_to_save=["embed_tokens", "lm_head"])],
+    }

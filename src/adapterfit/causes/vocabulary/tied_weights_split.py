@@ -1,0 +1,102 @@
+"""Input and output embeddings share one weight in the base, and the adapter treats them as two.
+
+What this means: the base ties `lm_head` to `embed_tokens`. An adapter that holds a copy of one of them, or a LoRA on one of
+them, splits the tie: PEFT keeps both apart while it is loaded, but merging, converting and serving put them together again.
+Copies saved by PEFT 0.3 to 0.5 are not even reproduced by loading.
+
+Why it happens: `modules_to_save` or `target_modules` names the embedding or the head of a small model, which is tied; the
+same recipe is harmless on the large, untied one.
+
+Detection: the base's config ties them, and the adapter holds tensors of only one, or of both as two.
+
+Fix: train with `ensure_weight_tying=True` (PEFT 0.18 or later), or untie the base before training.
+
+Workaround: load the base with `tie_word_embeddings=False` and a head of its own before merging.
+
+Prevention: look at `tie_word_embeddings` before naming an embedding in the config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.dates import written_before
+from adapterfit.records import Case, Diff, Finding, Fix, ModuleTree
+from adapterfit.text import quote
+
+CAUSE = Cause(
+    severity="note",
+    level="advanced",
+    minutes=10,
+    messages=(
+        "Model has `tie_word_embeddings=True` and a tied layer is part of the adapter, but `ensure_weight_tying` is not set",
+    ),
+    needs=("diff",),
+    broken="""
+LoraConfig(modules_to_save=["embed_tokens"])                              # on a base with tied embeddings
+""",
+    fixed="""
+LoraConfig(modules_to_save=["embed_tokens"], ensure_weight_tying=True)    # PEFT 0.18 or later
+""",
+)
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """An error where the writer could not save them rightly; otherwise a note."""
+    tied = _tied(diff.expectation.tree)
+    if not tied or diff.raised is not None or diff.expectation.config.get("ensure_weight_tying"):
+        return
+    held = {match.slot.module for match in diff.matched if match.slot.role != "tokens"} & tied
+    names = [match.tensor for match in diff.matched if match.slot.module in held]
+    if not held:
+        return
+    copies = any(match.slot.role == "saved-module" for match in diff.matched if match.slot.module in held)
+    lost = copies and held != tied and written_before(case, "0.6.0")
+    said = f"the base ties {' and '.join(quote(name) for name in sorted(tied))}; the adapter holds {_listed(held)}"
+    if lost:
+        yield finding(
+            f"{said}, saved by a PEFT before 0.6, which did not keep the tie: the model is not the one that was trained",
+            at=names,
+            predicted="silent",
+            fix=Fix("unsafe", "load it with the PEFT of its training, merge, and save the merged model"),
+            explains=(),
+            differs=True,
+        )
+    else:
+        yield finding(
+            f"{said}: loading keeps them apart, merging and converting do not",
+            at=names,
+            severity="note",
+            predicted="none",
+            fix=Fix("unsafe", "untie the base before merging, or train with ensure_weight_tying=True"),
+            explains=(),
+        )
+
+
+def _tied(tree: ModuleTree) -> set[str]:
+    weight = f"{tree.input_embeddings}.weight"
+    group = next((group for group in tree.tied if weight in group), ())
+    return {name.rpartition(".")[0] for name in group}
+
+
+def _listed(held: set[str]) -> str:
+    return "both as two" if len(held) > 1 else f"only {quote(min(held))}"
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A copy of one end, of both, a LoRA on one; an untied base; a tie that is kept."""
+    tied = "llama-tied"
+    return {
+        "fires": [
+            make.lora(tied, modules_to_save=["embed_tokens"]),
+            make.lora(tied, modules_to_save=["embed_tokens", "lm_head"]),
+            make.lora(tied, target_modules=["q_proj", "embed_tokens"]),
+        ],
+        "silent": [
+            make.lora(tied),
+            make.lora("llama", modules_to_save=["embed_tokens"]),
+            make.lora(tied, modules_to_save=["embed_tokens"], ensure_weight_tying=True),
+        ],
+    }
