@@ -1,0 +1,116 @@
+"""A targeted module is of a kind that the method cannot wrap.
+
+What this means: PEFT puts its layers around Linear, Embedding and convolution modules (which of these depends on the method). If
+one selected module is anything else, loading raises and nothing is loaded at all.
+
+Why it happens: a short name in target_modules hits a container or a norm too (`attn`, `mlp`), a library turned a Linear into a
+class of its own (a router, a clipped linear), or a quantiser's class is unknown to the installed PEFT.
+
+Detection: PEFT's rule selects a module whose kind the method does not take.
+
+Fix: name exactly the modules that the tensors in the file are for; or exclude the others with exclude_modules.
+
+Workaround: where the class only wraps a Linear, target the inner one (`….linear`).
+
+Prevention: use full enough names; look at `model.targeted_module_names` after wrapping.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes import anatomy, evidence, retarget
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix, Module
+from adapterfit.text import shorten, show
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=5,
+    messages=(
+        "ValueError: Target module LlamaDecoderLayer(...) is not supported. Currently, only the following modules are supported",
+        "TypeError: Target module Embedding(...) is not supported",
+    ),
+    needs=("config", "diff"),
+    broken="""
+{"target_modules": ["q_proj", "norm"]}
+""",
+    fixed="""
+{"target_modules": ["q_proj"]}
+""",
+)
+#: PEFT's own words: LoRA, AdaLoRA and IA3 print the module, LoHa and LoKr its class.
+_REFUSED = re.compile(
+    r"Target module (?:of type <class '(?:.*[.…])?(?P<type>\w+)'> not supported|(?P<repr>\w+)\(.*\) is not supported)"
+)
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding, where the loader refuses a module's class."""
+    raised = diff.raised
+    refused = _REFUSED.match(raised.line) if raised is not None else None
+    if refused is None:
+        return
+    kind = refused["type"] or refused["repr"]
+    guilty = [module for module in diff.expectation.tree.modules if _is_guilty(module, kind, diff)]
+    named = f": {shorten(module.name for module in guilty)}" if guilty else ""
+    yield finding(
+        f"target_modules selects {evidence.count(len(guilty), 'module') if guilty else 'a module'} of class {show(kind)}{named}; "
+        f"{show(diff.expectation.config.get('peft_type'))} cannot wrap it",
+        at=[module.name for module in guilty] or ["target_modules"],
+        predicted="raises",
+        found=show(kind),
+        expected="Linear, Embedding or a convolution, as the method allows",
+        fix=_fix(case, diff, guilty),
+        explains=[tensor.name for tensor in case.adapter.tensors],
+    )
+
+
+def _is_guilty(module: Module, kind: str, diff: Diff) -> bool:
+    """Whether a module of the refused class is one that the config selects; of a pattern only the class is looked at."""
+    targets = diff.expectation.config.get("target_modules")
+    if (module.class_name or module.kind) != kind or not module.name:
+        return False
+    names = targets if isinstance(targets, list) else None
+    return names is None or any(f".{module.name}".endswith(f".{name}") for name in names)
+
+
+def _fix(case: Case, diff: Diff, guilty: list[Module]) -> Fix:
+    """The tensors say which modules were trained, unless they are for the refused ones."""
+    held = anatomy.of_modules(case.adapter.tensors)
+    refused = {module.name for module in guilty}
+    every = {tensor: tensor.name for group in held.values() for tensor in group}
+    edits = (
+        retarget.config_edits(case, diff, {}) if held and not refused & set(held) and anatomy.sit(diff, every) else None
+    )
+    if edits is not None:
+        said = f"set target_modules to the full paths of the {evidence.count(len(held), 'module')} in the file"
+        return Fix("safe", said, edits)
+    inner = [m.name for m in diff.expectation.tree.modules if m.name.rpartition(".")[0] in refused and anatomy.sides(m)]
+    if inner:
+        return Fix(
+            "unsafe", f"target what lies inside: {shorten(inner)}; or exclude these modules with exclude_modules"
+        )
+    return Fix("unsafe", "leave these modules out with exclude_modules, or load with a PEFT that knows their class")
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A norm, a container and an embedding among the targets; the same names without the file needing them."""
+    plain = make.lora("llama")
+    return {
+        "fires": [
+            plain.with_config(target_modules=["q_proj", "v_proj", "norm"]),
+            plain.with_config(target_modules=["q_proj", "v_proj", "mlp"]),
+            plain.with_config(target_modules=["q_proj", "v_proj", "input_layernorm"]),
+            make.adapter("llama", peft_type="LOKR", r=4, target_modules=["q_proj"]).with_config(
+                target_modules=["q_proj", "embed_tokens"]
+            ),
+        ],
+        "silent": [
+            plain,
+            make.lora("llama", target_modules=["q_proj", "embed_tokens"]),
+            plain.with_config(target_modules=["nope"]),
+        ],
+    }

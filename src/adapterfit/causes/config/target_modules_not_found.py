@@ -1,0 +1,162 @@
+"""target_modules names nothing that this base has.
+
+What this means: PEFT looks for modules whose name ends with one of `target_modules` (a string is a regular expression for the
+whole path). If not one is found, loading raises; a name that finds nothing beside others that do is passed over in silence.
+
+Why it happens: a plain name was written as a string instead of a list, a name is misspelt or another family's (`c_attn`
+for `q_proj`), the base's library renamed its modules, or exclude_modules and layers_to_transform leave nothing over.
+
+Detection: PEFT's own rule finds no module; each name of the list is then looked up in the base by itself. A name that finds
+nothing while the others do, and for which the file holds nothing, is only mentioned.
+
+Fix: write the names this base uses. A string that is no pattern becomes a list of one.
+
+Workaround: none needed; the config is a text file. Where the base is another architecture, load the base of the training.
+
+Prevention: keep the adapter_config.json that was saved with the weights.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes import anatomy, evidence
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.edits import SetConfig
+from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.text import quote, shorten, show
+
+CAUSE = Cause(
+    minutes=3,
+    messages=(
+        "NoMatchingPeftModuleError: Target modules {'c_attn'} not found in the base model. Please check the target modules",
+        "ValueError: Target modules [q_proj, v_proj] not found in the base model. Please check the target modules and try again.",
+        "NoMatchingPeftModuleError: All modules were excluded. This is likely unintended.",
+    ),
+    needs=("config", "diff"),
+    broken="""
+{"target_modules": "q_proj"}             # a string: a regular expression for the whole path
+""",
+    fixed="""
+{"target_modules": ["q_proj"]}           # a list: every module whose name ends with .q_proj
+""",
+)
+_WORD = re.compile(r"[\w.\-]+\Z")
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding where nothing was found; else a note on the names of the list that find nothing."""
+    targets = diff.expectation.config.get("target_modules")
+    if evidence.no_target(diff):
+        yield _as_string(case, diff, targets) or _nothing(case, diff, targets)
+    elif diff.raised is None and isinstance(targets, list):
+        yield from _idle(case, diff, targets)
+
+
+def _hits(diff: Diff, name: str) -> list[str]:
+    """The base's modules that a name in a list selects."""
+    return [m.name for m in diff.expectation.tree.modules if m.name == name or m.name.endswith("." + name)]
+
+
+def _leaves(diff: Diff) -> list[str]:
+    """The last names of the modules that can be adapted, in the base's order."""
+    return list(dict.fromkeys(m.name.rpartition(".")[2] for m in diff.expectation.tree.modules if anatomy.sides(m)))
+
+
+def _as_string(case: Case, diff: Diff, targets: Any) -> Finding | None:
+    """A plain name as a string, which as a list would select exactly the modules of the file."""
+    if not isinstance(targets, str) or not _WORD.match(targets) or not (hits := _hits(diff, targets)):
+        return None
+    held = anatomy.of_modules(case.adapter.tensors)
+    proven = set(held) == set(hits) and anatomy.sit(diff, {t: t.name for group in held.values() for t in group})
+    summary = f"write it as a list: target_modules = [{quote(targets)}]"
+    return finding(
+        f"target_modules is the string {quote(targets)}: as a regular expression it must match a whole path, and it "
+        f"matches none; as a list it selects {evidence.count(len(hits), 'module')}",
+        at=["target_modules"],
+        predicted="raises",
+        found=quote(targets),
+        expected=f"[{quote(targets)}]",
+        fix=Fix("safe", summary, (SetConfig("target_modules", [targets]),)) if proven else Fix("unsafe", summary),
+        explains=[tensor.name for tensor in case.adapter.tensors],
+    )
+
+
+def _nothing(case: Case, diff: Diff, targets: Any) -> Finding:
+    """What was looked for and what there is. It accounts for one tensor only: a cause that knows more comes first."""
+    base = show(diff.expectation.tree.class_name or "this base")
+    names = targets if isinstance(targets, list) else []
+    there = [name for name in names if _hits(diff, name)]
+    if there:
+        message = (
+            f"{base} has {shorten(there)}, but exclude_modules, modules_to_save or layers_to_transform leave none over"
+        )
+    else:
+        wanted = shorten(sorted(set(names))) if names else quote(targets, 80) if targets else "nothing"
+        message = (
+            f"target_modules names {wanted}; {base} has no such module, its layers have {shorten(_leaves(diff), 8)}"
+        )
+    return finding(
+        message,
+        at=["target_modules"],
+        predicted="raises",
+        found=show(targets, 120),
+        expected=shorten(_leaves(diff), 8),
+        fix=Fix("unsafe", _advice(diff, [name for name in names if name not in there])),
+        explains=[tensor.name for tensor in case.adapter.tensors[:1]],
+    )
+
+
+def _advice(diff: Diff, names: list[str]) -> str:
+    leaves = [leaf for leaf in _leaves(diff) if len(leaf) < 64]
+    close = {
+        name: near[0]
+        for name in names[:20]
+        if (near := difflib.get_close_matches(name.rpartition(".")[2][:64], leaves[:200], 1, 0.75))
+    }
+    if close:
+        return (
+            "did you mean " + ", ".join(f"{quote(new)} for {quote(old)}" for old, new in list(close.items())[:4]) + "?"
+        )
+    if names and not any(name.rpartition(".")[2] in leaves for name in names):
+        return "load the base of the training: this one has none of these names, so it is another architecture"
+    return "name the modules that this base has, as the tensors in the file do"
+
+
+def _idle(case: Case, diff: Diff, targets: list[Any]) -> Iterator[Finding]:
+    """Names that find nothing, and for which the file holds nothing either."""
+    held = anatomy.of_modules(case.adapter.tensors)
+    idle = [name for name in targets if isinstance(name, str) and not _hits(diff, name)]
+    idle = [name for name in idle if not any(f".{module}".endswith(f".{name}") for module in held)]
+    if idle and len(idle) < len(targets) and len(targets) < 100:
+        yield finding(
+            f"target_modules also names {shorten(idle)}, which this base does not have; the file holds nothing for it",
+            at=idle,
+            severity="note",
+            predicted="none",
+            explains=(),
+        )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """A string for a list, misspelt and foreign names, everything excluded; one idle name is a note."""
+    plain = make.lora("llama")
+    one = make.lora("llama", target_modules=["q_proj"])
+    return {
+        "fires": [
+            one.with_config(target_modules="q_proj"),
+            plain.with_config(target_modules="q_proj"),
+            plain.renamed(lambda name: name.replace("q_proj", "q_prj")).with_config(target_modules=["q_prj"]),
+            plain.with_config(target_modules=["query", "value"]).dropped(lambda _name: True),
+            plain.with_config(target_modules=["q_proj", "v_proj", "query"]),
+        ],
+        "silent": [
+            plain,
+            make.lora("llama", target_modules=r".*layers\.\d+\.self_attn\.q_proj"),
+            make.lora("llama", target_modules="all-linear"),
+            make.lora("gpt2", target_modules=["c_attn"]).on("bert"),
+        ],
+    }
