@@ -196,6 +196,7 @@ def _square(case: Case, diff: Diff) -> Iterator[Finding]:
     config = case.adapter.config
     if (
         not landed
+        or diff.misshapen
         or not _all_square(landed)
         or config is None
         or any(_EXPERT.match(evidence.parts(t.name).module) for t in case.adapter.tensors)

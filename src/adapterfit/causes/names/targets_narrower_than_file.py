@@ -53,6 +53,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     if not left_out or (evidence.no_target(diff) and len(left_out) < len(anatomy.of_modules(diff.extra))):
         return
     tensors = [tensor for held in left_out.values() for tensor in held]
+    inner = tuple(f"{evidence.PREFIX}{module}.base_layer." for module in left_out)
+    tensors += [tensor for tensor in diff.extra if tensor.name.startswith(inner) and tensor not in tensors]
     here = anatomy.of_modules(case.adapter.tensors)
     sit = anatomy.sit(diff, {tensor: tensor.name for held in here.values() for tensor in held})
     edits = retarget.config_edits(case, diff, {}) if sit else None

@@ -181,7 +181,7 @@ def _kind(diff: Diff, wrong: list[Sizes]) -> str:
         else None
     )
     widths = {one.file for one in wrong if one.side == "in" and one.base == hidden}
-    if hidden and len(widths) == 1:
+    if hidden and len(widths) == 1 and not _takes(diff, hidden):
         return f"the adapter was made for hidden size {widths.pop():,}, this base has {hidden:,}"
     if all(_KEY_VALUE.fullmatch(one.leaf) and one.side == "out" for one in wrong):
         return (
@@ -197,6 +197,12 @@ def _kind(diff: Diff, wrong: list[Sizes]) -> str:
             "quantised copy that was padded)"
         )
     return "the adapter was made for modules of other sizes"
+
+
+def _takes(diff: Diff, width: int) -> bool:
+    """Whether a tensor landed that is for a module of this width."""
+    keys = ((evidence.parts(match.slot.key).leaf, match.slot.shape) for match in diff.matched)
+    return any(anatomy.size(leaf, shape) == ("in", width) for leaf, shape in keys)
 
 
 def _embeds(diff: Diff) -> bool:
