@@ -17,6 +17,7 @@ Prevention: check the file after every conversion.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -78,7 +79,7 @@ def _fellows(values: Mapping[str, ValueSummary]) -> list[list[str]]:
 
 
 def _size(summary: ValueSummary) -> float:
-    return summary.norm / float(summary.count) ** 0.5
+    return float(summary.norm / math.sqrt(summary.count))
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -68,7 +68,7 @@ def _fix(rank: int, patterns: bool) -> Fix:
 
 def examples(make: Any) -> dict[str, list[Any]]:
     """The config fields of PEFT 0.13 with alpha 16 and rank 4; alpha equal to the rank; a config of today."""
-    fields = {
+    fields: dict[str, Any] = {
         "alpha_pattern": {},
         "auto_mapping": None,
         "decompose_both": False,

@@ -77,7 +77,7 @@ def _found(field: str, hit: list[str], table: Mapping[str, Any], diff: Diff) -> 
 
 def examples(make: Any) -> dict[str, list[Any]]:
     """An anchored key in an old config; the same in one of today; a key that matches nothing."""
-    old = {"alpha_pattern": {}, "rank_pattern": {}, "auto_mapping": None, "bias": "none", "fan_in_fan_out": False,
+    old: dict[str, Any] = {"alpha_pattern": {}, "rank_pattern": {}, "auto_mapping": None, "bias": "none", "fan_in_fan_out": False,
            "init_lora_weights": True, "layers_pattern": None, "layers_to_transform": None, "lora_dropout": 0.0,
            "modules_to_save": None, "revision": None}  # fmt: skip
     key = "^model.layers.1.self_attn.q_proj"
