@@ -117,7 +117,18 @@ def sit(diff: Diff, names: Mapping[TensorInfo, str]) -> bool:
     """
     by_name = modules(diff)
     taken = list(names.values())
-    return len(set(taken)) == len(taken) and all(_sits(by_name, tensor, name) for tensor, name in names.items())
+    alone = len(set(taken)) == len(taken)
+    return alone and all(_sits(by_name, tensor, name) for tensor, name in names.items()) and _lokr_sits(by_name, names)
+
+
+def _lokr_sits(by_name: Mapping[str, Module], names: Mapping[TensorInfo, str]) -> bool:
+    """Whether the factors of every LoKr module make its sizes; no single one of them shows these."""
+    held: dict[str, list[TensorInfo]] = {}
+    for tensor, name in names.items():
+        if evidence.parts(name).leaf.startswith("lokr_"):
+            held.setdefault(evidence.parts(name).module, []).append(tensor)
+    made = {module: lokr_sides(tensors) for module, tensors in held.items()}
+    return all(not own or own == sides(by_name.get(module)) for module, own in made.items())
 
 
 def _sits(by_name: Mapping[str, Module], tensor: TensorInfo, name: str) -> bool:

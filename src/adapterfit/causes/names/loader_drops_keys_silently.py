@@ -62,7 +62,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
             predicted="none",
         )
     known = remainder.explained(case, diff)
-    rest = [tensor for tensor in diff.extra if tensor.name not in known and tensor not in copies + masks]
+    known |= {tensor.name for tensor in (*copies, *masks)}
+    rest = [tensor for tensor in diff.extra if tensor.name not in known]
     if rest:
         yield _dropped(case, diff, rest)
 

@@ -69,7 +69,7 @@ def _refused(case: Case, diff: Diff) -> Iterator[Finding]:
     """PEFT's own translation of per-expert layers stops."""
     line = diff.raised.line if diff.raised is not None else ""
     values = case.adapter.config.values if case.adapter.config is not None else {}
-    experts = [t for t in case.adapter.tensors if _EXPERT.match(evidence.parts(t.name).module)]
+    experts = [tensor for tensor in case.adapter.tensors if ".experts." in tensor.name]
     if not experts:
         return
     fix = Fix("unsafe", "train again on these versions, or load with transformers 4, which has one Linear per expert")
@@ -90,7 +90,7 @@ def _refused(case: Case, diff: Diff) -> Iterator[Finding]:
 # ------------------------------------------------------------------------------------------ sides exchanged
 
 
-def _experts(module: Module | None) -> dict[str, Shape]:
+def of_experts(module: Module | None) -> dict[str, Shape]:
     """The three-dimensional parameters of a module."""
     return {name: shape for name, shape in module.params.items() if len(shape) == 3} if module is not None else {}
 
@@ -98,7 +98,7 @@ def _experts(module: Module | None) -> dict[str, Shape]:
 def _exchanged(diff: Diff) -> Iterator[Finding]:
     """A and B of a fused layer have each other's sizes."""
     by_name = anatomy.modules(diff)
-    wrong = {entry.key: entry for entry in diff.misshapen if _experts(by_name.get(entry.module))}
+    wrong = {entry.key: entry for entry in diff.misshapen if of_experts(by_name.get(entry.module))}
     swapped = [entry for entry in wrong.values() if is_exchanged(entry, wrong)]
     if swapped:
         first = swapped[0]
@@ -154,7 +154,7 @@ def _not_fused(diff: Diff) -> Iterator[Finding]:
 def _holder(name: str, by_name: Mapping[str, Module]) -> str:
     """The fused module of that path, also under the name that transformers 5 gives its parent."""
     for path in (name, name.replace(".block_sparse_moe.", ".mlp.")):
-        if _experts(by_name.get(path)):
+        if of_experts(by_name.get(path)):
             return path
     return ""
 
@@ -162,7 +162,7 @@ def _holder(name: str, by_name: Mapping[str, Module]) -> str:
 def _has_linears(module: str, by_name: Mapping[str, Module]) -> bool:
     """Whether a fused tensor's module holds one Linear per expert in the base."""
     holder = module.partition(".base_layer")[0]
-    return holder.endswith(".experts") and f"{holder}.0" in by_name and not _experts(by_name.get(holder))
+    return holder.endswith(".experts") and f"{holder}.0" in by_name and not of_experts(by_name.get(holder))
 
 
 # ------------------------------------------------------------------------------------------ silent ones
@@ -171,7 +171,7 @@ def _has_linears(module: str, by_name: Mapping[str, Module]) -> bool:
 def _never_trained(case: Case, diff: Diff) -> Iterator[Finding]:
     """target_parameters that matched nothing where the adapter was saved: no tensors for them, empty slots now."""
     by_name = anatomy.modules(diff)
-    empty = [slot for slot in diff.missing if _experts(by_name.get(slot.module))]
+    empty = [slot for slot in diff.missing if of_experts(by_name.get(slot.module))]
     values = case.adapter.config.values if case.adapter.config is not None else {}
     if not empty or not values.get("target_parameters") or any(".experts." in t.name for t in case.adapter.tensors):
         return
@@ -191,7 +191,7 @@ def _never_trained(case: Case, diff: Diff) -> Iterator[Finding]:
 def _square(case: Case, diff: Diff) -> Iterator[Finding]:
     """Everything lands, and the sides may be exchanged all the same: no size shows it."""
     by_name = anatomy.modules(diff)
-    layers = {match.slot.module for match in diff.matched} & {name for name, m in by_name.items() if _experts(m)}
+    layers = {match.slot.module for match in diff.matched} & {name for name, m in by_name.items() if of_experts(m)}
     landed = [match for match in diff.matched if match.slot.module in layers and "lora_" in match.slot.key]
     config = case.adapter.config
     if (

@@ -54,7 +54,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         return
     tensors = [tensor for held in left_out.values() for tensor in held]
     inner = tuple(f"{evidence.PREFIX}{module}.base_layer." for module in left_out)
-    tensors += [tensor for tensor in diff.extra if tensor.name.startswith(inner) and tensor not in tensors]
+    listed = set(tensors)
+    tensors += [tensor for tensor in diff.extra if tensor.name.startswith(inner) and tensor not in listed]
     here = anatomy.of_modules(case.adapter.tensors)
     sit = anatomy.sit(diff, {tensor: tensor.name for held in here.values() for tensor in held})
     edits = retarget.config_edits(case, diff, {}) if sit else None

@@ -20,12 +20,12 @@ Prevention: wrap once; `model.add_adapter` and `model.load_adapter` for a second
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterfit.causes import anatomy, evidence, retarget
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Module, TensorInfo
 from adapterfit.text import quote, show
 
 CAUSE = Cause(
@@ -53,13 +53,15 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     stray = evidence.tuner_tensors(diff.extra)
     if not stray or not evidence.comparable(diff):
         return
-    told = _told(case)
-    doubled = [t for t in stray if t.name.startswith(evidence.PREFIX * 2)]
-    inside = [t for t in stray if ".base_layer" in evidence.parts(t.name).module + "." and _layer_is_wrapped(t, diff)]
-    at = [tensor for tensor in stray if tensor in doubled or tensor in inside]
+    told, own = _told(case), anatomy.modules(diff)
+    doubled = {tensor for tensor in diff.extra if tensor.name.startswith(evidence.PREFIX * 2)}
+    inside = {t for t in stray if ".base_layer" in evidence.parts(t.name).module and _layer_is_wrapped(t, own)}
+    at = [tensor for tensor in diff.extra if tensor in doubled or tensor in inside]
     if not at or not (told or inside):
         return
-    names = {tensor: _flat(tensor.name) for tensor in at}
+    names = {tensor: _once(tensor.name) for tensor in at}
+    if not evidence.lands(diff, names):
+        names = {tensor: _flat(tensor.name) for tensor in at}
     fix = retarget.renaming(case, diff, names)
     first = at[0]
     yield finding(
@@ -84,18 +86,22 @@ def _told(case: Case) -> str:
     return ""
 
 
-def _layer_is_wrapped(tensor: TensorInfo, diff: Diff) -> bool:
+def _layer_is_wrapped(tensor: TensorInfo, own: Mapping[str, Module]) -> bool:
     """Whether the module without `base_layer` is there, and the one with it is not."""
     module = evidence.parts(_flat(tensor.name)).module
-    own = anatomy.modules(diff)
     return module in own and evidence.parts(tensor.name).module not in own and bool(anatomy.sides(own[module]))
 
 
 def _flat(name: str) -> str:
     """Without the second prefix and without wrapped layers."""
+    return _INNER.sub("", _once(name))
+
+
+def _once(name: str) -> str:
+    """Without the second prefix."""
     while name.startswith(evidence.PREFIX * 2):
         name = name[len(evidence.PREFIX) :]
-    return _INNER.sub("", name)
+    return name
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -52,7 +52,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     fix = Fix("unsafe", f"load the base of the training{f', which the adapter calls {quote(named)}' if named else ''}")
     yield from _fewer(diff, fix)
     if not case.adapter.config.values.get("layers_to_transform"):
-        yield from _more(case, diff, fix)
+        lost = f"{fix.summary}; or, if it has this many layers, take the file that holds all of them"
+        yield from _more(case, diff, Fix("unsafe", lost))
 
 
 def _fewer(diff: Diff, fix: Fix) -> Iterator[Finding]:
@@ -96,7 +97,7 @@ def _more(case: Case, diff: Diff, fix: Fix) -> Iterator[Finding]:
 
 def _is_beyond(module: str, by_name: Mapping[str, Any], last: Mapping[str, int]) -> bool:
     """Whether the base has this module in its other layers, but not so many of them."""
-    stack, number, rest = _split(module)
+    stack, number, rest = _split(module.replace(".base_layer", ""))
     return number is not None and number > last.get(stack, number) and f"{stack}.0{rest}" in by_name
 
 

@@ -46,7 +46,8 @@ CAUSE = Cause(
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding for all tensors of which the rank alone differs."""
     wrong = [entry for entry in diff.misshapen if differs(entry) == "rank"]
-    ranks = _ranks(wrong)
+    own = anatomy.modules(diff)
+    ranks = _ranks([entry for entry in wrong if anatomy.sides(own.get(entry.module))])
     if not wrong or case.adapter.config is None or not ranks:
         return
     wanted = {evidence.parts(entry.key).module: _rank(entry, entry.wanted) for entry in wrong}

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence, renames
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.names.moe_layout_changed import is_exchanged
+from adapterfit.causes.names.moe_layout_changed import is_exchanged, of_experts
 from adapterfit.causes.shapes.rank_mismatch import differs
 from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Module, TensorInfo
 from adapterfit.text import quote, shorten, show
@@ -66,7 +66,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     if not evidence.comparable(diff) and not refused:
         return
     wrong = _other_sizes(diff)
-    said = _sizes_said(diff, wrong) if wrong else _other_architecture(diff)
+    said = _sizes_said(diff, wrong) if wrong else _other_experts(diff) or _other_architecture(diff)
     if not said:
         return
     message, found, expected = said
@@ -97,6 +97,8 @@ def _other_sizes(diff: Diff) -> list[Sizes]:
     vocabulary = {diff.expectation.tree.input_embeddings, diff.expectation.tree.output_embeddings}
     tensors = _tuner_tensors(diff)
     wrong = {entry.key: entry for entry in diff.misshapen if differs(entry) != "rank" and _whole(entry)}
+    if wrong and all(entry.found == entry.wanted[::-1] for entry in diff.misshapen):
+        return []  # transposed, not of other sizes
     for key, entry in wrong.items():
         leaf = evidence.parts(key).leaf
         known, own = anatomy.size(leaf, entry.found), anatomy.size(leaf, entry.wanted)
@@ -144,7 +146,8 @@ def _landed(diff: Diff) -> bool:
 def _elsewhere(diff: Diff, by_name: Mapping[str, Module]) -> dict[TensorInfo, str]:
     """Stray tensors with the module of the base whose path is the same from the first number on.
 
-    Where several are (a vision tower has layers too), the one beside the input embeddings counts.
+    Where several are (a vision tower has layers too), the one beside the input embeddings counts. Nothing where all
+    sizes of one part of the file fit: then its names are the trouble.
     """
     text = diff.expectation.tree.input_embeddings.rpartition(".")[0]
     tails: dict[str, str] = {}
@@ -152,10 +155,15 @@ def _elsewhere(diff: Diff, by_name: Mapping[str, Module]) -> dict[TensorInfo, st
         if anatomy.sides(module) and evidence.layer_number(name) is not None:
             tail = _tail(name)
             tails[tail] = name if tail not in tails or name.startswith(text) else tails[tail]
-    here = {
-        tensor: tails.get(_tail(evidence.parts(tensor.name).module)) for tensor in evidence.tuner_tensors(diff.extra)
-    }
-    return {tensor: name for tensor, name in here.items() if name is not None}
+    here: dict[TensorInfo, str] = {}
+    fits: dict[str, bool] = {}
+    for tensor in evidence.tuner_tensors(diff.extra):
+        parts = evidence.parts(tensor.name)
+        name, front = tails.get(_tail(parts.module)), parts.module[: -len(_tail(parts.module))]
+        fits[front] = fits.get(front, True) and anatomy.belongs(by_name.get(name or ""), parts.leaf, tensor.shape)
+        if name is not None:
+            here[tensor] = name
+    return {} if any(fits.values()) else here
 
 
 def _sizes_said(diff: Diff, wrong: list[Sizes]) -> tuple[str, str, str]:
@@ -207,6 +215,26 @@ def _takes(diff: Diff, width: int) -> bool:
 
 def _embeds(diff: Diff) -> bool:
     return diff.expectation.tree.input_embeddings in anatomy.modules(diff)
+
+
+def _other_experts(diff: Diff) -> tuple[str, str, str] | None:
+    """Where the fused experts alone have another rank: it is the rank times the number of experts."""
+    by_name = anatomy.modules(diff)
+    counts = set()
+    for entry in diff.misshapen:
+        leaf, own = evidence.parts(entry.key).leaf, of_experts(by_name.get(entry.module))
+        found, wanted = anatomy.rank(leaf, entry.found), anatomy.rank(leaf, entry.wanted)
+        if not own or not found or not wanted or differs(entry) != "rank":
+            return None
+        experts = next(iter(own.values()))[0]
+        counts.add((found * experts // wanted if found * experts % wanted == 0 else 0, experts))
+    if len(counts) != 1 or not diff.matched or (pair := counts.pop())[0] == 0:
+        return None
+    file, own_count = pair
+    message = (
+        f"the adapter was made for {file} experts, this base has {own_count}: rank times experts is a size of theirs"
+    )
+    return message, f"{file} experts", f"{own_count} experts"
 
 
 # ------------------------------------------------------------------------------------------------ architecture
@@ -271,6 +299,9 @@ def examples(make: Any) -> dict[str, list[Any]]:
                 "llama", num_key_value_heads=4
             ),
             make.adapter("llama", peft_type="LOKR", target_modules=["k_proj"]).on("llama", num_key_value_heads=4),
+            make.lora("mixtral", target_modules=["q_proj"], target_parameters=["mlp.experts.down_proj"]).on(
+                "mixtral", num_local_experts=8
+            ),
             every.on("llava", text_config={"model_type": "llama", "hidden_size": 32, "num_attention_heads": 2}),
         ],
     }
