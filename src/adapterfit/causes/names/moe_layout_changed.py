@@ -61,7 +61,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     elif evidence.comparable(diff):
         exchanged = list(_exchanged(diff))
         yield from exchanged or _square(case, diff)
-        yield from _not_fused(diff)
+        yield from _not_fused(case, diff)
         yield from _never_trained(case, diff)
 
 
@@ -125,30 +125,43 @@ def is_exchanged(entry: Misshape, wrong: Mapping[str, Misshape]) -> bool:
 # ------------------------------------------------------------------------------------------ one against many
 
 
-def _not_fused(diff: Diff) -> Iterator[Finding]:
+def _not_fused(case: Case, diff: Diff) -> Iterator[Finding]:
     """Tensors per expert on fused experts, or the other way round."""
     by_name = anatomy.modules(diff)
-    many = {t: m["holder"] for t in diff.extra if (m := _EXPERT.match(evidence.parts(t.name).module))}
-    holders = {_holder(name, by_name) for name in many.values()} - {""}
+    many = {t: m for t in diff.extra if (m := _EXPERT.match(evidence.parts(t.name).module))}
+    holders = {_holder(holder, by_name) for holder in {match["holder"] for match in many.values()}} - {""}
     fused = [t for t in diff.extra if _has_linears(evidence.parts(t.name).module, by_name)]
     if not holders and not fused:
         return
     at = list(many) if holders else fused
     wanted = holders or {evidence.parts(t.name).module.partition(".experts")[0] + ".experts" for t in fused}
-    ours, theirs = ("one matrix per expert", "all experts of a layer in one parameter")
+    ours, theirs = "one matrix per expert", "all experts of a layer in one parameter"
     ours, theirs = (ours, theirs) if holders else (theirs, ours)
+    why, fix = _why(case, diff, list(dict.fromkeys(match["leaf"] for match in many.values())))
     yield finding(
-        f"{len(at)} tensors are laid out for {ours}; this base has {theirs}, and the loader does not translate them",
+        f"{len(at)} tensors are laid out for {ours}; this base has {theirs}, and {why}",
         at=at,
         predicted="silent",
         found=quote(at[0].name),
         expected=shorten(sorted(wanted), 1),
-        fix=Fix(
-            "unsafe",
-            "load with the transformers version of the training, or fuse the matrices as PEFT does for mixtral",
-        ),
+        fix=fix,
         explains=[*(t.name for t in at), *(slot.key for slot in diff.missing if slot.module in wanted)],
     )
+
+
+def _why(case: Case, diff: Diff, leaves: list[str]) -> tuple[str, Fix]:
+    """Why the loader does not translate; it would if the config named all of them."""
+    fusion, config = diff.expectation.fusion, case.adapter.config
+    targets = config.raw.get("target_modules") if config is not None else None
+    if fusion is not None and isinstance(targets, list) and set(leaves) == {*fusion.gate_up, fusion.down}:
+        added = [*targets, *(leaf for leaf in leaves if leaf not in targets)]
+        if len(added) > len(targets):
+            said = f"add {', '.join(map(quote, added[len(targets) :]))} to target_modules"
+            return "the loader translates only what target_modules names", Fix(
+                "safe", said, (SetConfig("target_modules", added),)
+            )
+    said = "load with the transformers version of the training, or fuse the matrices as PEFT does for mixtral"
+    return "the loader does not translate them", Fix("unsafe", said)
 
 
 def _holder(name: str, by_name: Mapping[str, Module]) -> str:

@@ -159,10 +159,10 @@ def _elsewhere(diff: Diff, by_name: Mapping[str, Module]) -> dict[TensorInfo, st
     fits: dict[str, bool] = {}
     for tensor in evidence.tuner_tensors(diff.extra):
         parts = evidence.parts(tensor.name)
-        name, front = tails.get(_tail(parts.module)), parts.module[: -len(_tail(parts.module))]
-        fits[front] = fits.get(front, True) and anatomy.belongs(by_name.get(name or ""), parts.leaf, tensor.shape)
-        if name is not None:
-            here[tensor] = name
+        place, front = tails.get(_tail(parts.module), ""), parts.module[: -len(_tail(parts.module))]
+        fits[front] = fits.get(front, True) and anatomy.belongs(by_name.get(place), parts.leaf, tensor.shape)
+        if place:
+            here[tensor] = place
     return {} if any(fits.values()) else here
 
 
