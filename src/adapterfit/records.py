@@ -250,7 +250,8 @@ class Slot:
 
     `key` is the name in the file, `model_key` the parameter it lands on (adapter called `default`).
     `role`: `tuner`, `saved-module`, `tokens`, `prompt`. `if_missing`: `raises`, `warns`, `silent`.
-    An `optional` slot holds nothing that training changes.
+    An `optional` slot holds nothing that training changes, or nothing that PEFT saves. `shares` is the `model_key`
+    of another slot whose tensor this one is too: whatever fills either fills both.
     """
 
     key: str
@@ -260,6 +261,7 @@ class Slot:
     role: str = "tuner"
     if_missing: str = "warns"
     optional: bool = False
+    shares: str = ""
 
 
 @dataclass(frozen=True)
@@ -340,9 +342,10 @@ class Misshape:
 
 @dataclass(frozen=True)
 class Diff:
-    """The file beside the expectation. Every tensor of the file is in exactly one of the first four lists.
+    """The file beside the expectation. Every tensor of the file is in exactly one of the first five lists.
 
-    `overwrites` are tensors that land on the base's own parameters. `extra` are dropped by the loader.
+    `overwrites` are tensors that land on the base's own parameters. `extra` are dropped by the loader; `redundant`
+    are dropped too, but are second copies, under a wrapper's own name, of tensors that land.
     `renamed`: names the loader itself changes while loading, file name → name it looks for. `warned`: parameters
     that PEFT lists in its "Found missing adapter keys" warning.
     """
@@ -352,6 +355,7 @@ class Diff:
     overwrites: tuple[TensorInfo, ...] = ()
     misshapen: tuple[Misshape, ...] = ()
     extra: tuple[TensorInfo, ...] = ()
+    redundant: tuple[TensorInfo, ...] = ()
     missing: tuple[Slot, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     warned: tuple[str, ...] = ()

@@ -64,11 +64,18 @@ def load(model, adapter: Path | str) -> Truth:
     finally:
         peft.PeftModel.load_adapter = plain
     told = tuple(str(w.message) for w in caught)
-    dropped, missing = frozenset(seen["unexpected"]), frozenset(seen["missing"])
+    names = set(loaded.state_dict())
+    dropped = frozenset(key for key in seen["unexpected"] if not _is_second_copy(key, names))
+    missing = frozenset(seen["missing"])
     if not dropped and not missing:
         return Truth("loads", warned=told)
     outcome = "loads-without-effect" if _does_nothing(loaded, missing) else "loads-partly"
     return Truth(outcome, dropped=dropped, missing=missing, warned=told)
+
+
+def _is_second_copy(key: str, names: set[str]) -> bool:
+    """A saved module's bias under its wrapper's own name, which `bias="all"` saves beside the plain one."""
+    return ".modules_to_save." in key and key.replace(".modules_to_save.", ".modules_to_save.default.") in names
 
 
 def _does_nothing(model, missing: frozenset[str]) -> bool:

@@ -153,4 +153,6 @@ def _counts(diff: Diff | None) -> Counts:
     if diff is None:
         return Counts()
     empty = sum(1 for slot in diff.missing if not slot.optional)
-    return Counts(len(diff.matched) + len(diff.overwrites), empty, len(diff.extra), len(diff.misshapen))
+    return Counts(
+        len(diff.matched) + len(diff.overwrites) + len(diff.redundant), empty, len(diff.extra), len(diff.misshapen)
+    )

@@ -41,9 +41,9 @@ adapterfit.load(base, "adapter")                                # raises instead
 
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """Second copies as a note, and the rest."""
-    if not diff.extra or not evidence.comparable(diff) or evidence.no_target(diff):
+    if not (diff.extra or diff.redundant) or not evidence.comparable(diff) or evidence.no_target(diff):
         return
-    copies = [tensor for tensor in diff.extra if evidence.is_second_copy(tensor, diff)]
+    copies = list(diff.redundant)
     if copies:
         yield finding(
             f'{evidence.count(len(copies), "tensor")} of a saved module lie in the file twice, as bias="all" writes them; '
