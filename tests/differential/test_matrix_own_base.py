@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import gzip
 import json
-from functools import lru_cache
+from functools import cache
 
 import pytest
-import shared_data
 
 import adapterfit
+import shared_data
 
 pytestmark = pytest.mark.corpus
 
@@ -23,7 +23,7 @@ METHODS = {"LORA", "ADALORA", "IA3", "LOHA", "LOKR", "PREFIX_TUNING", "PROMPT_TU
 UNDECIDABLE = {("p0.21.2-t4.57.6", "lora_gptoss_sq_down")}
 
 
-@lru_cache(maxsize=None)
+@cache
 def truth():
     """(saver, kind) → (base, outcome, equals_base) for the newest loader."""
     found = {}
@@ -36,7 +36,7 @@ def truth():
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def base(name):
     return adapterfit.read_base(shared_data.bases() / FOLDERS.get(name, name))
 
