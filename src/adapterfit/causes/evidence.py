@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -72,15 +71,6 @@ def empty_keys(diff: Diff) -> tuple[str, ...]:
 def layer_number(module: str) -> int | None:
     """The first number in a module's path: `model.layers.7.mlp` → 7."""
     return next((int(part) for part in module.split(".") if is_number(part)), None)
-
-
-def is_second_copy(tensor: TensorInfo, diff: Diff) -> bool:
-    """Whether a stray tensor is also there under the name PEFT looks for.
-
-    `bias="all"` takes every name that ends in `.bias`, a saved head's twice: once under the wrapper's own name.
-    """
-    plain = re.sub(r"\.modules_to_save(\.default)?(?=\.)", "", tensor.name, count=1)
-    return plain != tensor.name and any(m.tensor.name == plain and m.tensor.shape == tensor.shape for m in diff.matched)
 
 
 def no_target(diff: Diff) -> bool:

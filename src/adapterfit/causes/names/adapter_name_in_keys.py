@@ -58,7 +58,7 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
         return
     if not evidence.comparable(diff) or evidence.no_target(diff):
         return
-    stray = [tensor for tensor in diff.extra if not evidence.is_second_copy(tensor, diff)]
+    stray = list(diff.extra)
     if stray:
         yield from _stray(diff, stray)
     inside = [m for m in diff.matched if m.tensor.name == m.slot.model_key != m.slot.key and m.slot.role == "tuner"]

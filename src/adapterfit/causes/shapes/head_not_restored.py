@@ -69,7 +69,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
             expected=shorten((slot.key for slot in lacking), 2),
             fix=Fix("unsafe", _lost(case, modules)),
         )
-    heads = [tensor for tensor in diff.extra if _is_head(tensor, case, diff)]
+    heads = [tensor for tensor in diff.extra if _is_head(tensor, case)]
     if heads:
         yield _unwanted(case, diff, heads)
 
@@ -88,9 +88,9 @@ def _lost(case: Case, modules: Iterable[str]) -> str:
     return said
 
 
-def _is_head(tensor: TensorInfo, case: Case, diff: Diff) -> bool:
+def _is_head(tensor: TensorInfo, case: Case) -> bool:
     """A stray tensor that is a whole module's: one the config saves, or a head by its name."""
-    if evidence.parts(tensor.name).leaf or ".base_layer." in tensor.name or evidence.is_second_copy(tensor, diff):
+    if evidence.parts(tensor.name).leaf or ".base_layer." in tensor.name:
         return False
     path = _path(tensor.name).rpartition(".")[0]
     values = case.adapter.config.values if case.adapter.config is not None else {}
