@@ -70,13 +70,16 @@ class Found(NamedTuple):
 
 
 def check(_case: Case, diff: Diff) -> Iterator[Finding]:
-    """One finding per direction."""
+    """One finding per kind of layer."""
     if not evidence.comparable(diff):
         return
     by_name, held = anatomy.modules(diff), anatomy.of_modules(diff.extra)
     for found, fused in ((list(_file_is_fused(held, by_name)), True), (list(_file_is_split(held, by_name)), False)):
-        if found:
-            yield _said(diff, held, found, fused=fused)
+        kinds: dict[tuple[str, str], list[Found]] = {}
+        for one in found:
+            kinds.setdefault((_leaves(one.file), _leaves(one.base)), []).append(one)
+        for alike in kinds.values():
+            yield _said(diff, held, alike, fused=fused)
 
 
 def _file_is_fused(held: Mapping[str, list[TensorInfo]], by_name: Mapping[str, Module]) -> Iterator[Found]:
