@@ -23,7 +23,7 @@ from typing import Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Slot, TensorInfo
 from adapterfit.text import quote, shorten, show
 
 CAUSE = Cause(
@@ -58,20 +58,38 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     if case.adapter.config is None or not evidence.comparable(diff) or evidence.no_target(diff):
         return
     lacking = [slot for slot in diff.missing if slot.role in ("saved-module", "tokens")]
-    if lacking:
-        modules = list(dict.fromkeys(slot.module for slot in lacking))
-        yield finding(
-            f"the file lacks the trained copy of {shorten(modules)}, which the config asks for ({_asked(case)}): "
-            "PEFT looks it up and stops",
-            at=[slot.key for slot in lacking],
-            predicted="raises",
-            found="no such tensors",
-            expected=shorten((slot.key for slot in lacking), 2),
-            fix=Fix("unsafe", _lost(case, modules)),
-        )
     heads = [tensor for tensor in diff.extra if _is_head(tensor, case)]
-    if heads:
-        yield _unwanted(case, diff, heads)
+    wanted = {_last(slot.module) for slot in lacking}
+    elsewhere = [tensor for tensor in heads if _last(_path(tensor.name).rpartition(".")[0]) in wanted]
+    if lacking:
+        yield _lacking(case, lacking, elsewhere)
+    if len(elsewhere) < len(heads):
+        yield _unwanted(case, diff, [tensor for tensor in heads if tensor not in elsewhere])
+
+
+def _lacking(case: Case, lacking: list[Slot], elsewhere: list[TensorInfo]) -> Finding:
+    """What the file lacks; or holds under another path."""
+    modules = list(dict.fromkeys(slot.module for slot in lacking))
+    there = shorten(dict.fromkeys(_path(tensor.name).rpartition(".")[0] for tensor in elsewhere))
+    but = f"; it holds {there}, which this base does not have" if elsewhere else ""
+    names = [slot.key for slot in lacking]
+    return finding(
+        f"the file lacks the trained copy of {shorten(modules)}, which the config asks for ({_asked(case)}): "
+        f"PEFT looks it up and stops{but}",
+        at=names,
+        predicted="raises",
+        found=quote(elsewhere[0].name) if elsewhere else "no such tensors",
+        expected=shorten(names, 2),
+        fix=Fix(
+            "unsafe",
+            _lost(case, modules) if not elsewhere else "load the base by the class and version of the training",
+        ),
+        explains=[*names, *(tensor.name for tensor in elsewhere)],
+    )
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def _asked(case: Case) -> str:

@@ -66,7 +66,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     if not evidence.comparable(diff) and not refused:
         return
     wrong = _other_sizes(diff)
-    said = _sizes_said(diff, wrong) if wrong else _other_experts(diff) or _other_architecture(diff)
+    said = _sizes_said(diff, wrong) if wrong else _other_experts(diff) or _other_architecture(diff) or _other(diff)
     if not said:
         return
     message, found, expected = said
@@ -235,6 +235,24 @@ def _other_experts(diff: Diff) -> tuple[str, str, str] | None:
         f"the adapter was made for {file} experts, this base has {own_count}: rank times experts is a size of theirs"
     )
     return message, f"{file} experts", f"{own_count} experts"
+
+
+def _other(diff: Diff) -> tuple[str, str, str] | None:
+    """Tensors of methods whose shapes do not say which side of a module they show."""
+    wrong = [e for e in diff.misshapen if e.tensor.shape and all(e.found) and not _is_known(evidence.parts(e.key).leaf)]
+    if not wrong:
+        return None
+    first = wrong[0]
+    what = f"{show(_last(first.module))} {show(evidence.parts(first.key).leaf)}"
+    said = (
+        f"{len(wrong)} tensors have other shapes than this base and this config make: {what} {list(first.found)}, not"
+    )
+    return f"{said} {list(first.wanted)}", str(list(first.found)), str(list(first.wanted))
+
+
+def _is_known(leaf: str) -> bool:
+    """Whether shapes of this leaf are understood, or no tuner's at all."""
+    return not leaf or leaf in anatomy.AXES or leaf.startswith("lora_magnitude_vector")
 
 
 # ------------------------------------------------------------------------------------------------ architecture
