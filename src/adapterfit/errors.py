@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from adapterfit.records import Flaw
+    from adapterfit.records import Flaw, Report
 
 
 class AdapterfitError(Exception):
@@ -22,3 +22,15 @@ class BadInput(AdapterfitError):
 
 class CannotCheck(AdapterfitError):
     """The environment's fault: a path that is not there, a file that changed while it was read, no permission."""
+
+
+class AdapterMisfit(AdapterfitError):
+    """What `load`, `save` and `stamp` raise instead of going on with an adapter that does not fit.
+
+    `report` is the check it follows from; None where nothing could be checked yet. `names` are the tensors concerned.
+    """
+
+    def __init__(self, message: str, report: Report | None = None, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.report = report
+        self.names = names

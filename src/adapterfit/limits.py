@@ -59,3 +59,10 @@ ZIP_DIRECTORY_BYTES = 64 * 1024 * 1024
 JUDGE_SECONDS = 300
 JUDGE_MEMORY = 12 * 1024 * 1024 * 1024
 JUDGE_ANSWER_BYTES = 16 * 1024 * 1024
+#: `adapterfit.json`. One with the most weights has 150 KB; the adapter's config inside may have CONFIG_BYTES.
+STAMP_BYTES = 4 * 1024 * 1024
+#: Weights of the base, and tensors of the adapter, that a stamp samples, and numbers it takes of each. 512 weights cost
+#: 2,048 reads of 16 bytes, about 10 ms; an 8B base has 224 Linear layers.
+STAMP_WEIGHTS = 512
+STAMP_TENSORS = 64
+STAMP_VALUES = 16

@@ -7,7 +7,7 @@ The stages and what they hand on::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,69 @@ class FileEntry:
     size: int
 
 
+class Later:
+    """A number that costs something to read, read when it is first asked for."""
+
+    def __init__(self, read: Callable[[], int | None]) -> None:
+        self._read = read
+        self._known: tuple[int | None] | None = None
+
+    def get(self) -> int | None:
+        """The number, or None where it is not known."""
+        if self._known is None:
+            self._known = (self._read(),)
+        return self._known[0]
+
+
+@dataclass(frozen=True)
+class WeightSample:
+    """Some numbers of one weight, at places that its shape alone decides.
+
+    `values` are float32 numbers, `dtype` what they were stored as. `digest` is of all its numbers rounded to bfloat16,
+    where those were read; else empty.
+    """
+
+    shape: Shape
+    dtype: str
+    values: tuple[float, ...]
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """`adapterfit.json`: the base and the adapter as they were when they were stamped. What is empty was not known then.
+
+    `inventory`: last name of a weight → its shapes, each with how often it occurs behind it. `content`: weights of the
+    base that the adapter acts on, by their names at runtime; `touched` is how many of those there are in all.
+    `adapter_config` and `adapter_content` are the adapter's; `adapter_now` is what its file holds today.
+    """
+
+    file: str
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    base_name: str = ""
+    commit: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    class_name: str = ""
+    inventory: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
+    content: Mapping[str, WeightSample] = field(default_factory=dict)
+    touched: int = 0
+    rows: int | None = None
+    tokens: int | None = None
+    tokenizer: str = ""
+    adapter_config: AdapterConfig | None = None
+    adapter_content: Mapping[str, WeightSample] = field(default_factory=dict)
+    adapter_now: Mapping[str, WeightSample] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was read of a base's numbers, because the adapter has a stamp to compare them with; `why_not` where not."""
+
+    content: Mapping[str, WeightSample] = field(default_factory=dict)
+    tokenizer: str = ""
+    why_not: str = ""
+
+
 @dataclass(frozen=True)
 class Adapter:
     """Everything read about an adapter.
@@ -118,8 +181,13 @@ class Adapter:
     weights: Weights | None = None
     others: tuple[Weights, ...] = ()
     flaws: tuple[Flaw, ...] = ()
-    tokenizer_rows: int | None = None
+    tokenizer: Later | None = None
     values: Mapping[str, ValueSummary] | None = None
+
+    @property
+    def tokenizer_rows(self) -> int | None:
+        """Tokens of the tokenizer beside the adapter, or None."""
+        return self.tokenizer.get() if self.tokenizer is not None else None
 
     @property
     def tensors(self) -> tuple[TensorInfo, ...]:
@@ -151,12 +219,17 @@ class Base:
     config_file: str = ""
     tensors: Mapping[str, TensorInfo] = field(default_factory=dict)
     complete: bool = False
-    tokenizer_rows: int | None = None
+    tokenizer: Later | None = None
     revision: str = ""
     quantisation: str = ""
     remote_code: bool = False
     flaws: tuple[Flaw, ...] = ()
     tree: ModuleTree | None = None
+
+    @property
+    def tokenizer_rows(self) -> int | None:
+        """Tokens of the tokenizer beside the base, or None."""
+        return self.tokenizer.get() if self.tokenizer is not None else None
 
     @property
     def model_type(self) -> str:
@@ -184,11 +257,15 @@ class Consumer:
 
 @dataclass(frozen=True)
 class Case:
-    """What the read stage hands on: the adapter, the base it is checked against (or None), and the consumer."""
+    """What the read stage hands on: the adapter, the base it is checked against (or None), and the consumer.
+
+    `seen` is set for an adapter with a stamp.
+    """
 
     adapter: Adapter
     base: Base | None
     consumer: Consumer
+    seen: Seen | None = None
 
 
 # ------------------------------------------------------------------------------------------------ expect
