@@ -118,7 +118,20 @@ def sit(diff: Diff, names: Mapping[TensorInfo, str]) -> bool:
     by_name = modules(diff)
     taken = list(names.values())
     alone = len(set(taken)) == len(taken)
-    return alone and all(_sits(by_name, tensor, name) for tensor, name in names.items()) and _lokr_sits(by_name, names)
+    if not alone or not all(_sits(by_name, tensor, name) for tensor, name in names.items()):
+        return False
+    return _lokr_sits(by_name, names) and _slots_agree(diff, names)
+
+
+def _slots_agree(diff: Diff, names: Mapping[TensorInfo, str]) -> bool:
+    """Whether tensors whose shape says nothing about a module have the one of their slot, where there is one."""
+    slots = evidence.slots_by_key(diff)
+    silent = ((tensor, slots[name]) for tensor, name in names.items() if name in slots and _is_silent(tensor, name))
+    return all(tensor.shape == slot.shape for tensor, slot in silent)
+
+
+def _is_silent(tensor: TensorInfo, name: str) -> bool:
+    return size(evidence.parts(name).leaf, tensor.shape) is None
 
 
 def _lokr_sits(by_name: Mapping[str, Module], names: Mapping[TensorInfo, str]) -> bool:

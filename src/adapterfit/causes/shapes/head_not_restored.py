@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from adapterfit.causes import evidence
+from adapterfit.causes import evidence, renames
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.records import Case, Diff, Finding, Fix, Slot, TensorInfo
 from adapterfit.text import quote, shorten, show
@@ -57,8 +57,10 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding for what the file lacks, one for what the base lacks."""
     if case.adapter.config is None or not evidence.comparable(diff) or evidence.no_target(diff):
         return
-    lacking = [slot for slot in diff.missing if slot.role in ("saved-module", "tokens")]
-    heads = [tensor for tensor in diff.extra if _is_head(tensor, case)]
+    chain = renames.chain(diff, diff.extra)
+    renamed = frozenset(chain.names.values()) if chain is not None else frozenset()
+    lacking = [s for s in diff.missing if s.role in ("saved-module", "tokens") and s.key not in renamed]
+    heads = [tensor for tensor in diff.extra if chain is None and _is_head(tensor, case)]
     wanted = {_last(slot.module) for slot in lacking}
     elsewhere = [tensor for tensor in heads if _last(_path(tensor.name).rpartition(".")[0]) in wanted]
     if lacking:
