@@ -93,7 +93,7 @@ def test_a_causal_adapter_on_a_classifier_lacks_generation():
 
 
 def test_a_method_without_a_file_is_a_doubt_and_never_a_fit():
-    found = expectation(peft_type="VERA", target_modules=["q_proj"])
+    found = expectation(peft_type="BONE", target_modules=["q_proj"])
     assert found.doubts
     assert not found.slots
 

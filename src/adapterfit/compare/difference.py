@@ -6,9 +6,11 @@ Source: peft 0.21.2 `utils/save_and_load.py` (`set_peft_model_state_dict`), `pef
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from adapterfit.compare.arrival import Arrival, ConversionFails, arrivals
+from adapterfit.compare.remaps import remapped
 from adapterfit.records import Diff, Expectation, Match, Misshape, Raised, Shape, Slot, TensorInfo
 
 
@@ -21,10 +23,10 @@ def compare(tensors: Iterable[TensorInfo], found: Expectation) -> Diff:
         came = arrivals(tensors, found)
     except ConversionFails as failure:
         return Diff(found, extra=tensors, raised=failure.raised)
-    return _land(came, found)
+    return _land(*remapped(came, found), found)
 
 
-def _land(came: list[Arrival], found: Expectation) -> Diff:
+def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Diff:
     by_key = {slot.key: slot for slot in found.slots}
     by_model_key = {slot.model_key: slot for slot in found.slots}
     matched: list[Match] = []
@@ -44,19 +46,32 @@ def _land(came: list[Arrival], found: Expectation) -> Diff:
             matched.extend(Match(source, slot) for source in arrival.sources)
         else:
             overwrites.extend(arrival.sources)
-    missing = tuple(slot for slot in found.slots if slot.model_key not in filled)
+    empty = tuple(slot for slot in found.slots if slot.model_key not in filled)
+    filled |= {slot.shares for slot in found.slots if slot.shares and slot.model_key in filled}
+    missing = tuple(slot for slot in empty if slot.model_key not in filled and slot.shares not in filled)
     renamed = {s.name: a.key for a in came for s in a.sources if s.name != a.key}
+    twice = [tensor for tensor in extra if _is_second_copy(tensor, matched)]
     return Diff(
         found,
         matched=tuple(matched),
         overwrites=tuple(overwrites),
         misshapen=tuple(misshapen),
-        extra=tuple(extra),
+        extra=tuple(tensor for tensor in extra if tensor not in twice),
+        redundant=tuple(twice),
         missing=missing,
         renamed=renamed,
-        warned=_warned(missing, found),
-        raised=_raised(came, misshapen, missing, found),
+        warned=_warned(empty, found),
+        raised=_raised(came, misshapen, missing, found, failure),
     )
+
+
+_WRAPPED = re.compile(r"\.modules_to_save(\.default)?(?=\.)")
+
+
+def _is_second_copy(tensor: TensorInfo, matched: list[Match]) -> bool:
+    """`bias="all"` saves every name that ends in `.bias`, a saved module's twice: once under its wrapper's own name."""
+    plain = _WRAPPED.sub("", tensor.name, count=1)
+    return plain != tensor.name and any(m.tensor.name == plain and m.tensor.shape == tensor.shape for m in matched)
 
 
 def _misshape(source: TensorInfo, arrival: Arrival, slot: Slot | None, wanted: Shape) -> Misshape:
@@ -68,43 +83,76 @@ def _warned(missing: tuple[Slot, ...], found: Expectation) -> tuple[str, ...]:
     """What "Found missing adapter keys" lists: parameters whose name holds the method's prefix and the adapter's."""
     if not found.prefix:
         return ()
-    return tuple(s.model_key for s in missing if s.role == "tuner" and found.prefix in s.model_key)
+    return tuple(
+        s.model_key for s in missing if s.role == "tuner" and s.if_missing == "warns" and found.prefix in s.model_key
+    )
 
 
 def _raised(
-    came: list[Arrival], misshapen: list[Misshape], missing: tuple[Slot, ...], found: Expectation
+    came: list[Arrival],
+    misshapen: list[Misshape],
+    missing: tuple[Slot, ...],
+    found: Expectation,
+    failure: Raised | None,
 ) -> Raised | None:
-    """The first exception of the load, in PEFT's order: lookups of copies and rows, shapes, the prompt."""
+    """The first exception of the load, in PEFT's order: lookups of copies and rows, the method's own, shapes, the prompt."""
     names = {arrival.key for arrival in came}
     for slot in missing:
         if slot.role in ("saved-module", "tokens") and slot.key not in names:
             return Raised("KeyError", repr(slot.key))
+    if failure is not None:
+        return failure
     loaded = [entry for entry in misshapen if not entry.model_key.startswith("prompt_encoder.")]
     if loaded:
         return Raised("RuntimeError", _mismatch_text(loaded, found.peft_class, found.state))
+    return _prompt_raised(names, misshapen, found)
+
+
+def _prompt_raised(names: set[str], misshapen: list[Misshape], found: Expectation) -> Raised | None:
+    """What the prompt's own loading raises: a lookup, then the shape of the rows, then those of its other tensors."""
     prompt = next((slot for slot in found.slots if slot.role == "prompt"), None)
     if prompt is not None and prompt.key not in names:
         return Raised("KeyError", repr(prompt.key))
+    rows = next((entry for entry in misshapen if entry.key == "prompt_embeddings"), None)
+    if rows is not None and found.config.get("peft_type") == "CARTRIDGE":
+        return _cartridge_raised(rows)
+    if rows is not None:
+        return Raised("RuntimeError", f"Error(s) in loading state_dict for Embedding:\n\t{_mismatch('weight', rows)}")
     if misshapen:
-        entry = misshapen[0]
+        lines = [_mismatch(entry.key, entry) for entry in misshapen]
         return Raised(
-            "RuntimeError",
-            "Error(s) in loading state_dict for Embedding:\n\tsize mismatch for weight: "
-            f"copying a param with shape {_size(entry.found)} from checkpoint, "
-            f"the shape in current model is {_size(entry.wanted)}.",
+            "RuntimeError", "Error(s) in loading state_dict for MultitaskPromptEmbedding:\n\t" + "\n\t".join(lines)
         )
     return None
+
+
+def _cartridge_raised(rows: Misshape) -> Raised | None:
+    """A cartridge copies its rows by hand, so that a single column would be spread over all."""
+    tokens, width = rows.wanted
+    if len(rows.found) != 2 or rows.found[0] != tokens:
+        line = f"Invalid `prompt_embeddings` shape. Expected ({tokens}, hidden), got {rows.found}."
+        return Raised("ValueError", line)
+    if rows.found[1] == 1:
+        return None
+    line = (
+        f"The size of tensor a ({width}) must match the size of tensor b ({rows.found[1]}) at non-singleton dimension 1"
+    )
+    return Raised("RuntimeError", line)
 
 
 def _mismatch_text(misshapen: list[Misshape], peft_class: str, state: Mapping[str, Shape]) -> str:
     order = {key: at for at, key in enumerate(state)}
     unique = {entry.model_key: entry for entry in misshapen}
-    lines = [
-        f"size mismatch for {key}: copying a param with shape {_size(entry.found)} from checkpoint, "
-        f"the shape in current model is {_size(entry.wanted)}."
-        for key, entry in sorted(unique.items(), key=lambda item: order.get(item[0], len(order)))
-    ]
+    ranked = sorted(unique.items(), key=lambda item: order.get(item[0], len(order)))
+    lines = [_mismatch(key, entry) for key, entry in ranked]
     return f"Error(s) in loading state_dict for {peft_class}:\n\t" + "\n\t".join(lines)
+
+
+def _mismatch(name: str, entry: Misshape) -> str:
+    return (
+        f"size mismatch for {name}: copying a param with shape {_size(entry.found)} from checkpoint, "
+        f"the shape in current model is {_size(entry.wanted)}."
+    )
 
 
 def _size(shape: Shape) -> str:

@@ -72,9 +72,14 @@ def _prompt(method: Any, found: Expectation) -> Expectation:
     slot = Slot(
         "prompt_embeddings", "prompt_encoder.default.embedding.weight", shape, "", role="prompt", if_missing="raises"
     )
+    more = method.more(found.config, found.tree.config) if hasattr(method, "more") else {}
+    others = (
+        Slot(name, f"prompt_encoder.default.{name}", shape, "", role="prompt", if_missing="silent")
+        for name, shape in more.items()
+    )
     return _with(
         found,
-        slots=(*wrapped.slots(), slot),
+        slots=(*wrapped.slots(), slot, *others),
         state=wrapped.state(),
         doubts=(*found.doubts, *doubts),
         inert=False,

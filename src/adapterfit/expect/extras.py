@@ -110,7 +110,7 @@ def train_tokens(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...]
                 "The embedding layer is already marked to be trained fully, either specify "
                 f"`modules_to_save=[..., \"{name}\", ...]` or `trainable_tokens={{'{name}': x}}` but not both.",
             )
-    tied = tied_with_embedding(tree) if tree.config.get("tie_word_embeddings") else ()
+    tied = tied_with_embedding(tree) if tree.config.get("tie_word_embeddings", True) else ()
     skip, mismatch = _tied_rows(layers, tied, config)
     for name, indices in layers.items():
         if name not in skip:

@@ -52,14 +52,18 @@ def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
     if tree.expert_fusion and config["peft_type"] == "LORA":
         config = experts.convert_config(config, tree, patterns)
     tied = tie(config, tree, patterns)
-    config.update(_default_targets(method, config, tree.model_type))
+    if not hasattr(method, "choose"):
+        config.update(_default_targets(method, config, tree))
     if config.get("layer_replication"):
         tree = replicated(tree, config["layer_replication"])
     _expand_targets(config, tree)
     dummy = config.get("target_modules") == _DUMMY
-    chosen = Selection((), (), 0) if dummy else select(tree.modules, config, patterns)
-    wrapped = Wrapped(tree, _PREFIX)
+    chosen = Selection((), (), 0) if dummy else _choose(method, tree, config, patterns)
+    wrapped = Wrapped(tree, _PREFIX, inner=getattr(method, "INNER", "base_layer"))
     modules = {module.name: module for module in tree.modules}
+    settled = config
+    if hasattr(method, "survey"):
+        config = {**config, "surveyed": method.survey(tuple(modules[name] for name in chosen.matched), config, tree)}
     targets = [name for name in chosen.matched if not is_tied(name, tied)]
     later = [module.name for module in tree.modules if is_tied(module.name, tied)]
     for name in targets:
@@ -70,21 +74,35 @@ def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
     targets += later
     if not targets and not parameters and not dummy:
         _nothing_matched(chosen, config)
+    if hasattr(method, "finish"):
+        method.finish(wrapped, config)
     doubts = save_modules(wrapped, config) + train_tokens(wrapped, config)
-    return Injected(wrapped, config, tuple(targets), _warnings(chosen, targets, parameters, config, patterns), doubts)
+    if hasattr(method, "shared"):
+        wrapped.shared = method.shared(config)
+    warns = _warnings(chosen, targets, parameters, config, patterns)
+    return Injected(wrapped, settled, tuple(targets), warns, doubts)
+
+
+def _choose(method: Any, tree: ModuleTree, config: Mapping[str, Any], patterns: Patterns) -> Selection:
+    """PEFT's own rule for targets; one method has another."""
+    if hasattr(method, "choose"):
+        return Selection(method.choose(tree, config), (), 0)
+    return select(tree.modules, config, patterns)
 
 
 # -------------------------------------------------------------------------------------------- targets
 
 
-def _default_targets(method: Any, config: Mapping[str, Any], model_type: str) -> dict[str, Any]:
+def _default_targets(method: Any, config: Mapping[str, Any], tree: ModuleTree) -> dict[str, Any]:
     """What PEFT's own tables say for a model type where the config leaves the targets open."""
     found: dict[str, Any] = {}
     wanted = {"target_modules": method.TARGETS, **getattr(method, "MORE_TARGETS", {})}
     for field, table in wanted.items():
         if config.get(field) is not None:
             continue
-        default = _defaults()[table].get(model_type)
+        default = _table(table).get(tree.model_type) if table else None
+        if default is None and field == "target_modules" and hasattr(method, "default_targets"):
+            default = method.default_targets(tree)
         if default is not None:
             found[field] = default
         elif field != "target_modules" or not config.get("target_parameters"):
@@ -94,9 +112,16 @@ def _default_targets(method: Any, config: Mapping[str, Any], model_type: str) ->
 
 
 @lru_cache(maxsize=1)
-def _defaults() -> Mapping[str, Mapping[str, Any]]:
-    loaded: Mapping[str, Mapping[str, Any]] = json.loads(_DEFAULTS.read_bytes())["tables"]
+def _defaults() -> Mapping[str, Any]:
+    loaded: Mapping[str, Any] = json.loads(_DEFAULTS.read_bytes())["tables"]
     return loaded
+
+
+def _table(name: str) -> Mapping[str, Any]:
+    """A method's table of default targets; a table that is a name stands for that other table."""
+    found = _defaults()[name]
+    table: Mapping[str, Any] = _defaults()[found] if isinstance(found, str) else found
+    return table
 
 
 def _expand_targets(config: dict[str, Any], tree: ModuleTree) -> None:
@@ -112,7 +137,8 @@ def _expand_targets(config: dict[str, Any], tree: ModuleTree) -> None:
 
 def _wrap(wrapped: Wrapped, module: Module, method: Any, config: Mapping[str, Any], patterns: Patterns) -> None:
     slots = method.layer(module, module.name, _rank(config, module.name, patterns), config)
-    wrapped.tuned.setdefault(module.name, []).append(slots)
+    if slots is not None:
+        wrapped.tuned.setdefault(module.name, []).append(slots)
 
 
 def _rank(config: Mapping[str, Any], name: str, patterns: Patterns) -> Any:

@@ -27,6 +27,10 @@ class Wrapped:
     tokens: dict[str, int] = field(default_factory=dict)
     #: What PEFT does about a tensor of its own that the file lacks.
     if_missing: str = "warns"
+    #: What a wrapper calls the module it wraps.
+    inner: str = "base_layer"
+    #: Tensors that hang on the tuner, not on a module.
+    shared: tuple[Slot, ...] = ()
 
     def slots(self) -> tuple[Slot, ...]:
         """Every tensor PEFT will look for."""
@@ -48,15 +52,19 @@ class Wrapped:
             while pending and not module.name.startswith(pending[-1] + "."):
                 yield from self._after(pending.pop())
             path = self._path(module.name)
+            if self.inner != "base_layer":
+                yield from self._tuner_slots(module.name)
             for name, shape in module.params.items():
                 yield f"{path}.{name}" if module.name else f"{self.prefix}{name}", shape
             if module.name in self.tuned or module.name in self.saved or module.name in self.tokens:
                 pending.append(module.name)
         while pending:
             yield from self._after(pending.pop())
+        yield from self.shared
 
     def _after(self, name: str) -> Iterator[Slot]:
-        yield from self._tuner_slots(name)
+        if self.inner == "base_layer":
+            yield from self._tuner_slots(name)
         if name in self.saved:
             yield from self._saved_slots(name)
         if self.tokens.get(name):
@@ -69,15 +77,16 @@ class Wrapped:
         wrappers = self.tuned.get(name, [])
         outer = self._path(name, inside=False)
         for depth, slots in enumerate(wrappers):
-            path = outer + ".base_layer" * (len(wrappers) - 1 - depth)
+            path = outer + f".{self.inner}" * (len(wrappers) - 1 - depth)
             for slot in slots:
                 yield Slot(
                     key=f"{path}.{slot.key}",
                     model_key=f"{path}.{slot.model_key}",
                     shape=slot.shape,
                     module=name,
-                    if_missing="silent" if slot.optional else self.if_missing,
+                    if_missing="silent" if slot.optional or slot.silent else self.if_missing,
                     optional=slot.optional,
+                    shares=slot.shares,
                 )
 
     def _saved_slots(self, name: str) -> Iterator[Slot]:
@@ -101,7 +110,7 @@ class Wrapped:
             here = ".".join(parts[: at + 1])
             if here == name and not inside:
                 break
-            path += ".base_layer" * len(self.tuned.get(here, ()))
+            path += f".{self.inner}" * len(self.tuned.get(here, ()))
             if here in self.saved:
                 path += ".original_module"
             elif here in self.tokens:

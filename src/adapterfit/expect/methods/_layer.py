@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from adapterfit.records import Module, Raised, Shape
+from adapterfit.records import Module, Raised, Shape, Slot
 
 #: The adapter's name while PEFT loads it, unless the caller chooses another.
 ADAPTER = "default"
 
 
 class LayerSlot(NamedTuple):
-    """A tensor of one wrapped module. `key` is its name in a file, `model_key` in the model, both after the module's."""
+    """A tensor of one wrapped module. `key` is its name in a file, `model_key` in the model, both after the module's.
+
+    `silent`: PEFT says nothing where the file lacks it. `shares` is the whole model key of the tensor that this one
+    is a second name of. `optional`: not saved, or nothing that training changes.
+    """
 
     key: str
     model_key: str
     shape: Shape
     optional: bool = False
+    silent: bool = False
+    shares: str = ""
 
 
 class InjectionFails(Exception):
@@ -40,6 +46,33 @@ def submodule(name: str, shape: Shape, leaf: str = "weight") -> LayerSlot:
 def parameter(name: str, shape: Shape, *, optional: bool = False) -> LayerSlot:
     """A weight that lives in an `nn.ParameterDict`: `ia3_l` in the file, `ia3_l.default` in the model."""
     return LayerSlot(name, f"{name}.{ADAPTER}", shape, optional)
+
+
+def second_name(name: str, leaf: str, shape: Shape) -> LayerSlot:
+    """A tensor of the whole model that PEFT also hangs into every layer, and does not save there."""
+    tail = f"{ADAPTER}.{leaf}" if leaf else ADAPTER
+    key = f"{name}.{leaf}" if leaf else name
+    return LayerSlot(key, f"{name}.{tail}", shape, optional=True, silent=True, shares=f"base_model.{name}.{tail}")
+
+
+def shared(name: str, shape: Shape, leaf: str = "", *, if_missing: str = "warns") -> Slot:
+    """A tensor that hangs on the tuner itself: `base_model.vera_A` in the file, `base_model.vera_A.default` in the model."""
+    tail = f".{leaf}" if leaf else ""
+    model_key = f"base_model.{name}.{ADAPTER}{tail}"
+    return Slot(f"base_model.{name}{tail}", model_key, shape, "", if_missing=if_missing)
+
+
+def whole(config: Mapping[str, Any], field: str, least: int = 1) -> int:
+    """A whole number of the config that sizes a tensor; no decision on what is none, or is too small."""
+    value = config.get(field)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise Undecided(f"{field} is {value!r}, not a whole number from {least} on")
+    return value
+
+
+def fails(line: str, kind: str = "ValueError") -> NoReturn:
+    """PEFT raises this while it builds the config or the layers."""
+    raise InjectionFails(kind, line)
 
 
 def features(module: Module) -> tuple[int, int]:
@@ -67,13 +100,20 @@ def positive_rank(rank: Any) -> int:
     return rank
 
 
-def no_layers_with_regex(config: Mapping[str, Any]) -> None:
-    """The config checks that LoRA-like methods share (`__post_init__`)."""
+def no_layers_with_regex(
+    config: Mapping[str, Any],
+    *,
+    beside: tuple[str, ...] = ("layers_to_transform", "layers_pattern"),
+    alone: str | None = " ",
+) -> None:
+    """The config checks that methods share (`__post_init__`), each its own part of them.
+
+    `beside`: the fields refused beside a `target_modules` that is one pattern. `alone`: what ends the refusal of
+    `layers_pattern` without `layers_to_transform`; None where the method has none.
+    """
     if isinstance(config.get("target_modules"), str):
-        for key in ("layers_to_transform", "layers_pattern"):
+        for key in beside:
             if config.get(key) is not None:
-                raise InjectionFails("ValueError", f"`{key}` cannot be used when `target_modules` is a str.")
-    if config.get("layers_pattern") and config.get("layers_to_transform") is None:
-        raise InjectionFails(
-            "ValueError", "When `layers_pattern` is specified, `layers_to_transform` must also be specified. "
-        )
+                fails(f"`{key}` cannot be used when `target_modules` is a str.")
+    if alone is not None and config.get("layers_pattern") and config.get("layers_to_transform") is None:
+        fails(f"When `layers_pattern` is specified, `layers_to_transform` must also be specified.{alone}")
