@@ -18,6 +18,9 @@ def diagnose(case: Case, diff: Diff | None, unknown: Sequence[NotChecked] = ()) 
     findings = [_from_flaw(flaw) for flaw in flaws(case)]
     findings.extend(_from_flaw(flaw) for flaw in (diff.expectation.flaws if diff is not None else ()))
     not_checked = list(unknown)
+    raised = _raised(case, diff)
+    if raised is not None and raised.stage == "base":
+        not_checked.append(NotChecked("whether it fits", "this copy of the base cannot be loaded at all"))
     for entry in all_causes():
         check = getattr(entry.module, "check", None)
         if check is None:
@@ -28,11 +31,10 @@ def diagnose(case: Case, diff: Diff | None, unknown: Sequence[NotChecked] = ()) 
             continue
         findings.extend(dataclasses.replace(found, id=entry.id) for found in check(case, diff))
     kept = _few(findings)
-    raised = _raised(case, diff)
     predicted = _predicted(case, diff, raised, kept)
     return Report(
         case=case,
-        verdict=_verdict(predicted, kept),
+        verdict=_verdict(predicted, kept, raised),
         predicted=predicted,
         findings=tuple(kept),
         not_checked=tuple(_grouped(not_checked)),
@@ -113,10 +115,11 @@ def _grouped(not_checked: Iterable[NotChecked]) -> list[NotChecked]:
 
 def _raised(case: Case, diff: Diff | None) -> Raised | None:
     """The first exception on the way: while reading the files, else while loading."""
+    of_base = case.base.flaws if case.base is not None else ()
     for flaw in flaws(case):
         if flaw.predicted == "raises" and flaw.severity == "error" and flaw.raised:
             kind, _, line = flaw.raised.partition(": ")
-            return Raised(kind, line, stage="read")
+            return Raised(kind, line, stage="base" if flaw in of_base else "read")
     return diff.raised if diff is not None else None
 
 
@@ -140,9 +143,12 @@ def _is_certain_to_raise(found: Finding, diff: Diff | None) -> bool:
     return wanted and (bool(found.code) or diff is None)
 
 
-def _verdict(predicted: str, findings: Sequence[Finding]) -> str:
-    """Without repair: the pipeline turns *does not fit* into *fits after fix* once it has tried the cure."""
-    if predicted == "cannot-tell":
+def _verdict(predicted: str, findings: Sequence[Finding], raised: Raised | None) -> str:
+    """Without repair: the pipeline turns *does not fit* into *fits after fix* once it has tried the cure.
+
+    A copy of the base that cannot be loaded says nothing about the adapter.
+    """
+    if predicted == "cannot-tell" or (raised is not None and raised.stage == "base"):
         return "cannot-tell"
     if predicted != "loads" or any(found.severity == "error" for found in findings):
         return "does-not-fit"

@@ -11,7 +11,7 @@ from adapterfit.read.config import config_kind, read_config
 from adapterfit.read.source import Source
 from adapterfit.read.tokenizer import tokenizer_rows
 from adapterfit.read.weights import read_weights
-from adapterfit.records import Adapter, AdapterConfig, FileEntry, Flaw, TensorInfo, ValueSummary, Weights
+from adapterfit.records import Adapter, AdapterConfig, FileEntry, Flaw, Later, TensorInfo, ValueSummary, Weights
 from adapterfit.text import shorten, show
 
 _ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".gguf", ".ckpt")
@@ -50,7 +50,7 @@ def read_adapter(source: Source, values: bool = False) -> Adapter:
             config=config,
             weights=weights,
             others=others,
-            tokenizer_rows=tokenizer_rows(source),
+            tokenizer=Later(lambda: tokenizer_rows(source)),
             values=_values(source, weights) if values else None,
         )
     )

@@ -14,7 +14,7 @@ from adapterfit.read.index import ShardIndex, is_index_name, read_index
 from adapterfit.read.source import Source
 from adapterfit.read.tokenizer import tokenizer_rows
 from adapterfit.read.weights import read_weights
-from adapterfit.records import Base, Flaw, TensorInfo, Weights
+from adapterfit.records import Base, Flaw, Later, TensorInfo, Weights
 from adapterfit.text import shorten, show
 
 #: What transformers takes by itself, best first (measured on 5.23: a single file wins over an index beside it).
@@ -67,7 +67,7 @@ def read_base(source: Source) -> Base:
         config_file=config.file,
         tensors=found.tensors,
         complete=found.complete,
-        tokenizer_rows=tokenizer_rows(source),
+        tokenizer=Later(lambda: tokenizer_rows(source)),
         revision=_revision(source),
         quantisation=quantisation(config.raw),
         remote_code=runs_code(config.raw),

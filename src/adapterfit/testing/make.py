@@ -19,7 +19,7 @@ from adapterfit.read.adapter import read_adapter
 from adapterfit.read.base import read_base
 from adapterfit.read.config import parse_config
 from adapterfit.read.sources.memory import MemorySource
-from adapterfit.records import Adapter, Base, Case, Shape, TensorInfo, Weights
+from adapterfit.records import Adapter, Base, Case, Later, Shape, TensorInfo, Weights
 from adapterfit.testing import forge
 from adapterfit.testing.bases import CONFIGS
 
@@ -85,7 +85,7 @@ class Sample:
 
     def with_tokenizer(self, rows: int) -> Sample:
         """With a tokenizer of so many tokens beside the adapter."""
-        return self._adapter(tokenizer_rows=rows)
+        return self._adapter(tokenizer=Later(lambda: rows))
 
     def _raw(self) -> dict[str, Any]:
         if self.adapter.config is None:
