@@ -25,7 +25,7 @@ from typing import Any
 
 from adapterfit.causes import evidence, renames, retarget
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding
+from adapterfit.records import Case, Diff, Finding, Fix
 from adapterfit.text import quote
 
 CAUSE = Cause(
@@ -60,7 +60,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         return
     changed = [tensor for tensor in stray if tensor.name != found.names[tensor]]
     first = changed[0]
-    fix = retarget.renaming(case, diff, found.names)
+    by_hand = "rename the keys, and the paths in adapter_config.json alike"
+    fix = retarget.renaming(case, diff, found.names) or Fix("unsafe", by_hand)
     yield finding(
         f"{len(changed)} of {len(case.adapter.tensors)} tensors name modules as transformers {_when(found)}: "
         f"{_said(found)}",
