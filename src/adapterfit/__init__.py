@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "check": "adapterfit.pipeline",
     "read_base": "adapterfit.pipeline",
+    "load": "adapterfit.guard.load",
+    "AdapterMisfit": "adapterfit.errors",
     "BadInput": "adapterfit.errors",
     "CannotCheck": "adapterfit.errors",
     "Base": "adapterfit.records",
@@ -21,14 +23,26 @@ _PUBLIC = {
 }
 
 if TYPE_CHECKING:
-    from adapterfit.errors import BadInput, CannotCheck
+    from adapterfit.errors import AdapterMisfit, BadInput, CannotCheck
+    from adapterfit.guard.load import load
     from adapterfit.pipeline import check, read_base
     from adapterfit.records import Base, Finding, Report
 
-__all__ = ["BadInput", "Base", "CannotCheck", "Finding", "Report", "__version__", "check", "read_base"]
+__all__ = [
+    "AdapterMisfit",
+    "BadInput",
+    "Base",
+    "CannotCheck",
+    "Finding",
+    "Report",
+    "__version__",
+    "check",
+    "load",
+    "read_base",
+]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> Any:
     """Load a public name on first use (PEP 562)."""
     if name not in _PUBLIC:
         raise AttributeError(f"module 'adapterfit' has no attribute {name!r}")

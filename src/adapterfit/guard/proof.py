@@ -1,0 +1,232 @@
+"""The proof after a load: what the file holds is what the model holds, bit for bit, and nothing was left out.
+
+PEFT's own word for what belongs to an adapter (`get_peft_model_state_dict`, the way back from model to file) is held
+against the bytes of the file, which our own reader reads. Neither the check before nor PEFT's loader is relied on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from adapterfit.read.source import Source
+from adapterfit.records import Report, TensorInfo
+from adapterfit.text import shorten
+
+if TYPE_CHECKING:
+    import torch
+
+    Tensors = Mapping[str, torch.Tensor]
+
+#: safetensors' spelling → torch's.
+_DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+_SAID = {
+    "dropped": "of its tensors are not in the model",
+    "different": "of its tensors hold other numbers in the model",
+    "unfilled": "tensors of the adapter kept their start value",
+    "overwritten": "of its tensors have overwritten the base's own weights",
+    "unread": "of its tensors could not be read again",
+}
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """What is wrong after a load, as names: of the file, and for `unfilled` of the model. Empty is false.
+
+    `in_base` are tensors of the file that landed on the base's own parameters; they are no fault by themselves.
+    """
+
+    dropped: tuple[str, ...] = ()
+    different: tuple[str, ...] = ()
+    unfilled: tuple[str, ...] = ()
+    overwritten: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    in_base: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names at fault."""
+        return tuple(name for kind in _SAID for name in getattr(self, kind))
+
+    def said(self) -> str:
+        """`2 of its tensors are not in the model (…)`, for every kind."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        return "; ".join(
+            f"{len(found[kind])} {said} ({shorten(found[kind])})" for kind, said in _SAID.items() if found[kind]
+        )
+
+    def without_predicted(self, report: Report) -> Shortfall:
+        """Less what the report said would happen."""
+        if report.diff is None:
+            return self
+        dropped = {tensor.name for tensor in report.diff.extra}
+        empty = {_bare(slot.key) for slot in report.diff.missing}
+        return Shortfall(
+            dropped=tuple(name for name in self.dropped if name not in dropped),
+            different=self.different,
+            unfilled=tuple(name for name in self.unfilled if _bare(name) not in empty),
+            unread=self.unread,
+        )
+
+
+def shortfall(model: Any, adapter_name: str, source: Source, report: Report) -> Shortfall:
+    """Hold the file against a `PeftModel` that was loaded from it."""
+    from peft import get_peft_model_state_dict
+
+    state = model.state_dict()
+    held = get_peft_model_state_dict(model, state_dict=state, adapter_name=adapter_name, save_embedding_layers=False)
+    places = _Places(held, state, adapter_name, report)
+    wrong: dict[str, list[str]] = {kind: [] for kind in (*_SAID, "in_base")}
+    filled: set[object] = set()
+    for name, tensor in _arriving(model, adapter_name, source, report):
+        place = places.of(name)
+        if tensor is None:
+            wrong["unread"].append(name)
+        if place is None:
+            wrong["dropped"].append(name)
+            continue
+        where, kept = place
+        filled |= {where, _address(kept)}
+        if where not in held:
+            wrong["in_base"].append(name)
+        if tensor is not None and not same_bits(tensor, kept):
+            wrong["different"].append(name)
+    wrong["unfilled"] = [name for name, kept in held.items() if not filled & {name, _address(kept) or name}]
+    return Shortfall(**{kind: tuple(names) for kind, names in wrong.items()})
+
+
+class _Places:
+    """Where in the model a tensor of the file should be: under PEFT's own name for it, else where the check says."""
+
+    def __init__(self, held: Tensors, state: Tensors, adapter_name: str, report: Report) -> None:
+        self.held, self.state = held, state
+        matched = report.diff.matched if report.diff is not None else ()
+        self.keys = {match.tensor.name: _named(match.slot.model_key, adapter_name) for match in matched}
+
+    def of(self, name: str) -> tuple[str, torch.Tensor] | None:
+        """Name and tensor, or None."""
+        for candidate in (name, _bare(name)):
+            if candidate in self.held:
+                return candidate, self.held[candidate]
+        key = self.keys.get(name, name)
+        return (key, self.state[key]) if key in self.state else None
+
+
+def _bare(key: str) -> str:
+    """A name as PEFT saves it: DoRA's vector is also found under `.weight`, and an adapter's name may stand inside."""
+    key = re.sub(r"(lora_magnitude_vector)(\.default)?(\.weight)?$", r"\1", key)
+    return re.sub(r"\.default(?=\.[^.]+$|$)", "", key)
+
+
+def _named(model_key: str, adapter_name: str) -> str:
+    """A key of the model for an adapter of another name than `default`."""
+    return re.sub(r"\.default(?=\.|$)", lambda _: f".{adapter_name}", model_key)
+
+
+def _address(tensor: Any) -> object:
+    """Equal for tensors that share their storage; None where there is none (the meta device, an empty tensor)."""
+    address = tensor.data_ptr() if not _sharded(tensor) else 0
+    return (str(tensor.device), address, tuple(tensor.shape)) if address else None
+
+
+def _sharded(tensor: Any) -> bool:
+    return callable(getattr(tensor, "full_tensor", None))
+
+
+# ------------------------------------------------------------------------------------------------ the file
+
+
+def _arriving(
+    model: Any, adapter_name: str, source: Source, report: Report
+) -> Iterator[tuple[str, torch.Tensor | None]]:
+    """The file's tensors, each under its name; those that the loader joins (experts) as PEFT itself joins them."""
+    joined = _joined(report)
+    parts: dict[str, torch.Tensor] = {}
+    for info in report.case.adapter.tensors:
+        tensor = read_tensor(source, info)
+        if info.name in joined and tensor is not None:
+            parts[info.name] = tensor
+        else:
+            yield info.name, tensor
+    if parts:
+        from peft.utils.transformers_weight_conversion import convert_peft_adapter_state_dict_for_transformers
+
+        config = model.peft_config[adapter_name]
+        yield from convert_peft_adapter_state_dict_for_transformers(model, config, parts, adapter_name).items()
+
+
+def _joined(report: Report) -> frozenset[str]:
+    """Tensors of the file of which several make one of the model's."""
+    matched = report.diff.matched if report.diff is not None else ()
+    count: dict[str, int] = {}
+    for match in matched:
+        count[match.slot.model_key] = count.get(match.slot.model_key, 0) + 1
+    return frozenset(match.tensor.name for match in matched if count[match.slot.model_key] > 1)
+
+
+def read_tensor(source: Source, info: TensorInfo) -> torch.Tensor | None:
+    """A tensor's numbers from its bytes; None where they do not lie in one piece, or torch has no such type."""
+    import torch
+
+    dtype = getattr(torch, _DTYPES.get(info.dtype, ""), None)
+    if info.span is None or dtype is None:
+        return None
+    start, end = info.span
+    if start == end:
+        return torch.empty(info.shape, dtype=dtype)
+    data = bytearray(source.read(info.file, start, end - start))
+    return torch.frombuffer(data, dtype=dtype).reshape(info.shape)
+
+
+def same_bits(found: torch.Tensor, held: Any) -> bool:
+    """Whether the model holds exactly these numbers, as far as its dtype can."""
+    import torch
+
+    if held.device.type == "meta" or tuple(found.shape) != tuple(held.shape):
+        return False
+    whole = held.full_tensor() if _sharded(held) else held
+    expected = found.to(whole.dtype).contiguous().reshape(-1)
+    kept = whole.detach().cpu().contiguous().reshape(-1)
+    return bool(torch.equal(expected.view(torch.uint8), kept.view(torch.uint8)))
+
+
+# ------------------------------------------------------------------------------------------------ the base's own
+
+
+def overwritten(base_model: Any, source: Source, report: Report) -> frozenset[str]:
+    """Tensors of the file that would change the base's own weights, looked at before they do.
+
+    The embedding of a base that was resized for the training is the one case in which that is meant: its old rows are
+    equal, and only rows at its end differ.
+    """
+    own = dict(base_model.named_parameters(remove_duplicate=False))
+    return frozenset(info.name for info, key in _landing(report, own) if _changes(source, info, own[key]))
+
+
+def _landing(report: Report, own: Mapping[str, Any]) -> Iterator[tuple[TensorInfo, str]]:
+    known: Iterable[TensorInfo] = report.diff.overwrites if report.diff is not None else report.case.adapter.tensors
+    for info in known:
+        key = re.sub(r"^base_model\.(model\.)?", "", info.name).replace(".base_layer.", ".")
+        if key in own:
+            yield info, key
+
+
+def _changes(source: Source, info: TensorInfo, parameter: Any) -> bool:
+    found = read_tensor(source, info)
+    if found is None or found.shape != parameter.shape or parameter.device.type == "meta":
+        return True
+    kept = parameter.detach().cpu()
+    differs = (found.to(kept.dtype) != kept) & (found != kept.to(found.dtype))
+    if not bool(differs.any()):
+        return False
+    rows = differs.reshape(len(differs), -1).any(dim=1)
+    first = int(rows.int().argmax())
+    return not (first > 0 and found.dim() == 2 and bool(rows[first:].all()))
