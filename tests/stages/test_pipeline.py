@@ -98,4 +98,4 @@ def test_nothing_is_changed_on_disk(tmp_path):
 def test_other_versions_than_the_known_ones_are_named_when_installed(tmp_path, monkeypatch):
     (tmp_path / "peft-0.17.1.dist-info").mkdir()
     monkeypatch.setattr("sys.path", [str(tmp_path)])
-    assert [entry.what for entry in check(make.lora()).not_checked] == ["peft 0.17.1, which is installed here"]
+    assert check(make.lora()).not_checked[-1].what == "peft 0.17.1, which is installed here"

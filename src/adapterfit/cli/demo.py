@@ -71,7 +71,7 @@ def demo_cases() -> Iterator[Case]:
         "other-rank",
         "adapter_config.json says r = 8, the tensors have rank 4.",
         make.as_files(good.with_config(r=8)),
-        "fits-after-fix",
+        "does-not-fit",
     )
 
 
