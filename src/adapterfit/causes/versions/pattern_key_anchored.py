@@ -8,7 +8,7 @@ Why it happens: the key was meant to work, did not in training, and does now.
 
 Detection: a key with `^` that matches a module today and did not then, in a config written before 0.15.
 
-Fix: remove the keys that were not in force, so that the adapter is applied as it was trained.
+Fix: write the tables as they were in force, so that the adapter is applied as it was trained.
 
 Workaround: load with PEFT 0.14.
 
@@ -17,15 +17,14 @@ Prevention: name modules in full, without anchors.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.dates import written_before
-from adapterfit.edits import SetConfig
+from adapterfit.causes.versions import _tables
 from adapterfit.records import Case, Diff, Finding, Fix
-from adapterfit.text import quote
+from adapterfit.text import shorten, show
 
 CAUSE = Cause(
     level="advanced",
@@ -40,38 +39,46 @@ CAUSE = Cause(
 {"r": 4, "alpha_pattern": {}}
 """,
 )
-#: Plain names with an anchor before them; other expressions are left to people.
-_ANCHORED = re.compile(r"\^[\w.]+\Z")
 
 
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
-    """One finding per table that holds such a key."""
-    if not written_before(case, "0.15.0"):
+    """One finding for all modules that such a key reaches now and did not then, or the other way."""
+    if diff.raised is not None and diff.raised.stage != "load":
         return
-    for field in ("rank_pattern", "alpha_pattern"):
-        table = diff.expectation.config.get(field)
-        keys = [key for key in table if _ANCHORED.match(key)] if isinstance(table, Mapping) else []
-        hit = [key for key in keys if any(_now(key, name) for name in diff.expectation.targets)]
-        if hit and isinstance(table, Mapping):
-            yield _found(field, hit, table, diff)
+    modules = _tables.changed(case, diff, shared=False)
+    if not modules:
+        return
+    name, (then, now) = next(iter(modules.items()))
+    wrong = [entry.tensor for entry in diff.misshapen if entry.module in modules]
+    edits = _tables.restored(diff, modules)
+    keys = shorten(_tables.guilty(diff, modules)) or "a key of rank_pattern or alpha_pattern"
+    yield finding(
+        f"PEFT before 0.15 read {keys} otherwise: {evidence.count(len(modules), 'module')}, such as {show(name)}, had "
+        f"{_said(then, now, then)} in training and {'have' if len(modules) > 1 else 'has'} {_said(then, now, now)} now",
+        at=wrong or list(modules),
+        predicted="raises" if wrong else "silent",
+        expected=_said(then, now, then),
+        found=_said(then, now, now),
+        fix=Fix("safe" if edits else "unsafe", _summary(edits), edits),
+        explains=[tensor.name for tensor in wrong],
+        differs=not wrong,
+    )
 
 
-def _now(key: str, name: str) -> bool:
-    """Whether an anchored plain name matches a module today; the dots in it match any character, as in PEFT."""
-    return re.match(rf"({key})$", name) is not None
+def _said(then: _tables.Reading, now: _tables.Reading, one: _tables.Reading) -> str:
+    """The numbers of one reading in which the two differ."""
+    words = [
+        f"{field} {show(getattr(one, field))}" for field in one._fields if getattr(then, field) != getattr(now, field)
+    ]
+    return " and ".join(words)
 
 
-def _found(field: str, hit: list[str], table: Mapping[str, Any], diff: Diff) -> Finding:
-    raises = field == "rank_pattern" and diff.raised is not None
-    kept = {key: value for key, value in table.items() if key not in hit}
-    return finding(
-        f"{field} has the key {quote(hit[0])}, which PEFT before 0.15 ignored and PEFT now applies",
-        at=[entry.tensor for entry in diff.misshapen] if raises else (),
-        predicted="raises" if raises else "silent",
-        expected="what was in force in training: no such key",
-        found=quote(hit[0]),
-        fix=Fix("safe", f"remove {quote(hit[0])} from {field}", (SetConfig(field, kept),)),
-        differs=not raises,
+def _summary(edits: tuple[Any, ...]) -> str:
+    tables = " and ".join(f"{edit.key} = {show(edit.value, 80)}" for edit in edits)
+    return (
+        f"set {tables}, as it was in force in training"
+        if edits
+        else "write the tables as they were in force in training"
     )
 
 
@@ -82,11 +89,15 @@ def examples(make: Any) -> dict[str, list[Any]]:
            "modules_to_save": None, "revision": None}  # fmt: skip
     key = "^model.layers.1.self_attn.q_proj"
     plain = make.lora("llama", **old)
+    either = make.lora("llama", **old).with_config(alpha_pattern={"q_proj|v_proj": 32})
     return {
-        "fires": [plain.with_config(alpha_pattern={key: 32}), plain.with_config(rank_pattern={key: 8})],
+        "fires": [plain.with_config(alpha_pattern={key: 32}), plain.with_config(rank_pattern={key: 8}), either],
         "silent": [
             plain,
             make.lora("llama", alpha_pattern={key: 32}, peft_version="0.21.2"),
             plain.with_config(alpha_pattern={"^model.layers.9.self_attn.q_proj": 32}),
+            plain.with_config(alpha_pattern={"model.layers.1.self_attn.q_proj": 32}),
+            plain.with_config(alpha_pattern={r"layers\.[0-9]+\.self_attn\.q_proj": 32}),
+            make.lora("llama", **{**old, "rank_pattern": {key: 8}}),
         ],
     }
