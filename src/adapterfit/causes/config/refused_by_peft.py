@@ -1,0 +1,68 @@
+"""PEFT refuses the config on this base.
+
+What this means: PEFT raises while it puts the adapter's layers into the base, before any weight is looked at. The config asks
+for something that this base, or this combination of options, does not allow.
+
+Why it happens: options that exclude each other, a rank that does not divide, a layer list the base does not have, token rows
+beyond the vocabulary. The line PEFT raises says which.
+
+Detection: adapterfit follows PEFT's own checks in their order and predicts the line.
+
+Fix: change the option that the line names, or load the base of the training.
+
+Workaround: none; the load does not get further.
+
+Prevention: keep the config as PEFT wrote it, and the base of the training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding
+from adapterfit.text import show
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=10,
+    messages=("ValueError: When `layers_pattern` is specified, `layers_to_transform` must also be specified.",),
+    needs=("config", "diff"),
+    broken="""
+{"peft_type": "LORA", "target_modules": ".*q_proj", "layers_to_transform": [0]}     # a pattern and a layer list
+""",
+    fixed="""
+{"peft_type": "LORA", "target_modules": ["q_proj"], "layers_to_transform": [0]}
+""",
+)
+#: Refusals that have a cause of their own.
+_ELSEWHERE = ("NoMatchingPeftModuleError", "AttributeError")
+
+
+def check(_case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding where the injection fails for a reason that no other cause names."""
+    raised = diff.raised
+    if raised is None or raised.stage not in {"inject", "convert"} or raised.kind in _ELSEWHERE:
+        return
+    if "is not supported" in raised.line:
+        return
+    yield finding(
+        f"PEFT refuses this config on {show(diff.expectation.tree.class_name)}: {show(raised.line, 400)}",
+        at=[tensor.name for tensor in diff.extra],
+        predicted="raises",
+    )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Options that exclude each other, a bad rank pattern, rows beyond the vocabulary; a config PEFT takes."""
+    plain = make.lora("llama")
+    return {
+        "fires": [
+            plain.with_config(target_modules=".*q_proj", layers_to_transform=[0]),
+            plain.with_config(rank_pattern={"q_proj": 0}),
+            plain.with_config(trainable_token_indices=[999]),
+            make.lora("mixtral").with_config(target_modules=["w1"]),
+        ],
+        "silent": [plain, plain.with_config(target_modules=["nope"]), plain.with_config(target_modules=["norm"])],
+    }
