@@ -458,6 +458,8 @@ class Finding:
     `predicted` is what the loader does about it by itself: `raises`, `warns`, `silent` or `none`.
     `code` is the reader's finer name, where the cause has several. `explains` are the tensor names and slot
     keys this finding accounts for: diagnose keeps the findings that explain the most.
+    `differs`: every tensor is applied, yet the model computes something else than where the adapter was saved.
+    `undecided`: whether it does cannot be told from the files, so nothing fits.
     """
 
     id: str
@@ -472,6 +474,7 @@ class Finding:
     code: str = ""
     explains: frozenset[str] = frozenset()
     differs: bool = False
+    undecided: bool = False
 
 
 @dataclass(frozen=True)

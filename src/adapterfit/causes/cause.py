@@ -45,6 +45,7 @@ def finding(
     explains: Iterable[str] | None = None,
     code: str = "",
     differs: bool = False,
+    undecided: bool = False,
 ) -> Finding:
     """A finding of the cause that calls this; diagnose fills in the id. `explains` defaults to `at`."""
     names = tuple(item.name if isinstance(item, TensorInfo) else item for item in at)
@@ -61,4 +62,5 @@ def finding(
         code=code,
         explains=frozenset(names if explains is None else explains),
         differs=differs,
+        undecided=undecided,
     )

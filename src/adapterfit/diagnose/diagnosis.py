@@ -132,7 +132,8 @@ def _predicted(case: Case, diff: Diff | None, raised: Raised | None, findings: S
         return "cannot-tell"
     empty = [slot for slot in diff.missing if not slot.optional]
     if not empty and not diff.extra and not diff.misshapen:
-        return "loads-differently" if any(f.differs for f in findings) else "loads"
+        differs, undecided = any(f.differs for f in findings), any(f.undecided for f in findings)
+        return "loads-differently" if differs else "cannot-tell" if undecided else "loads"
     landed = bool(diff.matched or diff.overwrites)
     return "loads-partly" if landed or not diff.expectation.inert else "loads-without-effect"
 

@@ -239,6 +239,7 @@ def _square(case: Case, diff: Diff) -> Iterator[Finding]:
             severity="warning",
             predicted="silent",
             confidence="low",
+            undecided=True,
             found="square matrices",
             expected="an adapter saved with transformers >= 5",
             fix=Fix("unsafe", f"if it was saved with transformers 4: {_SWAP}"),
