@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from adapterfit.guard.numbers import read_tensor
 from adapterfit.read.source import Source
 from adapterfit.records import Report, TensorInfo
 from adapterfit.text import shorten
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 
     Tensors = Mapping[str, torch.Tensor]
 
-#: safetensors' spelling → torch's.
-_DTYPES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
-}  # fmt: skip
 _SAID = {
     "dropped": "of its tensors are not in the model",
     "different": "of its tensors hold other numbers in the model",
@@ -170,20 +166,6 @@ def _joined(report: Report) -> frozenset[str]:
     for match in matched:
         count[match.slot.model_key] = count.get(match.slot.model_key, 0) + 1
     return frozenset(match.tensor.name for match in matched if count[match.slot.model_key] > 1)
-
-
-def read_tensor(source: Source, info: TensorInfo) -> torch.Tensor | None:
-    """A tensor's numbers from its bytes; None where they do not lie in one piece, or torch has no such type."""
-    import torch
-
-    dtype = getattr(torch, _DTYPES.get(info.dtype, ""), None)
-    if info.span is None or dtype is None:
-        return None
-    start, end = info.span
-    if start == end:
-        return torch.empty(info.shape, dtype=dtype)
-    data = bytearray(source.read(info.file, start, end - start))
-    return torch.frombuffer(data, dtype=dtype).reshape(info.shape)
 
 
 def same_bits(found: torch.Tensor, held: Any) -> bool:

@@ -1,0 +1,252 @@
+"""Every mis-load that PEFT performs without an error: `adapterfit.load` refuses it before a forward pass.
+
+Three tables. `SILENT`: found from the file and the live base alone. `STAMPED`: found with a stamp beside the adapter, because
+nothing in the file itself tells. `NOT_DETECTABLE`: not found, each with the reason; a test holds that it is so, so that a row
+which becomes detectable has to move.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import real
+
+import adapterfit
+
+pytestmark = pytest.mark.exact
+
+LORA = real.LORA
+WIDE = {**LORA, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+BERT = {"r": 4, "lora_alpha": 8, "target_modules": ["query"], "task_type": "SEQ_CLS"}
+
+
+def plain(folder, **config):
+    return real.saved(folder, **{**LORA, **config})
+
+
+def _only(folder, wanted):
+    real.rewrite(folder, lambda held: {name: tensor for name, tensor in held.items() if wanted(name)})
+
+
+def with_rename(change, **config):
+    return lambda folder: (plain(folder, **config), real.rename(folder, change))
+
+
+def with_fields(config=LORA, **fields):
+    return lambda folder: (real.saved(folder, **config), real.reconfigure(folder, **fields))
+
+
+def without(wanted, *, family="llama", kind="LoraConfig", **config):
+    def make(folder):
+        real.saved(folder, real.base(family), kind, **(config or LORA))
+        before = len(real.tensors(folder))
+        _only(folder, lambda name: not wanted(name))
+        assert len(real.tensors(folder)) < before
+
+    return make
+
+
+def with_numbers(change, **config):
+    def make(folder):
+        plain(folder, **config)
+        real.rewrite(folder, lambda held: {name: change(name, tensor) for name, tensor in held.items()})
+
+    return make
+
+
+def with_more(tensors, **config):
+    def make(folder):
+        import torch
+
+        plain(folder, **config)
+        real.rewrite(folder, lambda held: {**held, **{name: torch.ones(shape) for name, shape in tensors.items()}})
+
+    return make
+
+
+def other_method(kind, **config):
+    return lambda folder: real.saved(folder, kind=kind, **config)
+
+
+def changed_embedding(folder):
+    real.saved(folder, **{**LORA, "target_modules": ["q_proj", "embed_tokens"]})
+    real.rewrite(folder, lambda held: {n: t + 1 if n.endswith("base_layer.weight") else t for n, t in held.items()})
+
+
+def old_biases(folder):
+    """`bias="all"` as PEFT up to 0.6.2 wrote it."""
+    real.saved(
+        folder, real.base("gpt2"), **{**LORA, "target_modules": ["c_attn"], "bias": "all", "fan_in_fan_out": True}
+    )
+    real.rename(folder, lambda name: name.replace("base_layer.bias", "bias"))
+
+
+def lost_biases(folder):
+    """`bias="lora_only"` as PEFT 0.10.0 to 0.20.0 wrote it: trained, and not in the file."""
+    config = {**LORA, "target_modules": ["c_attn"], "bias": "lora_only", "fan_in_fan_out": True}
+    real.saved(folder, real.base("gpt2"), **config)
+    _only(folder, lambda name: not name.endswith("bias"))
+    real.reconfigure(folder, peft_version="0.18.0")
+
+
+def bias_elsewhere(folder):
+    """A bias for a module that has none in the base."""
+    plain(folder, bias="all")
+    import torch
+
+    real.rewrite(
+        folder,
+        lambda held: {**held, "base_model.model.model.layers.0.self_attn.q_proj.base_layer.bias": torch.ones(64)},
+    )
+
+
+def old_lokr(folder):
+    """A LoKr whose config has the fields that PEFT 0.13 wrote, and none that came later."""
+    real.saved(folder, kind="LoKrConfig", r=4, alpha=8, target_modules=["q_proj"])
+    path = folder / real.CONFIG
+    config = json.loads(path.read_text("utf-8"))
+    later = {"exclude_modules", "rank_dropout_scale", "peft_version"}
+    path.write_text(json.dumps({key: value for key, value in config.items() if key not in later}), "utf-8")
+
+
+def head_forgotten(folder):
+    real.saved(folder, real.base("bert"), **BERT)
+    real.reconfigure(folder, modules_to_save=None, task_type=None)
+
+
+def prompt_without_task(folder):
+    real.saved(folder, kind="PromptTuningConfig", num_virtual_tokens=3, task_type="CAUSAL_LM")
+    real.reconfigure(folder, task_type=None)
+
+
+def exchanged(folder):
+    """Two configs of one project exchanged: every tensor fits, under another method's name."""
+    plain(folder)
+    real.reconfigure(folder, target_modules=["q_proj"])
+
+
+#: What → (how the adapter gets that way, the base it is loaded on, further arguments of the loader).
+SILENT = {
+    "a tensor is missing": (without(lambda n: "layers.0.self_attn.q_proj.lora_B" in n), {}, {}),
+    "a tensor is missing, and memory is saved": (
+        without(lambda n: "layers.0.self_attn.q_proj.lora_B" in n), {}, {"low_cpu_mem_usage": True},
+    ),
+    "a layer is missing": (without(lambda n: "layers.1." in n), {}, {}),
+    "the file is empty": (without(lambda _: True), {}, {}),
+    "keys without base_model": (with_rename(lambda n: n.replace("base_model.model.", "", 1)), {}, {}),
+    "keys with a level less": (with_rename(lambda n: n.replace("base_model.model.model.", "base_model.model.", 1)), {}, {}),
+    "keys with _orig_mod": (with_rename(lambda n: n.replace("base_model.model.", "base_model.model._orig_mod.", 1)), {}, {}),
+    "keys with DDP's module": (with_rename(lambda n: "module." + n), {}, {}),
+    "keys with FSDP's wrapper": (with_rename(lambda n: n.replace("model.layers", "model._fsdp_wrapped_module.layers", 1)), {}, {}),
+    "keys with base_layer inside": (with_rename(lambda n: n.replace(".lora_", ".base_layer.lora_")), {}, {}),
+    "keys with another adapter's name": (with_rename(lambda n: n.replace(".weight", ".other.weight")), {}, {}),
+    "a base with fewer layers": (plain, {"num_hidden_layers": 1}, {}),
+    "a base with more layers": (plain, {"num_hidden_layers": 3}, {}),
+    "a tensor that is nowhere": (with_more({"base_model.model.model.layers.9.self_attn.q_proj.lora_A.weight": (4, 64)}), {}, {}),
+    "fewer targets in the config": (exchanged, {}, {}),
+    "exclude_modules in the config": (with_fields(exclude_modules=["layers.1.self_attn.q_proj"]), {}, {}),
+    "layers_to_transform in the config": (with_fields(layers_to_transform=[0]), {}, {}),
+    "a regular expression that is too narrow": (with_fields(target_modules=r".*layers\.0\..*(q|v)_proj"), {}, {}),
+    "more targets in the config": (with_fields(target_modules=WIDE["target_modules"]), {}, {}),
+    "DoRA's flag is lost": (with_fields({**LORA, "use_dora": True}, use_dora=False), {}, {}),
+    "DoRA's vectors are missing": (with_fields(use_dora=True), {}, {}),
+    "KaSA's diagonal without its config": (
+        with_more({f"base_model.model.model.layers.{i}.self_attn.{m}_proj.lora_diag": (4,) for i in (0, 1) for m in "qv"}), {}, {},
+    ),
+    "LoRA biases without their flag": (with_fields({**LORA, "lora_bias": True}, lora_bias=False), {}, {}),
+    "token rows without their indices": (with_fields({**LORA, "trainable_token_indices": [3, 5]}, trainable_token_indices=None), {}, {}),
+    "a saved head that the config forgot": (head_forgotten, {"family": "bert"}, {}),
+    "a saved lm_head that the config forgot": (with_fields({**LORA, "modules_to_save": ["lm_head"]}, modules_to_save=None), {"seed": 1}, {}),
+    "biases in the layout of 0.6": (old_biases, {"family": "gpt2"}, {}),
+    "biases that were trained and not saved": (lost_biases, {"family": "gpt2"}, {}),
+    "a bias for a module without one": (bias_elsewhere, {}, {}),
+    "an embedding that differs from the base's": (changed_embedding, {}, {}),
+    "a LoRA-GA adapter on the published base": (with_fields(init_lora_weights="lora_ga"), {}, {}),
+    "a LoKr whose scale was ignored where it was trained": (old_lokr, {}, {}),
+    "a prompt whose task_type is null": (prompt_without_task, {}, {}),
+    "a prefix on a base with more layers": (
+        other_method("PrefixTuningConfig", num_virtual_tokens=3, task_type="CAUSAL_LM"), {"num_hidden_layers": 3}, {},
+    ),
+    "a prompt on a wider base": (
+        other_method("PromptTuningConfig", num_virtual_tokens=3, task_type="CAUSAL_LM"), {"hidden_size": 96}, {},
+    ),
+    "VB-LoRA without its vector bank": (
+        without(lambda n: "vector_bank" in n, kind="VBLoRAConfig", vector_length=16, num_vectors=32, target_modules=["q_proj"]), {}, {},
+    ),
+    "TinyLoRA without its vectors": (
+        without(lambda n: "tinylora_v" in n, kind="TinyLoraConfig", r=2, target_modules=["q_proj"]), {}, {},
+    ),
+    "SHiRA without its indices": (
+        without(lambda n: "indices" in n, kind="ShiraConfig", r=4, target_modules=["q_proj"]), {}, {},
+    ),
+    "an adaption prompt without its gates": (
+        without(lambda n: "gate" in n, kind="AdaptionPromptConfig", adapter_len=4, adapter_layers=2, task_type="CAUSAL_LM"), {}, {},
+    ),
+    "numbers that are not finite": (with_numbers(lambda n, t: t * float("inf")), {}, {}),
+    "an adapter that was never trained": (with_numbers(lambda n, t: t * 0 if "lora_B" in n else t), {}, {}),
+    "sizes that differ, ignored": (with_fields(r=8), {}, {"ignore_mismatched_sizes": True}),
+}  # fmt: skip
+
+
+def base(changes):
+    changes = dict(changes)
+    return real.base(changes.pop("family", "llama"), **changes)
+
+
+@pytest.mark.parametrize("what", SILENT)
+def test_peft_is_silent_and_load_refuses(what, tmp_path):
+    make, changes, arguments = SILENT[what]
+    make(tmp_path / "adapter")
+    real.plain_load(base(changes), tmp_path / "adapter", **arguments)
+    model = base(changes)
+    with pytest.raises(adapterfit.AdapterMisfit) as refused, real.quiet():
+        adapterfit.load(model, tmp_path / "adapter", **arguments)
+    assert refused.value.report is not None
+    assert "\n" not in str(refused.value)
+
+
+def test_a_config_given_in_place_of_the_files_is_checked(tmp_path):
+    import peft
+
+    folder = plain(tmp_path / "adapter")
+    given = peft.LoraConfig(**{**LORA, "target_modules": ["q_proj"]})
+    real.plain_load(real.base(), folder, config=given)
+    with pytest.raises(adapterfit.AdapterMisfit), real.quiet():
+        adapterfit.load(real.base(), folder, config=peft.LoraConfig(**{**LORA, "target_modules": ["q_proj"]}))
+
+
+#: What → (how, why nothing tells). The right adapter and these are the same to the file and to the shapes of the base.
+NOT_DETECTABLE = {
+    "lora_alpha changed": (with_fields(lora_alpha=32), {}, "the scale stands in the config alone; any number is a possible one"),
+    "use_rslora lost": (with_fields({**LORA, "use_rslora": True}, use_rslora=False), {}, "the flag leaves no trace in the tensors"),
+    "alpha_pattern lost": (with_fields({**LORA, "alpha_pattern": {"q_proj": 2}}, alpha_pattern={}), {}, "as lora_alpha"),
+    "other weights of the same shapes": (plain, {"seed": 5}, "names and shapes of the bases are equal"),
+    "token indices permuted": (
+        with_fields({**LORA, "trainable_token_indices": [3, 5]}, trainable_token_indices=[5, 3]), {},
+        "rows are saved without their indices",
+    ),
+    "token indices changed": (
+        with_fields({**LORA, "trainable_token_indices": [3, 5]}, trainable_token_indices=[3, 6]), {},
+        "rows are saved without their indices",
+    ),
+    "a seed changed": (
+        lambda folder: (
+            real.saved(folder, kind="FourierFTConfig", n_frequency=20, target_modules=["q_proj"], task_type="CAUSAL_LM"),
+            real.reconfigure(folder, random_loc_seed=123),
+        ), {}, "the places are drawn anew from the seed; only the numbers are saved",
+    ),
+    "aLoRA's tokens lost": (
+        with_fields({**LORA, "alora_invocation_tokens": [7, 8]}, alora_invocation_tokens=None), {},
+        "they decide at inference when the adapter acts; no tensor belongs to them",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NOT_DETECTABLE)
+def test_without_a_stamp_nothing_tells(what, tmp_path):
+    make, changes, why = NOT_DETECTABLE[what]
+    make(tmp_path / "adapter")
+    assert why
+    with real.quiet():
+        assert adapterfit.load(base(changes), tmp_path / "adapter") is not None
