@@ -66,3 +66,10 @@ STAMP_BYTES = 4 * 1024 * 1024
 STAMP_WEIGHTS = 512
 STAMP_TENSORS = 64
 STAMP_VALUES = 16
+#: A pasted text: a whole day's log has some 10 MB. The first and the last part are read; 4 MB cost about 2 s.
+LOG_BYTES = 256 * 1024 * 1024
+LOG_HEAD_CHARS = 1024 * 1024
+LOG_TAIL_CHARS = 3 * 1024 * 1024
+#: Characters of one of its lines (a progress bar, a dumped tensor), and symptoms of one kind that are kept.
+LOG_LINE_CHARS = 20_000
+LOG_SYMPTOMS = 5_000
