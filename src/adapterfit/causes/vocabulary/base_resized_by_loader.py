@@ -6,8 +6,9 @@ usually that of the tokenizer. The load raises a size mismatch although the file
 Why it happens: `AutoPeftModelForCausalLM` before PEFT 0.15, evaluation harnesses and scripts call
 `resize_token_embeddings(len(tokenizer))` on every base, which shrinks a padded vocabulary.
 
-Detection: a live model is given whose embedding has the tokenizer's number of rows and not the one its own config was
-published with, while the adapter has that one.
+Detection: the base has exactly as many rows as the tokenizer beside the adapter has tokens, and the adapter has another, padded
+number (or a smaller one): so the training, which had that tokenizer, did not resize, and the loader did. Where only the base's
+own tokenizer is known, added and padded tokens look the same: then `vocabulary-grown` names both readings.
 
 Fix: load the base with its own class and the adapter with `PeftModel.from_pretrained`, without resizing.
 
@@ -23,7 +24,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.vocabulary._rows import rows
+from adapterfit.causes.vocabulary._rows import resize, rows
 from adapterfit.records import Case, Diff, Finding, Fix
 
 CAUSE = Cause(
@@ -45,31 +46,39 @@ base = AutoModelForCausalLM.from_pretrained("base")
 model = PeftModel.from_pretrained(base, "adapter")
 """,
 )
-#: Bases are padded to a multiple of this at least; a larger vocabulary that is one was not made by adding tokens.
-_PADDING = 64
 
 
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
-    """One finding where the base's rows are exactly its tokenizer's and the file's are a padded number."""
+    """One finding where the base's rows are exactly the training's tokens and the file's are not."""
     found = rows(case, diff)
-    if found is None or not found.base < found.adapter or found.tokens != found.base or found.adapter % _PADDING:
+    if found is None or not found.base_was_resized:
         return
+    done = "shrunk to it" if found.base < found.adapter else "grown to it"
     yield finding(
-        f"the base has {found.base:,} rows, exactly the tokens of its tokenizer, the adapter {found.adapter:,}, a padded "
-        "number: the base was shrunk by whoever loaded or saved it",
+        f"the base has {found.base:,} rows, exactly the tokens of the tokenizer beside the adapter; the adapter itself "
+        f"({found.modules}) has {found.adapter:,}: the base was {done} by whoever loaded or saved it, the training was not",
         at=[entry.tensor for entry in found.entries],
         predicted="raises",
-        confidence="medium",
-        expected=f"{found.adapter:,} rows, as published",
+        confidence="high" if found.base < found.adapter else "medium",
+        expected=f"{found.adapter:,} rows, as in training",
         found=f"{found.base:,} rows",
-        fix=Fix("unsafe", "load the base with its own class, without resizing, then PeftModel.from_pretrained"),
+        fix=Fix("unsafe", f"load the base with its own class, without resizing; or {resize(found.adapter)}"),
     )
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
-    """A base of 250 rows for 250 tokens, an adapter of 256; without the tokenizer nothing says so."""
+    """A base of 250 rows for 250 tokens, an adapter of 256; the other way; without the tokenizer nothing says so."""
     saved = make.lora("llama", modules_to_save=["lm_head"])
     return {
-        "fires": [saved.on("llama", vocab_size=250).with_tokenizer(250)],
-        "silent": [saved, saved.on("llama", vocab_size=250), saved.on("llama", vocab_size=250).with_tokenizer(256)],
+        "fires": [
+            saved.on("llama", vocab_size=250).with_tokenizer(250),
+            make.lora("llama", target_modules=["lm_head"]).on("llama", vocab_size=250).with_tokenizer(250),
+            saved.on("llama", vocab_size=260).with_tokenizer(260),
+        ],
+        "silent": [
+            saved,
+            saved.on("llama", vocab_size=250, hidden_size=96).with_tokenizer(250),
+            saved.on("llama", vocab_size=250),
+            saved.on("llama", vocab_size=250).with_tokenizer(256),
+        ],
     }

@@ -7,6 +7,7 @@ Why it happens: the training added tokens (`add_special_tokens`, `setup_chat_for
 and resized the base; the base that is loaded now was not resized.
 
 Detection: every mismatch is one of rows of the embedding or the head, the file has more of them, and nothing else differs.
+If the tokenizer beside the adapter has exactly the base's rows, the base was shrunk instead: that is another cause.
 
 Fix: resize the base to the adapter's rows before the adapter is loaded. Editing `vocab_size` in config.json does not help.
 
@@ -46,16 +47,26 @@ model = PeftModel.from_pretrained(base, "adapter")
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding for all tensors with more rows than the base."""
     found = rows(case, diff)
-    if found is None or found.adapter <= found.base:
+    if found is None or found.adapter <= found.base or found.base_was_resized:
         return
-    known = f"; the tokenizer beside {found.tokens_from} has {found.tokens:,}" if found.tokens is not None else ""
+    message = (
+        f"the adapter has {found.adapter:,} vocabulary rows ({found.modules}), the base has {found.base:,}{found.said}"
+    )
+    cure = resize(found.adapter)
+    if found.either:
+        message += (
+            f". Either tokens were added in training and the rows padded to {found.adapter:,}, or the base was shrunk to "
+            "its tokenizer by whoever loaded or saved it"
+        )
+        cure = f"if tokens were added: {cure}; if not, load the base as it was published, without resizing"
     yield finding(
-        f"the adapter was trained with a vocabulary of {found.adapter:,} rows, the base has {found.base:,}{known}",
+        message,
         at=[entry.tensor for entry in found.entries],
         predicted="raises",
+        confidence="medium" if found.either else "high",
         expected=f"{found.base:,} rows",
         found=f"{found.adapter:,} rows",
-        fix=Fix("unsafe", resize(found.adapter)),
+        fix=Fix("unsafe", cure),
     )
 
 
@@ -65,10 +76,24 @@ def examples(make: Any) -> dict[str, list[Any]]:
     saved = make.lora("llama", base=grown, modules_to_save=["embed_tokens", "lm_head"])
     target = make.lora("llama", base=grown, target_modules=["q_proj", "embed_tokens"])
     return {
-        "fires": [saved.on("llama"), target.on("llama"), saved.on("llama").with_tokenizer(258)],
+        "fires": [
+            saved.on("llama"),
+            target.on("llama"),
+            saved.on("llama").with_tokenizer(258),
+            saved.on("llama").with_tokenizer(257),
+            saved.with_config(r=8).on("llama"),
+            make.lora("llama", base=grown, target_modules=["q_proj", "lm_head"]).on("llama"),
+            make.lora("t5", target_modules=["q"], modules_to_save=["shared"], task_type="SEQ_2_SEQ_LM").on(
+                "t5", vocab_size=250
+            ),
+        ],
         "silent": [
             make.lora("llama", modules_to_save=["lm_head"]),
             saved.on("llama", hidden_size=96),
             make.lora("llama", modules_to_save=["lm_head"]).on("llama", vocab_size=300),
+            make.lora("llama", modules_to_save=["lm_head"]).on("llama", vocab_size=250).with_tokenizer(250),
+            make.lora("bert", target_modules=["query"], task_type="SEQ_CLS").on(
+                "bert", id2label={"0": "A", "1": "B"}, label2id={"A": 0, "B": 1}
+            ),
         ],
     }

@@ -44,15 +44,16 @@ model = PeftModel.from_pretrained(base, "adapter")
 
 
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
-    """One finding, unless the base itself was shrunk by whoever loaded it (then the file has the larger number)."""
+    """One finding, unless the base itself was given the tokenizer's rows by whoever loaded it."""
     found = rows(case, diff)
-    if found is None or found.adapter >= found.base:
+    if found is None or found.adapter >= found.base or found.base_was_resized:
         return
-    tokens = f", which is the size of the tokenizer beside {found.tokens_from}" if found.tokens == found.adapter else ""
     yield finding(
-        f"the adapter was trained with a vocabulary of {found.adapter:,} rows{tokens}; the base has {found.base:,}",
+        f"the adapter has {found.adapter:,} vocabulary rows ({found.modules}), the base has {found.base:,}{found.said}: the "
+        "base was shrunk in training" + (" to its tokenizer" if found.tokens == found.adapter else ""),
         at=[entry.tensor for entry in found.entries],
         predicted="raises",
+        confidence="high" if found.tokens == found.adapter else "medium",
         expected=f"{found.base:,} rows",
         found=f"{found.adapter:,} rows",
         fix=Fix("unsafe", resize(found.adapter)),
@@ -66,5 +67,11 @@ def examples(make: Any) -> dict[str, list[Any]]:
     target = make.lora("llama", base=shrunk, target_modules=["q_proj", "embed_tokens"])
     return {
         "fires": [saved.on("llama"), saved.on("llama").with_tokenizer(250), target.on("llama")],
-        "silent": [saved, target, saved.on("llama", vocab_size=200), saved.on("llama", hidden_size=96)],
+        "silent": [
+            saved,
+            target,
+            saved.on("llama").with_tokenizer(256),
+            saved.on("llama", vocab_size=200),
+            saved.on("llama", hidden_size=96),
+        ],
     }
