@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from adapterfit.expect.formulas import FormulaError, compile_formula, names_in
+from adapterfit.expect.formulas import FormulaError, UnknownFieldError, compile_formula, names_in
 from adapterfit.text import quote, show
 
 
@@ -78,7 +78,8 @@ class Fields:
         head, _, rest = name.partition(".")
         sub = self.sub(head) if rest else None
         if sub is None:
-            raise FormulaError(f"nothing is known about field {show(name)}")
+            whose = f" of type {quote(self.sub_type(head))}" if head in self.facts["configs"] else ""
+            raise UnknownFieldError(f"adapterfit has no facts about field {show(name)}{whose}")
         return sub[rest]
 
     def _own(self, name: str, spec: str | list[str]) -> Any:
@@ -157,17 +158,30 @@ class Fields:
 
     def prompt_config(self) -> dict[str, Any]:
         """`model.config.to_dict()` as far as PEFT's prompt learning reads it."""
-        aliases = self.facts["aliases"]
-        moved = any(spec.get("flat") and key not in self.raw for key, spec in self.facts["configs"].items())
-        extra = () if moved else PROMPT_FIELDS
-        found = {name: self.raw[name] for name in extra if name in self.raw and name not in aliases}
+        known = set(self.facts["prompt_fields"])
+        found: dict[str, Any] = {name: self.raw[name] for name in PROMPT_FIELDS if self._is_extra(name, "", known)}
         for name in self.facts["prompt_fields"]:
             head, _, leaf = name.rpartition(".")
             (found.setdefault(head, {}) if head else found)[leaf] = self[name]
-        if self.facts["configs"].get("text_config", {}).get("any"):
+        spec = self.facts["configs"].get("text_config", {})
+        if spec.get("any"):
             sub = self.sub("text_config")
             found["text_config"] = sub.prompt_config() if sub is not None else dict(self.section("text_config"))
+        elif spec and "text_config" in self.raw:
+            inner, own = found.setdefault("text_config", {}), self.section("text_config")
+            inner.update({n: own[n] for n in PROMPT_FIELDS if self._is_extra(n, "text_config.", known)})
         return found
+
+    def _is_extra(self, name: str, head: str, known: set[str]) -> bool:
+        """Whether the file has the key although the class has no such field: it is kept as it stands."""
+        section = self.section(head[:-1]) if head else self.raw
+        moved = not head and "text_config" not in self.raw and f"text_config.{name}" in known
+        return (
+            name in section
+            and f"{head}{name}" not in known
+            and f"{head}{name}" not in self.facts["aliases"]
+            and not moved
+        )
 
 
 class _Given:

@@ -3,9 +3,9 @@
 Grammar, loosest first::
 
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * // %
-    12  'text'  null  true  false  [1, 2]  field  sub_config.field  field[i]  len(field)  (…)
+    12  'text'  null  true  false  [1, 2]  field  sub_config.field  field[i]  len(field)  split(field)  (…)
 
-Nothing else exists: no calls but `len`, no attributes, no loops. A formula comes from our own facts; the
+Nothing else exists: no calls but `len` and `split` (of text at `|`), no attributes, no loops. A formula comes from our own facts; the
 values it meets come from a stranger's config.json, so every operation checks what it is given.
 """
 
@@ -37,6 +37,10 @@ class FormulaError(ValueError):
     """A formula met a value it cannot work with; the text names the field and is safe to print."""
 
 
+class UnknownFieldError(FormulaError):
+    """A formula needs a field that the facts say nothing about; that is our gap, not the config's fault."""
+
+
 @cache
 def compile_formula(text: str) -> Formula:
     """`text` as a function of an environment. Raises ValueError for text that is not in the language."""
@@ -49,7 +53,9 @@ def compile_formula(text: str) -> Formula:
 @cache
 def names_in(text: str) -> frozenset[str]:
     """The fields that a formula reads."""
-    return frozenset(value for kind, value in _tokens(text) if kind == "name" and value not in (*_WORDS, "len", "in"))
+    return frozenset(
+        value for kind, value in _tokens(text) if kind == "name" and value not in (*_WORDS, *_FUNCTIONS, "in")
+    )
 
 
 def integer(value: object) -> int:
@@ -124,6 +130,16 @@ def _sequence(value: object) -> tuple[Any, ...]:
 def _length(value: object) -> int:
     """Length of a list; 1 for a bare number, as the models that accept both take it."""
     return 1 if isinstance(value, int) else len(_sequence(value))
+
+
+def _split(value: object) -> tuple[Any, ...]:
+    """The parts of a text between `|`, in lower case; a list as it is."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.lower().split("|"))
+    return _sequence(value)
+
+
+_FUNCTIONS: Mapping[str, Callable[[object], Any]] = {"len": _length, "split": _split}
 
 
 def _item(value: object, index: object) -> Any:
@@ -236,10 +252,10 @@ class _Parser:
     def name(self, name: str) -> Formula:
         if name in _WORDS:
             return _constant(_WORDS[name])
-        if name == "len" and self.take("("):
-            inner = self.ternary()
+        if name in _FUNCTIONS and self.take("("):
+            inner, do = self.ternary(), _FUNCTIONS[name]
             self.need(")")
-            return lambda env: _length(inner(env))
+            return lambda env: do(inner(env))
         if self.take("["):
             index = self.ternary()
             self.need("]")

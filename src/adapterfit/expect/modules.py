@@ -18,7 +18,7 @@ from adapterfit import limits
 from adapterfit.errors import BadInput
 from adapterfit.expect.checkpoint import Rule, adapter_renames, contradictions, load_rules
 from adapterfit.expect.fields import Facts, Fields
-from adapterfit.expect.formulas import FormulaError
+from adapterfit.expect.formulas import FormulaError, UnknownFieldError
 from adapterfit.expect.growth import Growth
 from adapterfit.records import Base, Flaw, LoadRename, Module, ModuleTree, Shape
 from adapterfit.text import quote, show
@@ -83,6 +83,8 @@ def tree(base: Base, class_name: str) -> ModuleTree:
         return tree_from_headers(base, class_name)
     try:
         return _grown(base, found, class_name)
+    except UnknownFieldError as gap:
+        return replace(tree_from_headers(base, class_name), doubts=(f"{gap}; module names and kinds are guessed",))
     except FormulaError as problem:
         raise BadInput(_implausible(base, str(problem))) from problem
 

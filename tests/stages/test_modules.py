@@ -1,0 +1,393 @@
+"""The module tree from a config and from headers, without torch: small cases written out by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from adapterfit.errors import BadInput
+from adapterfit.expect import modules
+from adapterfit.expect.formulas import FormulaError, compile_formula, names_in
+from adapterfit.records import Base, TensorInfo
+
+LLAMA = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 256,
+}
+LAYER = [
+    ("", "container", {}),
+    (".self_attn", "container", {}),
+    (".self_attn.q_proj", "Linear", {"weight": (64, 64)}),
+    (".self_attn.k_proj", "Linear", {"weight": (32, 64)}),
+    (".self_attn.v_proj", "Linear", {"weight": (32, 64)}),
+    (".self_attn.o_proj", "Linear", {"weight": (64, 64)}),
+    (".mlp", "container", {}),
+    (".mlp.gate_proj", "Linear", {"weight": (128, 64)}),
+    (".mlp.up_proj", "Linear", {"weight": (128, 64)}),
+    (".mlp.down_proj", "Linear", {"weight": (64, 128)}),
+    (".mlp.act_fn", "other", {}),
+    (".input_layernorm", "norm", {"weight": (64,)}),
+    (".post_attention_layernorm", "norm", {"weight": (64,)}),
+]
+SHARED_ATTENTION = "layer.0.SelfAttention"
+
+
+def tree(config, class_name="", **more):
+    base = Base("base", config=config, config_file="config.json", **more)
+    return modules.tree(base, class_name or base.architecture)
+
+
+def by_name(found):
+    return {module.name: module for module in found.modules}
+
+
+def tensors(**shapes):
+    return {name: TensorInfo(name, "F32", shape) for name, shape in shapes.items()}
+
+
+# ------------------------------------------------------------------------------------------------ whole trees
+
+
+def test_that_a_llama_is_written_out_in_the_order_of_named_modules():
+    found = tree(LLAMA)
+    wanted = [
+        ("", "container", {}),
+        ("model", "container", {}),
+        ("model.embed_tokens", "Embedding", {"weight": (256, 64)}),
+        ("model.layers", "container", {}),
+        *((f"model.layers.{at}{name}", kind, params) for at in (0, 1) for name, kind, params in LAYER),
+        ("model.norm", "norm", {"weight": (64,)}),
+        ("model.rotary_emb", "other", {}),
+        ("lm_head", "Linear", {"weight": (256, 64)}),
+    ]
+    assert [(m.name, m.kind, dict(m.params)) for m in found.modules] == wanted
+    assert (found.known, found.prefix, found.doubts, found.tied) == ("facts", "model", (), ())
+    assert (found.input_embeddings, found.output_embeddings) == ("model.embed_tokens", "lm_head")
+
+
+def test_that_classes_of_other_tasks_have_their_own_head_and_the_same_trunk():
+    causal, classifier = by_name(tree(LLAMA)), by_name(tree(LLAMA, "LlamaForSequenceClassification"))
+    assert classifier["score"].params == {"weight": (2, 64)}
+    assert {name for name in causal if name.startswith("model")} == {n for n in classifier if n.startswith("model")}
+    assert "lm_head" not in classifier
+
+
+@pytest.mark.parametrize(
+    ("labels", "rows"),
+    [
+        ({}, 2),
+        ({"num_labels": 5}, 5),
+        ({"id2label": {"0": "no", "1": "yes", "2": "maybe"}}, 3),
+        ({"id2label": {"0": "only"}, "num_labels": 9}, 1),
+    ],
+    ids=["by-default-two", "num_labels", "id2label", "id2label-before-num_labels"],
+)
+def test_that_the_rows_of_a_classifier_are_the_labels(labels, rows):
+    assert by_name(tree({**LLAMA, **labels}, "LlamaForSequenceClassification"))["score"].params["weight"] == (rows, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "param", "shape"),
+    [
+        ({"num_key_value_heads": None}, "model.layers.0.self_attn.k_proj", "weight", (64, 64)),
+        ({"head_dim": 10}, "model.layers.1.self_attn.o_proj", "weight", (64, 40)),
+        ({"attention_bias": True}, "model.layers.0.self_attn.v_proj", "bias", (32,)),
+        ({"mlp_bias": True}, "model.layers.0.mlp.up_proj", "bias", (128,)),
+    ],
+    ids=["key-value-heads-null", "head-size-given", "attention-bias", "mlp-bias"],
+)
+def test_that_sizes_and_biases_follow_the_config(changes, name, param, shape):
+    assert by_name(tree({**LLAMA, **changes}))[name].params[param] == shape
+
+
+def test_that_tied_embeddings_are_said():
+    assert tree({**LLAMA, "tie_word_embeddings": True}).tied == (("model.embed_tokens.weight", "lm_head.weight"),)
+
+
+def test_that_gpt2_has_conv1d_and_its_standard_names_are_read_too():
+    found = by_name(tree({"model_type": "gpt2", "hidden_size": 32, "n_layer": 1, "n_head": 4}, "GPT2LMHeadModel"))
+    assert found["transformer.h.0.attn.c_attn"].kind == "Conv1D"
+    assert found["transformer.h.0.attn.c_attn"].params == {"weight": (32, 96), "bias": (96,)}
+    assert found["transformer.h.0.mlp.c_fc"].params["weight"] == (32, 128)
+
+
+def test_that_t5_has_its_position_bias_in_the_first_block_only():
+    found = by_name(tree({"model_type": "t5", "num_layers": 2, "num_decoder_layers": 3}, "T5ForConditionalGeneration"))
+    biased = [name for name in found if name.endswith("relative_attention_bias")]
+    assert biased == [f"{side}.block.0.{SHARED_ATTENTION}.relative_attention_bias" for side in ("encoder", "decoder")]
+    assert "decoder.block.2.layer.1.EncDecAttention.q" in found
+    assert "encoder.block.2" not in found
+
+
+def test_that_experts_are_one_module_with_three_dimensional_parameters():
+    config = {**LLAMA, "model_type": "mixtral", "num_local_experts": 4}
+    found = tree(config, "MixtralForCausalLM")
+    experts = by_name(found)["model.layers.1.mlp.experts"]
+    assert experts.params == {"gate_up_proj": (4, 256, 64), "down_proj": (4, 64, 128)}
+    assert (experts.transposed_experts, found.expert_fusion) == (False, "mixtral")
+    assert (r".block_sparse_moe.", ".mlp.") in [(r.pattern, r.replacement) for r in found.adapter_renames]
+
+
+def test_that_experts_of_gpt_oss_are_stored_the_other_way_round():
+    found = by_name(tree({"model_type": "gpt_oss", "num_hidden_layers": 1}, "GptOssForCausalLM"))
+    experts = found["model.layers.0.mlp.experts"]
+    assert experts.transposed_experts
+    assert list(experts.params) == ["gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias"]
+    assert experts.params["gate_up_proj"] == (128, 2880, 5760)
+
+
+def test_that_dense_and_sparse_layers_are_told_apart():
+    config = {"model_type": "qwen3_moe", "num_hidden_layers": 4, "decoder_sparse_step": 2, "mlp_only_layers": [3]}
+    found = by_name(tree(config, "Qwen3MoeForCausalLM"))
+    assert [f"model.layers.{at}.mlp.experts" in found for at in range(4)] == [False, True, False, False]
+
+
+def test_that_parts_of_a_vision_language_model_come_from_their_own_types():
+    config = {
+        "model_type": "llava",
+        "text_config": {**LLAMA, "model_type": "mistral"},
+        "vision_config": {"model_type": "clip_vision_model", "hidden_size": 32, "num_hidden_layers": 1},
+    }
+    found = tree(config, "LlavaForConditionalGeneration")
+    names = by_name(found)
+    assert names["model.language_model.layers.0.self_attn.q_proj"].kind == "Linear"
+    assert names["model.vision_tower.encoder.layers.0.self_attn.q_proj"].params["weight"] == (32, 32)
+    assert names["model.multi_modal_projector.linear_1"].params["weight"] == (64, 32)
+    assert names["lm_head"].params["weight"] == (256, 64)
+    assert found.config["text_config"]["hidden_size"] == 64
+    assert found.doubts == ()
+
+
+def rename(found, name):
+    for rule in found.adapter_renames:
+        name = re.sub(rule.pattern, rule.replacement, name, count=1)
+    return name
+
+
+def test_that_older_names_of_llava_are_renamed_as_peft_renames_them():
+    found = tree({"model_type": "llava"}, "LlavaForConditionalGeneration")
+    assert rename(found, "language_model.model.layers.0.q") == "model.language_model.layers.0.q"
+    assert rename(found, "vision_tower.vision_model.encoder.x") == "model.vision_tower.encoder.x"
+    assert rename(found, "model.language_model.layers.0.q") == "model.language_model.layers.0.q"
+
+
+def test_that_a_flat_config_of_qwen2_vl_is_read():
+    flat = {**LLAMA, "model_type": "qwen2_vl", "vision_config": {"depth": 1, "embed_dim": 32, "hidden_size": 64}}
+    found = tree(flat, "Qwen2VLForConditionalGeneration")
+    assert by_name(found)["model.language_model.layers.1.self_attn.k_proj"].params == {
+        "weight": (32, 64),
+        "bias": (32,),
+    }
+    assert found.config == {
+        "text_config": {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    }
+
+
+# ------------------------------------------------------------------------------------------------ doubts
+
+
+def test_that_a_part_without_facts_is_doubted():
+    found = tree({"model_type": "llava", "vision_config": {"model_type": "sam"}}, "LlavaForConditionalGeneration")
+    assert any('"sam"' in doubt for doubt in found.doubts)
+
+
+def test_that_an_unknown_activation_is_doubted():
+    assert any("hidden_act" in doubt for doubt in tree({**LLAMA, "hidden_act": "made_up"}).doubts)
+
+
+def test_that_remote_code_is_doubted():
+    assert any("auto_map" in doubt for doubt in tree(LLAMA, remote_code=True).doubts)
+
+
+@pytest.mark.parametrize(
+    ("config", "class_name", "said"),
+    [
+        ({"model_type": "made_up"}, "MadeUpModel", '"made_up"'),
+        ({}, "MadeUpModel", "no config.json"),
+        (LLAMA, "LlamaForEverything", '"LlamaForEverything"'),
+        ({"model_type": "../../etc/passwd"}, "X", "passwd"),
+    ],
+    ids=["unknown-type", "no-type", "unknown-class", "a-path-for-a-type"],
+)
+def test_that_without_facts_the_tree_comes_from_the_headers_and_is_doubted(config, class_name, said):
+    found = tree(config, class_name, tensors=tensors(**{"a.b.weight": (3, 4), "a.norm.weight": (4,)}))
+    assert [(m.name, m.kind) for m in found.modules] == [
+        ("", "container"), ("a", "container"), ("a.b", "Linear"), ("a.norm", "norm"),
+    ]  # fmt: skip
+    assert found.known == "headers"
+    assert said in found.doubts[0]
+
+
+# ------------------------------------------------------------------------------------------------ headers
+
+
+def llama_headers(prefix="model."):
+    found = tree(LLAMA)
+    params = {f"{m.name}.{name}": shape for m in found.modules for name, shape in m.params.items()}
+    return tensors(**{name.replace("model.", prefix, 1): shape for name, shape in params.items()})
+
+
+@pytest.mark.parametrize("prefix", ["model.", ""], ids=["with-the-prefix", "without-the-prefix"])
+def test_that_headers_that_agree_leave_no_doubt(prefix):
+    assert tree(LLAMA, tensors=llama_headers(prefix), complete=True).doubts == ()
+
+
+def test_that_a_vocabulary_of_another_size_is_a_contradiction_and_the_config_decides():
+    headers = {**llama_headers(), **tensors(**{"model.embed_tokens.weight": (257, 64)})}
+    found = tree(LLAMA, tensors=headers, complete=True)
+    assert by_name(found)["model.embed_tokens"].params["weight"] == (256, 64)
+    assert "model.embed_tokens.weight is [257, 64] in the checkpoint, [256, 64] by the config" in found.doubts[0]
+    assert "RuntimeError" in found.doubts[0]
+
+
+def test_that_packed_weights_are_not_compared():
+    headers = {**llama_headers(), **tensors(**{"model.layers.0.self_attn.q_proj.weight": (2048, 1)})}
+    assert tree(LLAMA, tensors=headers, complete=True, quantisation="bitsandbytes").doubts == ()
+
+
+def experts_headers(width=128):
+    stem = "model.layers.0.block_sparse_moe.experts"
+    return tensors(
+        **{f"{stem}.{at}.{w}.weight": (width, 64) for at in range(4) for w in ("w1", "w3")},
+        **{f"{stem}.{at}.w2.weight": (64, width) for at in range(4)},
+    )
+
+
+MIXTRAL = {**LLAMA, "model_type": "mixtral", "num_local_experts": 4}
+
+
+def test_that_experts_stored_one_by_one_are_stacked_before_they_are_compared():
+    assert tree(MIXTRAL, "MixtralForCausalLM", tensors=experts_headers(), complete=True).doubts == ()
+    doubts = tree(MIXTRAL, "MixtralForCausalLM", tensors=experts_headers(100), complete=True).doubts
+    assert "experts.gate_up_proj is [4, 200, 64] in the checkpoint, [4, 256, 64] by the config" in doubts[0]
+
+
+# ------------------------------------------------------------------------------------------------ bad configs
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_hidden_layers": 10**9},
+        {"num_hidden_layers": -1},
+        {"hidden_size": "64"},
+        {"hidden_size": 64.5},
+        {"hidden_size": True},
+        {"hidden_size": None},
+        {"hidden_size": -64},
+        {"hidden_size": 10**30},
+        {"num_attention_heads": 0, "head_dim": None},
+        {"vocab_size": [256]},
+        {"num_labels": "many"},
+    ],
+    ids=str,
+)
+def test_that_a_config_no_model_can_be_built_from_is_the_files_fault(changes):
+    with pytest.raises(BadInput) as caught:
+        tree({**LLAMA, **changes}, "LlamaForSequenceClassification")
+    assert caught.value.flaw.code == "base-config-implausible"
+    assert "config.json" in caught.value.flaw.message
+
+
+def test_that_very_many_experts_times_layers_cost_nothing():
+    started = time.perf_counter()
+    with pytest.raises(BadInput):
+        tree({**LLAMA, "num_hidden_layers": 2001})
+    assert time.perf_counter() - started < 1
+
+
+# ------------------------------------------------------------------------------------------------ the axis
+
+
+def test_that_tasks_name_their_classes():
+    assert modules.classes("llama")["CAUSAL_LM"] == "LlamaForCausalLM"
+    assert modules.classes("t5")["SEQ_2_SEQ_LM"] == "T5ForConditionalGeneration"
+    assert modules.classes("bert")["FEATURE_EXTRACTION"] == modules.classes("bert")["bare"] == "BertModel"
+    assert modules.classes("made_up") == {}
+
+
+def test_that_eighty_layers_are_grown_fast():
+    config = {"model_type": "llama", "num_hidden_layers": 80}
+    tree(config, "LlamaForCausalLM")
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        tree(config, "LlamaForCausalLM")
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.015
+
+
+def every_file():
+    return sorted(Path(modules.__file__).with_name("architectures").glob("[a-z]*.json"))
+
+
+@pytest.mark.parametrize("path", every_file(), ids=lambda path: path.stem)
+def test_that_every_file_of_facts_holds_only_formulas_of_the_language(path):
+    found = json.loads(path.read_text())
+    assert found["model_type"] == path.stem
+    for spec in found["fields"].values():
+        for text in [spec] if isinstance(spec, str) else spec:
+            compile_formula(text)
+    bodies = [*found["fragments"].values(), *(entry["modules"] for entry in found["classes"].values())]
+    for body in bodies:
+        for _, kind, cls, *rest in body:
+            assert kind != "=" or cls in found["fragments"]
+            for dims in (rest[0] if rest else {}).values():
+                for dim in dims:
+                    compile_formula(dim["if"] if isinstance(dim, dict) else dim)
+            for key in {"if", "each", "groups"} & set(rest[1] if rest[1:] else {}):
+                compile_formula(rest[1][key])
+
+
+# ------------------------------------------------------------------------------------------------ formulas
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a*b+2*a", 18),
+        ("b-a*2", -2),
+        ("7//2*2", 6),
+        ("(a+b)%4", 3),
+        ("c == null ? 1 : 2", 1),
+        ("word == 'x' & !(a in many)", True),
+        ("a < b | a > b", True),
+        ("many[i]", 2),
+        ("len(many)+len(a)", 3),
+        ("'y' in split(words)", True),
+        ("part.size", 5),
+        ("[1, 2]", (1, 2)),
+    ],
+)
+def test_that_formulas_mean_what_they_say(text, value):
+    env = {"a": 3, "b": 4, "c": None, "word": "x", "many": [1, 2], "i": 1, "words": "X|Y", "part.size": 5}
+    assert compile_formula(text)(env) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a +", "(a", "a b", "__import__('os')", "a.b()", "lambda: 1", "a ** 2", "a[", "a ? b", "1 if a else 2", "$"],
+)
+def test_that_anything_else_is_no_formula(text):
+    with pytest.raises(ValueError, match="not a formula"):
+        compile_formula(text)
+
+
+@pytest.mark.parametrize("text", ["a*b", "a//z", "a % z", "many[9]", "a in b", "len(c)", "b < a"])
+def test_that_a_formula_refuses_values_it_cannot_work_with(text):
+    with pytest.raises(FormulaError):
+        compile_formula(text)({"a": 3, "b": "4", "c": {}, "z": 0, "many": [1]})
+
+
+def test_that_a_formula_says_which_fields_it_reads():
+    assert names_in("a*b.c + (len(d) == null ? 1 : e[i])") == {"a", "b.c", "d", "e", "i"}
