@@ -1,0 +1,40 @@
+"""Traceback or log text → Symptoms. What is cut, coloured, wrapped or marked up is normal here.
+
+Everything that is taken out stays data: a name, a number, the line it was read from.
+"""
+
+from __future__ import annotations
+
+from adapterfit.read import log_facts, log_keys, log_shapes, log_trace
+from adapterfit.read.log_text import plain
+from adapterfit.records import Symptoms
+
+
+def read_log(raw: str) -> Symptoms:
+    """Everything a pasted text tells about an adapter that does not load."""
+    text = plain(raw)
+    folded = text.flat.lower()
+    if len(folded) != len(text.flat):  # a few letters fold into two: positions would move
+        folded = "".join(char.lower() if len(char.lower()) == 1 else char for char in text.flat)
+    frames = log_trace.frames(text)
+    errors, warnings = log_trace.errors(text, frames)
+    missing, unexpected, said = log_keys.keys(text, folded)
+    return Symptoms(
+        lines=text.lines,
+        text=text.flat,
+        folded=folded,
+        starts=text.starts,
+        errors=errors,
+        warnings=warnings,
+        frames=frames,
+        missing=missing,
+        unexpected=unexpected,
+        keys=said,
+        misshapen=log_shapes.shapes(text),
+        targets=log_facts.targets(text),
+        arguments=log_facts.arguments(text),
+        files=log_facts.files(text),
+        urls=log_facts.urls(text),
+        versions=log_facts.versions(text),
+        left_out=text.left_out,
+    )

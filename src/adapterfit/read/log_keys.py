@@ -1,0 +1,157 @@
+"""Tensor names in a log: those said to be missing, those said to be unexpected, and those merely said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from adapterfit import limits
+from adapterfit.read.log_text import Text
+from adapterfit.records import LogKey
+
+MISSING, UNEXPECTED = "missing", "unexpected"
+
+
+class _Wording(NamedTuple):
+    """Folded words after which a list of names begins."""
+
+    anchor: str
+    what: str
+    name: str
+
+
+_LISTS = (
+    _Wording("missing key(s) in state_dict:", MISSING, "torch"),
+    _Wording("unexpected key(s) in state_dict:", UNEXPECTED, "torch"),
+    _Wording("missing_keys=[", MISSING, "result"),
+    _Wording("unexpected_keys=[", UNEXPECTED, "result"),
+    _Wording("missing keys: [", MISSING, "result"),
+    _Wording("unexpected keys: [", UNEXPECTED, "result"),
+    _Wording("found missing adapter keys while loading the checkpoint:", MISSING, "peft"),
+    _Wording("found unexpected adapter keys while loading the checkpoint:", UNEXPECTED, "peft"),
+    _Wording("there were missing keys in the checkpoint model loaded:", MISSING, "trainer"),
+    _Wording("there were missing keys in the checkpoint model loaded**:", MISSING, "trainer"),
+    _Wording("there were unexpected keys in the checkpoint model loaded:", UNEXPECTED, "trainer"),
+    _Wording("and are newly initialized:", MISSING, "transformers"),
+    _Wording("were not used when initializing", UNEXPECTED, "transformers"),
+    _Wording("led to unexpected keys not found in the model:", UNEXPECTED, "diffusers"),
+    _Wording("led to unexpected keys found in the model:", UNEXPECTED, "diffusers"),
+    _Wording("led to missing keys in the model:", MISSING, "diffusers"),
+    _Wording("led to missing keys not found in the model:", MISSING, "diffusers"),
+    _Wording("following keys have not been correctly renamed:", UNEXPECTED, "diffusers"),
+    _Wording("lora key not loaded:", UNEXPECTED, "comfyui"),
+    _Wording("unexpected tensor name:", UNEXPECTED, "llama.cpp"),
+    _Wording("unexpected name '", UNEXPECTED, "llama.cpp"),
+    _Wording("can not map tensor '", UNEXPECTED, "llama.cpp"),
+    _Wording("unhandled keys [", UNEXPECTED, "mlx"),
+    _Wording("missing parameters:", MISSING, "mlx"),
+    _Wording("received parameters not in model:", UNEXPECTED, "mlx"),
+)
+#: A name between quotes, or up to a comma; braces and stars come from reports that fold layers together.
+_QUOTED = re.compile(r"['\"`]([^\s'\"`]{1,400})['\"`]?")
+_BARE = re.compile(r"([\w.{}*,/-]{0,400}[\w}])")
+_BETWEEN = re.compile(r"[\s,;|&]{0,200}(?:and )?")
+_ROW = re.compile(r"\| ?(MISSING|UNEXPECTED)\b")
+_REFUSED = re.compile(r" is unsupported LoRA weight|: not an adapter parameter in the model")
+#: Dotted names; braces and stars stand for layers that a report folds together.
+_SAID = re.compile(r"(?<![\w.{}<>*])[\w{}<>*][\w{}<>*.,-]{3,400}[\w}>*]")
+#: What a name begins with, or what a segment of it begins with, if it can only be that of an adapter's tensor.
+_STARTS = ("base_model.", "_orig_mod.", "lora_unet_", "lora_te", "lycoris_")
+_SEGMENTS = (
+    "lora_A", "lora_B", "lora_a", "lora_b", "lora_{", "lora_*", "lora_E", "lora_embedding_", "lora_magnitude", "lora_down",
+    "lora_up", "lora_mid", "dora_scale", "hada_", "lokr_", "ia3_", "modules_to_save",
+)  # fmt: skip
+_LAYER = re.compile(r"\.layers\.(?:\d{1,4}|\*|[{<]\S{1,20}[}>])\.")
+
+
+def keys(text: Text, folded: str) -> tuple[tuple[LogKey, ...], tuple[LogKey, ...], tuple[LogKey, ...]]:
+    """Missing, unexpected and other names."""
+    told = [(wording.what, key) for wording in _LISTS for key in _listed(text, folded, wording)]
+    told += list(_rows(text))
+    told += [(UNEXPECTED, key) for key in _refused(text)]
+    missing, unexpected = (
+        tuple({key.name: key for what, key in told if what == wanted}.values())[: limits.LOG_SYMPTOMS]
+        for wanted in (MISSING, UNEXPECTED)
+    )
+    known = {key.name for key in missing + unexpected}
+    return missing, unexpected, tuple(key for key in _said(text) if key.name not in known)
+
+
+def _listed(text: Text, folded: str, wording: _Wording) -> Iterator[LogKey]:
+    at = folded.find(wording.anchor)
+    left = limits.LOG_SYMPTOMS
+    while at >= 0 and left > 0:
+        start = at + len(wording.anchor)
+        start -= 1 if wording.anchor[-1] in "'[" else 0
+        if wording.anchor.startswith("were not used"):
+            start = max(folded.find(":", start, start + 300), start) + 1
+        for name, position in _names(text.flat, start, left):
+            left -= 1
+            yield LogKey(name, text.line_at(position), wording.name)
+        at = folded.find(wording.anchor, start + 1)
+
+
+def _names(flat: str, at: int, most: int) -> Iterator[tuple[str, int]]:
+    """Names from `at` on, as long as nothing but commas stands between them. A list that is cut off ends with a piece."""
+    at = _BETWEEN.match(flat, at).end()  # type: ignore[union-attr]  # it matches nothing too
+    bracketed = flat[at : at + 1] in {"[", "{", "("}
+    at = _BETWEEN.match(flat, at + 1).end() if bracketed else at  # type: ignore[union-attr]
+    pattern = _QUOTED if flat[at : at + 1] in {"'", '"', "`"} else _BARE
+    for _ in range(most):
+        match = pattern.match(flat, at)
+        if match is None or not _is_name(match[1]):
+            return
+        yield match[1].rstrip(".,"), match.start(1)
+        after = _BETWEEN.match(flat, match.end())
+        at = after.end() if after is not None else match.end()
+        if not (bracketed or "," in flat[match.end() : at] or pattern is _QUOTED):
+            return
+
+
+def _is_name(word: str) -> bool:
+    return "." in word or "_" in word
+
+
+def _rows(text: Text) -> Iterator[tuple[str, LogKey]]:
+    """Rows of transformers' LOAD REPORT: `score.weight | MISSING |`."""
+    for number, match in enumerate(_ROW.finditer(text.flat)):
+        if number >= limits.LOG_SYMPTOMS:
+            return
+        name = text.flat[max(0, match.start() - 400) : match.start()].rstrip(" |").rpartition(" ")[2]
+        if _is_name(name):
+            what = MISSING if match[1] == "MISSING" else UNEXPECTED
+            yield what, LogKey(name, text.line_at(match.start()), "report")
+
+
+def _refused(text: Text) -> Iterator[LogKey]:
+    """`NAME is unsupported LoRA weight`."""
+    for number, match in enumerate(_REFUSED.finditer(text.flat)):
+        if number >= limits.LOG_SYMPTOMS:
+            return
+        name = text.flat[max(0, match.start() - 400) : match.start()].rpartition(" ")[2]
+        yield LogKey(name.strip("'\"`"), text.line_at(match.start()), "vllm" if "LoRA" in match[0] else "mlx")
+
+
+def _said(text: Text) -> Iterator[LogKey]:
+    """Whatever else looks like an adapter's tensor, or like the path of a module in a layer; each once."""
+    seen: set[str] = set()
+    for line, words in enumerate(text.lines):
+        if len(seen) >= limits.LOG_SYMPTOMS:
+            return
+        for match in _SAID.finditer(words):
+            name = match[0].rstrip(",")
+            if "." in name and name not in seen and _is_tensor(name):
+                seen.add(name)
+                yield LogKey(name, line)
+
+
+def _is_tensor(name: str) -> bool:
+    if name.endswith((".py", ".bin", ".json", ".safetensors")):
+        return False
+    dotted = name.split(".")
+    return (
+        name.startswith(_STARTS)
+        or any(part.startswith(_SEGMENTS) for part in dotted)
+        or (len(dotted) > 4 and _LAYER.search(name) is not None)
+    )

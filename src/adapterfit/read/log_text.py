@@ -1,0 +1,138 @@
+"""A pasted text made plain: escape codes, markup and prefixes gone, wrapped lines joined, nothing read twice.
+
+Every regular expression here is bounded: no repetition inside a repetition, and none without a limit.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from adapterfit import limits
+
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]{0,32}[ -/]{0,8}[@-~]"
+    r"|\x1b\][^\x07\x1b]{0,2000}(?:\x07|\x1b\\)"
+    r"|\x1b[@-_]"
+    r"|\\(?:u001b|x1b|033)\[[0-9;]{0,32}m"
+    r"|\[\d{1,3}(?:;\d{1,3}){0,4}m",
+)
+_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0e-\x1f\x7f]")
+_BREAKING = re.compile(r"<(?:br|/p|/div|/pre|/tr|/li)\b[^<>]{0,200}>", re.IGNORECASE)
+_TAG = re.compile(
+    r"</?(?:span|pre|div|p|code|font|b|i|em|strong|details|summary|table|tbody|td|tr|ul|li|a|h[1-6])(?:\s[^<>]{0,500})?>",
+    re.IGNORECASE,
+)
+_ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#x?[0-9a-fA-F]{1,6});")
+_PLAIN = str.maketrans(
+    {"‘": "'", "’": "'", "“": '"', "”": '"', "´": "'", "\xa0": " ", "\u3000": " ", "\t": " ", "\v": " ", "\f": " "}
+)
+#: What log writers put before a line: boxes, ranks, processes, times. Taken off one after the other.
+_PREFIX = re.compile(
+    r"\s{0,200}(?:[│┃┆|❱❯╭╰╮╯─━┌└├┐┘]{1,200}(?=\s|$)"
+    r"|\[?rank\s?\d{1,5}\]?:"
+    r"|\(\w{1,40} (?:pid|rank|ip)=[^()\n]{1,80}\)"
+    r"|\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?\]?"
+    r"|\[?\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?\]?"
+    r"|\[?\d\d:\d\d:\d\d(?:[.,]\d{1,6})?\]?(?=\s))"
+)
+_PREFIXES = 8
+#: A JSON string on a line of its own, as notebooks store their outputs.
+_JSON_LINE = re.compile(r'\s{0,80}"(?P<text>.*?)(?:\\n)?",?\s{0,80}$')
+#: Two lines of the same length from here on, and none longer, were cut by a terminal's edge.
+_NARROW = 60
+
+
+class Text(NamedTuple):
+    """`lines` as people know them, `flat` the same on one line; line `n` starts at `starts[n]`."""
+
+    lines: tuple[str, ...]
+    flat: str
+    starts: tuple[int, ...]
+    left_out: int
+
+    def line_at(self, position: int) -> int:
+        """The line in which a position of `flat` lies."""
+        return max(0, bisect_right(self.starts, position) - 1)
+
+
+def plain(raw: str) -> Text:
+    """The text without what only a screen needs."""
+    kept, left_out = _shortened(raw)
+    lines = [_without_prefix(line).rstrip() for line in _lines(_unmarked(kept))]
+    joined, starts = _joined(lines)
+    return Text(tuple(lines), joined, tuple(starts), left_out)
+
+
+def _shortened(raw: str) -> tuple[str, int]:
+    """The first and the last part: errors stand at the end, versions at the beginning."""
+    most = limits.LOG_HEAD_CHARS + limits.LOG_TAIL_CHARS
+    if len(raw) <= most:
+        return raw, 0
+    return f"{raw[: limits.LOG_HEAD_CHARS]}\n{raw[-limits.LOG_TAIL_CHARS :]}", len(raw) - most
+
+
+def _unmarked(text: str) -> str:
+    """Without escape codes, HTML and characters that cannot be seen; escaped line ends become real ones."""
+    text = _ESCAPES.sub("", text)
+    text = text.replace("\\n\\t", "\n").replace("\r\n", "\n")
+    if text.count("\\n") > 2 and text.count("\\n") > 3 * text.count("\n"):
+        text = text.replace("\\n", "\n").replace("\\t", " ").replace('\\"', '"')
+    if "<" in text:
+        text = _TAG.sub("", _BREAKING.sub("\n", text))
+    if "&" in text:
+        text = _ENTITY.sub(lambda found: html.unescape(found.group()), text)
+    return _INVISIBLE.sub("", text.translate(_PLAIN))
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines, a progress bar's last state for all of it, very long ones in pieces."""
+    quoted = text.count('\\n",') > 2
+    for line in text.split("\n"):
+        shown = line.rstrip("\r").rpartition("\r")[2]
+        found = _JSON_LINE.fullmatch(shown[: limits.LOG_LINE_CHARS]) if quoted else None
+        shown = found["text"].replace('\\"', '"').replace("\\u2502", "│") if found else shown
+        for at in range(0, max(1, len(shown)), limits.LOG_LINE_CHARS):
+            yield shown[at : at + limits.LOG_LINE_CHARS]
+
+
+def _without_prefix(line: str) -> str:
+    at = 0
+    for _ in range(_PREFIXES):
+        found = _PREFIX.match(line, at)
+        if found is None:
+            break
+        at = found.end()
+    return line[at:].rstrip(" │┃|") if at else line
+
+
+def _joined(lines: list[str]) -> tuple[str, list[int]]:
+    """All lines on one, with one space between them, none where a terminal's edge cut a name."""
+    edge = _edge(lines)
+    pieces: list[str] = []
+    starts: list[int] = []
+    length = 0
+    for number, line in enumerate(lines):
+        words = " ".join(line.split())
+        cut = number > 0 and edge > 0 and len(lines[number - 1]) == edge and _is_cut(lines[number - 1], line)
+        gap = "" if cut or not length else " "
+        starts.append(length + len(gap))
+        pieces += [gap, words]
+        length += len(gap) + len(words)
+    return "".join(pieces), starts
+
+
+def _is_cut(line: str, following: str) -> bool:
+    """Whether a name goes on in the next line: a dotted or slashed word that ends in the middle."""
+    last = line[-_NARROW:].rpartition(" ")[2]
+    return last[-1:].isalnum() and any(mark in last for mark in "._/") and following[:1].isalnum()
+
+
+def _edge(lines: list[str]) -> int:
+    """The width of the terminal that cut the lines; 0 where none did."""
+    longest = max(map(len, lines), default=0)
+    full = sum(1 for line in lines if len(line) == longest)
+    return longest if longest >= _NARROW and full > 1 else 0

@@ -1,0 +1,82 @@
+"""Exceptions, warnings and frames of a traceback, in Python's, IPython's and rich's manner."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from adapterfit import limits
+from adapterfit.read.log_text import Text
+from adapterfit.records import LogError, LogFrame
+
+_RAISED = re.compile(
+    r"(?<![\w.'])(?:[a-zA-Z_]\w{0,60}\.){0,8}(?P<kind>[A-Z]\w{1,60}(?:Error|Exception|Warning|NotFound))(?::(?P<told>.{0,2000})|\s{0,80}$)"
+)
+_FRAMES = (
+    re.compile(r"File \"?(?P<path>[^\"\n]{1,500}?)\"?, line \d{1,7}(?:, in (?P<function>[\w<>.]{1,120}))?"),
+    re.compile(r"File (?P<path>[^\s:]{1,500}):\d{1,7},? in (?P<function>[\w<>.]{1,120})"),
+    re.compile(r"(?P<path>(?:[/~]|[A-Z]:\\|\.\.\./)[^\s:]{1,500}\.py) in (?P<function>[\w<>.]{1,120})\("),
+    re.compile(r"(?P<path>[^\s:\"']{1,500}\.py):\d{1,7}(?::|$| in (?P<function>[\w<>.]{1,120}))"),
+)
+#: Folders that are libraries, wherever they lie.
+_LIBRARIES = frozenset(
+    {
+        "peft", "transformers", "torch", "safetensors", "accelerate", "vllm", "sglang", "diffusers", "comfy",
+        "huggingface_hub", "mlx", "mlx_lm", "mlx_vlm", "lorax_server", "text_generation_server", "llamafactory", "llmtuner",
+        "unsloth", "unsloth_zoo", "axolotl", "trl", "llava", "fastchat", "sentence_transformers", "bitsandbytes", "auto_gptq",
+        "optimum", "deepspeed", "tensorrt_llm", "torchtune", "transformers_modules", "swift", "gptqmodel", "awq",
+    }
+)  # fmt: skip
+_SITE = ("site-packages", "dist-packages")
+
+
+def frames(text: Text) -> tuple[LogFrame, ...]:
+    """Every frame, in the order of the text."""
+    found: list[LogFrame] = []
+    for number, line in enumerate(text.lines):
+        if ".py" in line and len(found) < limits.LOG_SYMPTOMS:
+            match = next((match for pattern in _FRAMES for match in [pattern.search(line)] if match), None)
+            if match is not None:
+                library, file = _placed(match["path"])
+                found.append(LogFrame(library, file, match["function"] or "", number))
+    return tuple(found)
+
+
+def _placed(path: str) -> tuple[str, str]:
+    """`…/site-packages/peft/utils/config.py` → (`peft`, `utils/config.py`)."""
+    parts = path.replace("\\\\", "/").replace("\\", "/").split("/")
+    site = max((at + 1 for at, part in enumerate(parts) if part in _SITE), default=None)
+    known = [at for at, part in enumerate(parts[:-1]) if part.lower() in _LIBRARIES]
+    remote = [at for at in known if parts[at] == "transformers_modules"]
+    at = remote[0] if remote else site if site is not None and site < len(parts) - 1 else known[-1] if known else None
+    if at is None:
+        return "", parts[-1]
+    return parts[at].lower(), "/".join(parts[at + 1 :])
+
+
+def errors(text: Text, seen: tuple[LogFrame, ...]) -> tuple[tuple[LogError, ...], tuple[LogError, ...]]:
+    """Exceptions and warnings, in the order of the text."""
+    found = list(_raised(text, seen))
+    return (
+        tuple(error for error in found if not error.kind.endswith("Warning"))[: limits.LOG_SYMPTOMS],
+        tuple(error for error in found if error.kind.endswith("Warning"))[: limits.LOG_SYMPTOMS],
+    )
+
+
+def _raised(text: Text, seen: tuple[LogFrame, ...]) -> Iterator[LogError]:
+    at = 0
+    library = ""
+    for number, line in enumerate(text.lines):
+        while at < len(seen) and seen[at].line <= number:
+            library, at = seen[at].library, at + 1
+        match = _RAISED.search(line)
+        if match is not None and not _is_code(line, match.start()):
+            told = (match["told"] or "").strip()
+            yield LogError(match["kind"], told, number, library)
+            library = ""
+
+
+def _is_code(line: str, at: int) -> bool:
+    """`raise ValueError(`, `except KeyError:` and the like quote a class, they do not report one."""
+    before = line[:at].split()
+    return bool(before) and before[-1] in {"raise", "except", "isinstance("}
