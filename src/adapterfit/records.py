@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adapterfit.edits import Edit
+    from adapterfit.read.source import Source
 
 Shape = tuple[int, ...]
 
@@ -183,6 +184,7 @@ class Adapter:
     flaws: tuple[Flaw, ...] = ()
     tokenizer: Later | None = None
     values: Mapping[str, ValueSummary] | None = None
+    stamp: Stamp | None = None
 
     @property
     def tokenizer_rows(self) -> int | None:
@@ -211,7 +213,8 @@ class ValueSummary:
 class Base:
     """Everything read about a base model. `tensors` are *checkpoint* names; `tree` is set for a live module only.
 
-    `complete` is false where not every shard's header could be read (then missing names prove nothing).
+    `complete` is false where not every shard's header could be read (then missing names prove nothing). `opened` is what
+    a base on disk was read from, for who needs its numbers too.
     """
 
     label: str
@@ -225,6 +228,7 @@ class Base:
     remote_code: bool = False
     flaws: tuple[Flaw, ...] = ()
     tree: ModuleTree | None = None
+    opened: Source | None = field(default=None, repr=False, compare=False)
 
     @property
     def tokenizer_rows(self) -> int | None:
