@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from adapterfit.edits import Edit
 from adapterfit.errors import BadInput
 from adapterfit.expect.candidates import candidates
 from adapterfit.expect.expectation import expect
+from adapterfit.expect.places import places
 from adapterfit.plan.apply import apply
 from adapterfit.plan.cures import safe_edits
 from adapterfit.read.adapter import read_adapter
@@ -25,7 +27,8 @@ from adapterfit.read.base import read_base as read_base_source
 from adapterfit.read.config import parse_config
 from adapterfit.read.live import base_from_module, is_live
 from adapterfit.read.locate import base_in_cache, locate
-from adapterfit.records import Adapter, AdapterConfig, Base, Case, Diff, Exact, ModuleTree, NotChecked, Report
+from adapterfit.read.seen import in_files, in_module
+from adapterfit.records import Adapter, AdapterConfig, Base, Case, Diff, Exact, ModuleTree, NotChecked, Report, Seen
 from adapterfit.text import show
 
 #: Outcomes from good to bad; among the classes a base may be loaded as, the best one is reported.
@@ -60,17 +63,14 @@ def check(
         CannotCheck: A path is not there, cannot be read, or changed meanwhile.
     """
     who = choose(consumer)
-    found = (
-        adapter
-        if isinstance(adapter, Adapter)
-        else read_adapter(locate(str(adapter), kind="adapter", online=online), values=values)
-    )
+    found = adapter if isinstance(adapter, Adapter) else _adapter(str(adapter), online=online, values=values)
     case = Case(found, _base(base, found.config, online=online), who)
+    case = dataclasses.replace(case, seen=_seen(case, base, full=values))
     report = _after_cure(_best(case, base_class))
     unlike = () if who.given else tuple(_not_for(other) for other in others_installed())
     return dataclasses.replace(
         report,
-        not_checked=(*report.not_checked, *unlike),
+        not_checked=(*report.not_checked, *_unseen(case), *unlike),
         next_step=next_step(report),
         exact=_exact(report, base_class, python) if exact else None,
     )
@@ -107,7 +107,13 @@ def read_base(base: Any, *, online: bool = False) -> Base:
         return base
     if is_live(base):
         return base_from_module(base)
-    return read_base_source(locate(str(base), kind="base", online=online))
+    with contextlib.closing(locate(str(base), kind="base", online=online)) as source:
+        return read_base_source(source)
+
+
+def _adapter(named: str, *, online: bool, values: bool) -> Adapter:
+    with contextlib.closing(locate(named, kind="adapter", online=online)) as source:
+        return read_adapter(source, values=values)
 
 
 def _base(base: Any, config: AdapterConfig | None, *, online: bool) -> Base | None:
@@ -115,7 +121,28 @@ def _base(base: Any, config: AdapterConfig | None, *, online: bool) -> Base | No
         return read_base(base, online=online)
     named = config.raw.get("base_model_name_or_path") if config is not None else None
     source = base_in_cache(named, config.raw.get("revision") if config is not None else None)
-    return read_base_source(source) if source is not None else None
+    if source is None:
+        return None
+    with contextlib.closing(source):
+        return read_base_source(source)
+
+
+def _seen(case: Case, given: Any, *, full: bool) -> Seen | None:
+    """The base's numbers that the adapter's stamp knows; `full`: all of them, where the stamp has them."""
+    stamp, base = case.adapter.stamp, case.base
+    if stamp is None or base is None:
+        return None
+    if is_live(given):
+        return in_module(given, stamp, full=full)
+    if base.opened is None:
+        return Seen(why_not="the base was read from a live model before; give the model itself")
+    with contextlib.closing(base.opened):
+        return in_files(base.opened, places(base, stamp.class_name), stamp, full=full)
+
+
+def _unseen(case: Case) -> tuple[NotChecked, ...]:
+    why = case.seen.why_not if case.seen is not None else ""
+    return (NotChecked("the base's numbers beside the stamp", why),) if why else ()
 
 
 def _compared(case: Case, base_class: str | None) -> Iterable[tuple[Diff | None, list[NotChecked]]]:

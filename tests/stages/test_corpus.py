@@ -3,9 +3,9 @@
 import json
 
 import pytest
-import shared_data
 
 import adapterfit
+import shared_data
 
 pytestmark = pytest.mark.corpus
 

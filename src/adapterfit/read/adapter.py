@@ -9,7 +9,9 @@ from adapterfit.discover import members
 from adapterfit.read import layout
 from adapterfit.read.config import config_kind, read_config
 from adapterfit.read.source import Source
-from adapterfit.read.tokenizer import tokenizer_rows
+from adapterfit.read.sources.folder import FolderSource
+from adapterfit.read.stamp import read_stamp
+from adapterfit.read.tokenizer import counted
 from adapterfit.read.weights import read_weights
 from adapterfit.records import Adapter, AdapterConfig, FileEntry, Flaw, Later, TensorInfo, ValueSummary, Weights
 from adapterfit.text import shorten, show
@@ -42,6 +44,7 @@ def read_adapter(source: Source, values: bool = False) -> Adapter:
         folder, config_kind(config.raw) if config and config.raw else "peft" if config else "", bool(name)
     )
     others = tuple(read_weights(source, each) for each in _others(folder, name))
+    stamp, unreadable = read_stamp(source, weights)
     found = _named_by_its_tensors(
         Adapter(
             label=source.label,
@@ -50,14 +53,41 @@ def read_adapter(source: Source, values: bool = False) -> Adapter:
             config=config,
             weights=weights,
             others=others,
-            tokenizer=Later(lambda: tokenizer_rows(source)),
+            tokenizer=Later(lambda: counted(source)),
             values=_values(source, weights) if values else None,
+            stamp=stamp,
         )
     )
     single = bool(name) and name not in layout.WEIGHTS
     return replace(
         _named_by_its_tensors(found),
-        flaws=(*source.flaws, *_folder_flaws(found, folder, source, single), *_disagreement(found)),
+        flaws=(
+            *source.flaws,
+            *_folder_flaws(found, folder, source, single),
+            *_disagreement(found),
+            *_private(source, name),
+            *unreadable,
+        ),
+    )
+
+
+def _private(source: Source, name: str) -> tuple[Flaw, ...]:
+    """Safetensors 0.8 writes files that only their owner may read, whatever the umask."""
+    mode = source.mode(name) if isinstance(source, FolderSource) and name else 0
+    if mode not in (0o600, 0o400):
+        return ()
+    return (
+        Flaw(
+            "private-file-mode",
+            f"{show(name)} may be read by its owner only (mode {mode:04o}): a server that runs as another user finds no adapter",
+            where=name,
+            found=f"{mode:04o}",
+            expected="0644",
+            severity="note",
+            refused=False,
+            predicted="none",
+            remedy=f"chmod 644 {show(name)}",
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from adapterfit.errors import BadInput
 from adapterfit.read.base_config import UNRECOGNISED, BaseConfig, quantisation, read_base_config, runs_code
 from adapterfit.read.index import ShardIndex, is_index_name, read_index
 from adapterfit.read.source import Source
-from adapterfit.read.tokenizer import tokenizer_rows
+from adapterfit.read.tokenizer import counted
 from adapterfit.read.weights import read_weights
 from adapterfit.records import Base, Flaw, Later, TensorInfo, Weights
 from adapterfit.text import shorten, show
@@ -67,7 +67,8 @@ def read_base(source: Source) -> Base:
         config_file=config.file,
         tensors=found.tensors,
         complete=found.complete,
-        tokenizer=Later(lambda: tokenizer_rows(source)),
+        tokenizer=Later(lambda: counted(source)),
+        opened=source,
         revision=_revision(source),
         quantisation=quantisation(config.raw),
         remote_code=runs_code(config.raw),

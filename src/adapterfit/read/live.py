@@ -69,7 +69,7 @@ def base_from_module(model: object) -> Base:
     )
 
 
-def _tree(model: Any, config: Mapping[str, Any], doubts: tuple[str, ...]) -> ModuleTree:  # noqa: ANN401 - an nn.Module, unimported
+def _tree(model: Any, config: Mapping[str, Any], doubts: tuple[str, ...]) -> ModuleTree:
     found = list(model.named_modules())
     if len(found) > limits.MODULES:
         raise CannotCheck(f"the live model has {len(found):,} modules; more than {limits.MODULES:,} are not looked at")
@@ -93,7 +93,7 @@ def _tree(model: Any, config: Mapping[str, Any], doubts: tuple[str, ...]) -> Mod
 # ------------------------------------------------------------------------------------------------ one module
 
 
-def _module(name: str, module: Any) -> Module:  # noqa: ANN401
+def _module(name: str, module: Any) -> Module:
     kind = _kind(module)
     groups = getattr(module, "groups", 1)
     return Module(
@@ -106,7 +106,7 @@ def _module(name: str, module: Any) -> Module:  # noqa: ANN401
     )
 
 
-def _kind(module: Any) -> str:  # noqa: ANN401
+def _kind(module: Any) -> str:
     name = type(module).__name__
     for ancestor in _ancestors(module):
         if ancestor in _KINDS:
@@ -124,7 +124,7 @@ def _ancestors(module: object) -> Iterator[str]:
         yield f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _params(module: Any, kind: str) -> dict[str, Shape]:  # noqa: ANN401
+def _params(module: Any, kind: str) -> dict[str, Shape]:
     shapes = {name: _shape(parameter) for name, parameter in module.named_parameters(recurse=False)}
     features = _features(module)
     # A packed weight (bitsandbytes, GPTQ …) has another shape than the matrix it stands for, or another name.
@@ -134,12 +134,12 @@ def _params(module: Any, kind: str) -> dict[str, Shape]:  # noqa: ANN401
     return shapes
 
 
-def _shape(parameter: Any) -> Shape:  # noqa: ANN401
+def _shape(parameter: Any) -> Shape:
     # DeepSpeed's ZeRO-3 leaves an empty tensor here and keeps the real shape in `ds_shape`.
     return tuple(int(size) for size in getattr(parameter, "ds_shape", parameter.shape))
 
 
-def _features(module: Any) -> tuple[int, int] | None:  # noqa: ANN401
+def _features(module: Any) -> tuple[int, int] | None:
     """`(out, in)` as the module itself states it."""
     for inward, outward in _SIZES:
         sizes = (getattr(module, outward, None), getattr(module, inward, None))
@@ -151,7 +151,7 @@ def _features(module: Any) -> tuple[int, int] | None:  # noqa: ANN401
 # ------------------------------------------------------------------------------------------------ the whole
 
 
-def _aliases(model: Any, paths: Mapping[int, str]) -> dict[str, str]:  # noqa: ANN401
+def _aliases(model: Any, paths: Mapping[int, str]) -> dict[str, str]:
     everything: Iterable[tuple[str, object]] = model.named_modules(remove_duplicate=False)
     return {name: paths[id(module)] for name, module in everything if paths[id(module)] != name}
 
@@ -164,13 +164,13 @@ def _tied(found: list[tuple[str, Any]]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(names) for names in groups.values() if len(names) > 1)
 
 
-def _identity(parameter: Any) -> object:  # noqa: ANN401
+def _identity(parameter: Any) -> object:
     """Equal for parameters on one storage. On the meta device, and under ZeRO-3, there is no address: the object counts."""
     address = parameter.data_ptr() if _shape(parameter) == tuple(parameter.shape) else 0
     return (str(parameter.device), address, tuple(parameter.shape)) if address else id(parameter)
 
 
-def _path_of(model: Any, getter: str, paths: Mapping[int, str]) -> str:  # noqa: ANN401
+def _path_of(model: Any, getter: str, paths: Mapping[int, str]) -> str:
     call = getattr(model, getter, None)
     if not callable(call):
         return ""
@@ -180,7 +180,7 @@ def _path_of(model: Any, getter: str, paths: Mapping[int, str]) -> str:  # noqa:
         return ""
 
 
-def _config(model: Any) -> dict[str, Any]:  # noqa: ANN401
+def _config(model: Any) -> dict[str, Any]:
     found = getattr(model, "config", None)
     to_dict = getattr(found, "to_dict", None)
     table = to_dict() if callable(to_dict) else found
@@ -189,7 +189,7 @@ def _config(model: Any) -> dict[str, Any]:  # noqa: ANN401
     return {**config, "_name_or_path": name} if isinstance(name, str) else config
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -212,7 +212,7 @@ def _empty(found: list[tuple[str, Any]]) -> tuple[str, ...]:
     )
 
 
-def _wrapped(model: Any) -> tuple[Flaw, ...]:  # noqa: ANN401
+def _wrapped(model: Any) -> tuple[Flaw, ...]:
     if _PEFT_MODEL in _ancestors(model):
         found = f"the live model is already a {type(model).__name__}"
         problem = "another adapter loaded on top is looked for under doubled names, which no file has"

@@ -30,3 +30,7 @@ class Source(Protocol):
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`."""
         ...
+
+    def close(self) -> None:
+        """Let go of what is open; reading again opens it again."""
+        ...

@@ -17,6 +17,14 @@ _VOCABULARY = re.compile(r'"vocab"\s*:\s*(?=[\[{])')
 _ADDED_TABLE = re.compile(r'"added_tokens"\s*:\s*(?=\[)')
 
 
+def counted(source: Source) -> int | None:
+    """`tokenizer_rows`, with nothing left open afterwards: it is asked long after the rest was read."""
+    try:
+        return tokenizer_rows(source)
+    finally:
+        source.close()
+
+
 def tokenizer_rows(source: Source) -> int | None:
     """The number of tokens, `len(tokenizer)`; None where it is unknown, too large to look at, or the files disagree.
 
@@ -57,7 +65,7 @@ def _highest(ids: list[Any]) -> int | None:
     return int(max(ids)) + 1
 
 
-def _part(text: str, start: re.Pattern[str]) -> Any:  # noqa: ANN401 - any JSON value
+def _part(text: str, start: re.Pattern[str]) -> Any:
     """One value of the document, without parsing the rest of it; None where it is not there or is not JSON."""
     found = start.search(text)
     if found is None:

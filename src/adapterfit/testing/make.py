@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -18,10 +20,12 @@ from adapterfit.expect.expectation import expect
 from adapterfit.read.adapter import read_adapter
 from adapterfit.read.base import read_base
 from adapterfit.read.config import parse_config
+from adapterfit.read.sources.folder import FolderSource
 from adapterfit.read.sources.memory import MemorySource
-from adapterfit.records import Adapter, Base, Case, Later, Shape, TensorInfo, Weights
+from adapterfit.records import Adapter, Base, Case, Later, Shape, Stamp, TensorInfo, Weights
 from adapterfit.testing import forge
 from adapterfit.testing.bases import CONFIGS
+from adapterfit.testing.disk import lay
 
 __all__ = ["forge"]  # files written by hand, good and bad: the causes' examples reach them through `make`
 CONFIG = "adapter_config.json"
@@ -74,6 +78,10 @@ class Sample:
     def with_values(self, values: Mapping[str, Any]) -> Sample:
         """With summaries of the tensors' numbers, as `--values` reads them."""
         return self._adapter(values=values)
+
+    def with_stamp(self, stamp: Stamp) -> Sample:
+        """With an `adapterfit.json` beside it."""
+        return self._adapter(stamp=stamp)
 
     def on(self, family: str, **config: Any) -> Sample:
         """The same adapter on another base."""
@@ -191,3 +199,12 @@ def as_files(sample: Sample) -> dict[str, bytes]:
     config = sample.adapter.config
     found = {WEIGHTS: safetensors(tensors, {"format": "pt"})}
     return {**found, CONFIG: json.dumps(dict(config.raw), indent=2).encode()} if config is not None else found
+
+
+def on_disk(sample: Sample, mode: int = 0o644) -> Sample:
+    """The sample as read from a folder that is gone afterwards; its weights file had this mode."""
+    with tempfile.TemporaryDirectory(prefix="adapterfit-") as folder:
+        root = lay(folder, as_files(sample))
+        (root / WEIGHTS).chmod(mode)
+        with contextlib.closing(FolderSource(root)) as source:
+            return Sample(dataclasses.replace(sample.case, adapter=read_adapter(source)))

@@ -58,6 +58,7 @@ class FolderSource:
         self._targets: dict[str, str] = {}
         self._seen: dict[str, _Identity] = {}
         self._open: tuple[str, int] | None = None
+        self._modes: dict[str, int] = {}
         self._names: tuple[str, ...] = ()
         self._name_set: frozenset[str] | None = None
         if stat.S_ISDIR(mode):
@@ -110,8 +111,12 @@ class FolderSource:
             self._open = None
 
     def __del__(self) -> None:
-        if getattr(self, "_open", None) is not None:
+        if getattr(self, "_open", None) is not None and os is not None:  # None while the interpreter ends
             self.close()
+
+    def mode(self, name: str) -> int:
+        """The permission bits of a file that was read, such as 0o644; 0 where it was not."""
+        return self._modes.get(name, 0)
 
     # ------------------------------------------------------------------------------------------- open
 
@@ -167,6 +172,7 @@ class FolderSource:
         identity = _Identity(now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
         if not stat.S_ISREG(now.st_mode) or self._seen.setdefault(name, identity) != identity:
             raise CannotCheck(_changed(name))
+        self._modes[name] = stat.S_IMODE(now.st_mode)
 
     # ------------------------------------------------------------------------------------------- list
 

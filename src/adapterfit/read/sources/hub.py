@@ -76,6 +76,9 @@ class HubSource:
             self._sizes[name], self._windows[name] = known, (0, data)
         return known
 
+    def close(self) -> None:
+        """Nothing stays open: every request is one of its own."""
+
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`."""
         size = self.size(name)
@@ -120,7 +123,7 @@ class HubSource:
 # ------------------------------------------------------------------------------------------------ listing
 
 
-def _info(repo: str, revision: str | None, label: str) -> Any:  # noqa: ANN401 - huggingface_hub's ModelInfo
+def _info(repo: str, revision: str | None, label: str) -> Any:
     from huggingface_hub import HfApi
 
     reason = ""
@@ -137,7 +140,7 @@ def _info(repo: str, revision: str | None, label: str) -> Any:  # noqa: ANN401 -
     raise CannotCheck(reason)
 
 
-def _listed(siblings: Any, label: str) -> tuple[dict[str, int | None], tuple[Flaw, ...]]:  # noqa: ANN401
+def _listed(siblings: Any, label: str) -> tuple[dict[str, int | None], tuple[Flaw, ...]]:
     sizes: dict[str, int | None] = {}
     flaws: list[Flaw] = []
     for sibling in siblings:

@@ -33,6 +33,9 @@ class MemorySource:
             raise BadInput(outside(name, offset, length, len(data)))
         return data[offset : offset + length]
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def _get(self, name: str) -> bytes:
         try:
             return self._files[name]

@@ -38,6 +38,10 @@ class PartSource:
         """Exactly `length` bytes from `offset`."""
         return self._whole.read(self._name(name), offset, length)
 
+    def close(self) -> None:
+        """Let go of what the whole has open."""
+        self._whole.close()
+
     def _name(self, name: str) -> str:
         try:
             return self._inner[name]
