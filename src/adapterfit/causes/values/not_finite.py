@@ -48,7 +48,6 @@ def check(case: Case, _diff: Diff | None) -> Iterator[Finding]:
             predicted="silent",
             fix=Fix("unsafe", "use a checkpoint from before the training diverged"),
             explains=(),
-            differs=True,
         )
 
 

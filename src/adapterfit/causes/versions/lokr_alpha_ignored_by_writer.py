@@ -17,13 +17,15 @@ Prevention: none on your side; save the adapter again with a current PEFT once i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.dates import written_before
+from adapterfit.causes.versions import _tables
 from adapterfit.edits import SetConfig
 from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.text import show
 
 CAUSE = Cause(
     level="advanced",
@@ -41,29 +43,45 @@ CAUSE = Cause(
 
 
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
-    """One finding where the scale is not 1 and the writer did not know it."""
+    """One finding where the scale of some module is not 1 and the writer did not know it."""
     config = diff.expectation.config
     if config.get("peft_type") != "LOKR" or not written_before(case, "0.14.0") or diff.raised is not None:
         return
+    now = _tables.today(diff)
+    scales = {name: one.alpha / one.rank for name, one in now.items() if _are_numbers(one)}
+    wrong = {name: scale for name, scale in scales.items() if scale != 1}
+    if not wrong:
+        return
     rank, alpha = config.get("r"), config.get("alpha")
     patterns = bool(config.get("rank_pattern") or config.get("alpha_pattern"))
-    if not isinstance(rank, int) or not isinstance(alpha, (int, float)) or (alpha == rank and not patterns):
-        return
+    listed = ", ".join(f"{scale:g}" for scale in dict.fromkeys(list(wrong.values())[:3]))
     yield finding(
-        f"LoKr of PEFT before 0.14 was trained at scale 1; PEFT now applies it at alpha / r = {alpha} / {rank}",
+        f"LoKr of PEFT before 0.14 was trained at scale 1; PEFT now applies {len(wrong)} of {len(now)} modules at alpha / r = "
+        + (f"{show(alpha)} / {show(rank)}" if not patterns else listed),
         at=(),
         predicted="silent",
         expected="scale 1",
-        found=f"scale {alpha / rank:g}" + (", and others by pattern" if patterns else ""),
-        fix=_fix(rank, patterns),
+        found=f"scale {listed}",
+        fix=_fix(config, rank, patterns=patterns),
         differs=True,
     )
 
 
-def _fix(rank: int, patterns: bool) -> Fix:
-    if patterns:
-        return Fix("unsafe", f"set alpha to {rank}, and in alpha_pattern every alpha to its module's rank")
-    return Fix("safe", f"set alpha to {rank}, the rank: the scale is 1 again", (SetConfig("alpha", rank),))
+def _are_numbers(one: _tables.Reading) -> bool:
+    return isinstance(one.rank, int) and one.rank > 0 and isinstance(one.alpha, (int, float))
+
+
+def _fix(config: Mapping[str, Any], rank: Any, *, patterns: bool) -> Fix:
+    """Both tables are searched alike, so that one table for both gives every module its own rank as alpha."""
+    edits = (SetConfig("alpha", rank),)
+    if not patterns:
+        return Fix("safe", f"set alpha to {show(rank)}, the rank: the scale is 1 again", edits)
+    table = dict(config.get("rank_pattern") or {})
+    return Fix(
+        "safe",
+        f"set alpha to {show(rank)} and alpha_pattern to what rank_pattern says: every scale is 1 again",
+        (*edits, SetConfig("alpha_pattern", table)),
+    )
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
@@ -86,6 +104,16 @@ def examples(make: Any) -> dict[str, list[Any]]:
     options = {"peft_type": "LOKR", "r": 4, "target_modules": ["q_proj"], **fields}
     today = {"exclude_modules": None, "rank_dropout_scale": False, "peft_version": "0.21.2"}
     return {
-        "fires": [make.adapter("llama", **options, alpha=16), make.adapter("llama", **options, alpha=8)],
-        "silent": [make.adapter("llama", **options, alpha=4), make.adapter("llama", **options, **today, alpha=16)],
+        "fires": [
+            make.adapter("llama", **options, alpha=16),
+            make.adapter("llama", **options, alpha=8),
+            make.adapter("llama", **{**options, "rank_pattern": {"layers.0.self_attn.q_proj": 2}}, alpha=4),
+        ],
+        "silent": [
+            make.adapter("llama", **options, alpha=4),
+            make.adapter("llama", **options, **today, alpha=16),
+            make.adapter(
+                "llama", **{**options, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"q_proj": 2}}, alpha=8
+            ),
+        ],
     }
