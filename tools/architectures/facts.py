@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 import random
-import re
 from typing import Any
 
 import transformers
 from transformers import PreTrainedModel
 from transformers.models.auto import modeling_auto
 
-from adapterfit.expect.formulas import names_in
 from architectures import rules
+from architectures.defaults import Defaults
 from architectures.emit import Fragments, inline_single_uses
-from architectures.grow import Grower, Seen, activation_classes, agrees, literal
+from architectures.grow import Grower, Seen, activation_classes, agrees
 from architectures.observe import aliases, build, embeddings, observe, opaque_parts, tied
-from architectures.sample import Sampler, environment
+from architectures.sample import Sampler, thinned
 
 #: Which auto mapping answers for which task word; the words of PEFT's `task_type` where it has one.
 TASKS = {
@@ -43,11 +40,6 @@ TASKS = {
     "MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES": "OBJECT_DETECTION",
     "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES": "SEMANTIC_SEGMENTATION",
 }
-#: What PEFT's `_prepare_prompt_learning_config` reads from `model.config.to_dict()`.
-PROMPT_FIELDS = (
-    *("num_hidden_layers num_layers n_layer hidden_size n_embd d_model num_attention_heads n_head num_heads".split()),
-    *("encoder_attention_heads num_key_value_heads head_dim".split()),
-)
 #: How often a class is learned anew with the configs that the learned tree failed on.
 ROUNDS = 6
 
@@ -60,8 +52,8 @@ class Job:
         self.rng = random.Random(f"{seed}{model_type}")
         self.sampler = Sampler(model_type, self.rng)
         self.activations = activation_classes()
-        self.doubts: list[str] = []
         self.envs: list[dict[str, Any]] = []
+        self.proven: dict[str, list[str]] = {"numbers": [], "conditions": []}
 
     def class_tasks(self) -> dict[str, list[str]]:
         """Class name → the tasks it answers, bare model first."""
@@ -88,24 +80,25 @@ class Job:
         for name, body in bodies.items():
             classes[name]["modules"] = body
         rule_lists = _shared_rules(classes)
-        fields = self.fields([bodies, fragments, classes])
+        defaults = Defaults(self.sampler, self.envs, self.activations)
+        fields = defaults.fields([bodies, fragments, classes])
         return {
             "model_type": self.model_type,
             "made": {
                 "by": f"python tools/gen_architectures.py {self.model_type}",
                 "transformers": transformers.__version__,
             },
-            "doubts": sorted(set(self.doubts)),
+            "doubts": sorted(set(defaults.doubts)),
             "unbuilt": sorted(unbuilt),
             "expert_fusion": rules.expert_fusion(self.model_type),
             "converts_adapters": rules.gate_open(self.model_type),
-            "configs": self.configs(),
-            "aliases": self.aliases(),
+            "configs": defaults.configs(),
+            "aliases": defaults.alias_map,
             "fields": fields,
-            "fixed": self.fixed(),
-            "words": self.words([bodies, fragments, classes, fields]),
-            "activations": self.default_activations(fields),
-            "prompt_fields": self.prompt_fields(),
+            "fixed": defaults.fixed(),
+            "words": defaults.words([bodies, fragments, classes, fields]),
+            "activations": defaults.default_activations(fields),
+            "prompt_fields": defaults.prompt_fields(),
             "rules": rule_lists,
             "fragments": fragments,
             "classes": classes,
@@ -120,7 +113,7 @@ class Job:
         if len(seen) < self.count:
             return None
         for _ in range(ROUNDS):
-            grower = Grower(self.activations)
+            grower = Grower(self.activations, self.proven)
             spec = grower.module("", seen)
             fresh, built = self.draw(cls, self.count)
             wrong = [at for at, one in enumerate(fresh) if not agrees(spec, one, self.activations)]
@@ -130,6 +123,8 @@ class Job:
             models += [built[at] for at in wrong[:12]]
         else:
             grower.doubts.append(f"the learned tree still failed on {len(wrong)} of {len(fresh)} fresh configs")
+        for kind, texts in grower.used.items():
+            self.proven[kind] += [text for text in dict.fromkeys(texts) if text not in self.proven[kind]]
         facts = self.links(grower, [env for env, _ in seen], models)
         facts["doubts"] = sorted(set(grower.doubts))
         facts["rules"] = rules.rules(models[0], seen[0][1].opaque_paths())
@@ -141,8 +136,9 @@ class Job:
         models: list[PreTrainedModel] = []
         for _ in range(16 * count):
             try:
-                config = self.sampler.config(self.sampler.raw())
-                env = environment(config)
+                raw = self.sampler.raw()
+                config = self.sampler.config(thinned(raw, "", self.rng) if self.rng.random() < 0.25 else raw)
+                env = self.sampler.env(config)
                 model = build(cls, config)
                 node = observe(model, opaque=opaque_parts(model, self.sampler.auto))
             except Exception:
@@ -171,164 +167,6 @@ class Job:
             found[key] = entries
         return found
 
-    # ---------------------------------------------------------------------------------------- fields
-
-    def fields(self, written: Any) -> dict[str, Any]:
-        """Every field that a formula reads → [value where absent, value where null, value where given]."""
-        names = set(self.prompt_fields())
-        queue = sorted(names | set(_names(written)) - {"i", "j", "num_labels"})
-        found: dict[str, Any] = {}
-        while queue:
-            name = queue.pop()
-            head = name.split(".")[0]
-            if name in found or (head in self.sampler.auto and "." in name):
-                continue
-            found[name] = self.field(name)
-            queue += sorted({n for text in found[name] for n in names_in(text)} - set(found) - {"given", "num_labels"})
-        return {
-            name: value[0] if value[1:] == ["null", "given"] else value[: 2 if value[2] == "given" else 3]
-            for name, value in sorted(found.items())
-        }
-
-    def field(self, name: str) -> list[str]:
-        absent = self._learned(name, "absent")
-        null = self._learned(name, "null")
-        return [absent, "null" if null == "" else null, self._learned(name, "given")]
-
-    def _learned(self, name: str, how: str) -> str:
-        """What the config class makes of a field that is absent, null or given."""
-        grower = Grower(self.activations)
-        envs, values = [], []
-        for attempt in range(200):
-            raw = self.sampler.raw()
-            if attempt >= 100:
-                raw = _thinned(raw, name, self.rng)
-            if not _altered(raw, name, how):
-                continue
-            given = _dig(raw, name)
-            try:
-                env = environment(self.sampler.config(raw))
-            except Exception:
-                continue
-            if name not in env:
-                continue
-            values.append(env.pop(name))
-            if how == "given":
-                env["given"] = list(given) if isinstance(given, tuple) else given
-                env = {"given": env.pop("given"), **env}
-            envs.append(env)
-            if len(envs) >= 48:
-                break
-        if how == "given" and not envs:
-            return "given"
-        if not envs:
-            return "" if how == "null" else literal(_declared(self.sampler, name))
-        text = grower.value(name, envs, values)
-        self.doubts += [f"field {name} {how}: {doubt}" for doubt in grower.doubts]
-        return text
-
-    def prompt_fields(self) -> list[str]:
-        """The fields of `to_dict()` that PEFT reads, those of a `text_config` of fixed type dotted."""
-        found = [name for name in PROMPT_FIELDS if name in self.sampler.config({}).to_dict()]
-        if "text_config" in self.sampler.specs and "text_config" not in self.sampler.auto:
-            inner = self.sampler.config({}).text_config.to_dict()
-            found += [f"text_config.{name}" for name in PROMPT_FIELDS if name in inner]
-        return found
-
-    def aliases(self) -> dict[str, str]:
-        """`attribute_map` of the config and of its sub-configs of fixed type."""
-        found = dict(self.sampler.cls.attribute_map)
-        found.update(self.older_names())
-        for key, part in self.sampler.parts.items():
-            if key not in self.sampler.auto:
-                found.update({f"{key}.{a}": f"{key}.{b}" for a, b in part.cls.attribute_map.items()})
-        return found
-
-    def older_names(self) -> dict[str, str]:
-        """Names that the config class takes out of its keyword arguments and puts into a field, even over its value."""
-        source = inspect.getsource(self.sampler.cls)
-        found = {}
-        for name in sorted(set(re.findall(r"""kwargs\.(?:pop|get)\(\s*["'](\w+)["']""", source))):
-            raw = {**self.sampler.raw(tame=True), name: 97 * 101}
-            try:
-                env = environment(self.sampler.config(raw))
-            except Exception:
-                continue
-            fields = [key for key, value in env.items() if value == 97 * 101 and key != name]
-            if len(fields) == 1:
-                found[name] = fields[0]
-        return found
-
-    def words(self, written: Any) -> dict[str, list[str]]:
-        """Text fields that conditions ask for, and their values in the samples: another value decides nothing."""
-        found = {}
-        for name in sorted(set(re.findall(r"([\w.]+) == '", json.dumps(written)))):
-            values = {env[name] for env in self.envs if isinstance(env.get(name), str)}
-            if values:
-                found[name] = sorted(values)
-        return found
-
-    def default_activations(self, fields: dict[str, Any]) -> dict[str, str]:
-        """Class names of the activations that default configs name, so that one file is enough for them."""
-        env = environment(self.sampler.config({}))
-        values = {_text(env.get(name)) for name in fields}
-        return {value: self.activations[value] for value in sorted(values) if value in self.activations}
-
-    def fixed(self) -> dict[str, Any]:
-        """Number, flag and text fields that could not be varied: with another value nothing is known."""
-        default = environment(self.sampler.config({}))
-        frozen = {name for name in self.sampler.frozen if name in default}
-        for key, part in self.sampler.parts.items():
-            frozen |= {f"{key}.{name}" for name in part.frozen}
-        return {name: default.get(name) for name in sorted(frozen)}
-
-    def configs(self) -> dict[str, Any]:
-        """Sub-configs: their type where the file does not say, whether any type may stand there, whether flat is read."""
-        found = {}
-        for key, spec in self.sampler.specs.items():
-            entry: dict[str, Any] = {"type": spec.model_type}
-            if key in self.sampler.auto:
-                entry["any"] = True
-            if spec.init_kwargs:
-                entry["absent"] = spec.init_kwargs
-            if self._reads_flat(key):
-                entry["flat"] = True
-            found[key] = entry
-        return found
-
-    def _reads_flat(self, key: str) -> bool:
-        raw = self.sampler.raw()
-        flat = raw.pop(key, {})
-        flat.pop("model_type", None)
-        try:
-            env = environment(self.sampler.config({**raw, **flat}))
-        except Exception:
-            return False
-        probe = [n for n in flat if n.endswith(("hidden_size", "d_model", "vocab_size")) and flat[n] is not None]
-        return bool(probe) and all(env.get(f"{key}.{n}") == flat[n] for n in probe)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _thinned(raw: dict[str, Any], name: str, rng: random.Random) -> dict[str, Any]:
-    """Most fields left to their defaults: where a field's default only goes with other defaults."""
-    keep = name.split(".")[0]
-    out = {}
-    for key, value in raw.items():
-        if isinstance(value, dict) and key == keep and "." in name:
-            out[key] = {k: v for k, v in value.items() if k == "model_type" or rng.random() < 0.3}
-        elif rng.random() < 0.3:
-            out[key] = value
-    return out
-
-
-def _declared(sampler: Sampler, name: str) -> Any:
-    for part in name.split(".")[:-1]:
-        sampler = sampler.parts[part]
-    return getattr(sampler.cls, name.split(".")[-1], None)
-
 
 def _shared_rules(classes: dict[str, Any]) -> dict[str, Any]:
     """Give each distinct list of rules a name; classes keep the name. The rules that all models have are left out."""
@@ -340,65 +178,3 @@ def _shared_rules(classes: dict[str, Any]) -> dict[str, Any]:
             lists[key] = own
         facts["rules"] = key if own else ""
     return lists
-
-
-def _names(data: Any) -> set[str]:
-    """Fields read by any formula in this data: strings that stand where formulas stand."""
-    found: set[str] = set()
-    if isinstance(data, dict):
-        if "tasks" in data:
-            for key in ("input_embeddings", "output_embeddings"):
-                found |= names_in(data[key])
-            for key in ("tied", "aliases"):
-                for entry in data[key]:
-                    found |= names_in(entry[0])
-            return found
-        for value in data.values():
-            found |= _names(value)
-        return found
-    if isinstance(data, list):
-        for item in data:
-            if isinstance(item, dict):
-                found |= _names(item)
-            elif isinstance(item, list):
-                found |= _line_names(item)
-    return found
-
-
-def _line_names(line: list[Any]) -> set[str]:
-    found: set[str] = set()
-    if len(line) < 3 or line[1] == "@":
-        return (
-            set().union(*(names_in(v) for part in line[4:] for k, v in part.items() if k == "if"))
-            if line[4:]
-            else found
-        )
-    for dims in line[3].values() if len(line) > 3 else ():
-        for dim in dims:
-            found |= names_in(dim["if"] if isinstance(dim, dict) else dim)
-    for key, value in line[4].items() if len(line) > 4 else ():
-        if key in {"if", "each", "groups"}:
-            found |= names_in(value)
-        elif key in {"act", "by"}:
-            found.add(value if key == "act" else value[0])
-    return found
-
-
-def _dig(raw: dict[str, Any], name: str) -> Any:
-    for part in name.split("."):
-        raw = raw.get(part) if isinstance(raw, dict) else None
-    return raw
-
-
-def _altered(raw: dict[str, Any], name: str, how: str) -> bool:
-    """Take the field away, or set it to null, in place; false where that cannot be."""
-    *heads, leaf = name.split(".")
-    for part in heads:
-        raw = raw.get(part, {})
-    if how == "absent":
-        raw.pop(leaf, None)
-    elif how == "null":
-        raw[leaf] = None
-    else:
-        return raw.get(leaf) is not None
-    return True

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from adapterfit.expect.formulas import FormulaError, compile_formula
-from architectures.learn import Env, NotFoundError, Numbers, Spec, find_condition, literals, merged_order
-from architectures.observe import Node
 from transformers.activations import ACT2CLS, ACT2FN
+
+from adapterfit.expect.formulas import FormulaError, compile_formula
+from architectures.learn import (
+    Env,
+    NotFoundError,
+    Numbers,
+    Spec,
+    decides,
+    find_condition,
+    holds,
+    literals,
+    merged_order,
+)
+from architectures.observe import Node
 
 Seen = tuple[Env, Node]
 
@@ -27,11 +38,18 @@ def activation_classes() -> dict[str, str]:
 
 
 class Grower:
-    """Learns one class. `doubts` collects what no formula was found for, in words."""
+    """Learns one class. `doubts` collects what no formula was found for, in words.
 
-    def __init__(self, activations: dict[str, str]) -> None:
+    `proven`: formulas of this type's other classes, tried first, so that equal sub-trees get equal formulas;
+    `used`: those of this class.
+    """
+
+    def __init__(self, activations: dict[str, str], proven: dict[str, list[str]] | None = None) -> None:
         self.numbers, self.activations = Numbers(), activations
+        self.proven = {"numbers": [], "conditions": []} if proven is None else proven
         self.doubts: list[str] = []
+        self.used: dict[str, list[str]] = {}
+        self.outer: dict[int, Env] = {}
         self.loop_envs: dict[tuple[int, str, int], Env] = {}
 
     # ---------------------------------------------------------------------------------------- one module
@@ -114,8 +132,20 @@ class Grower:
     def _loop_env(self, env: Env, var: str, at: int) -> Env:
         key = (id(env), var, at)
         if key not in self.loop_envs:
-            self.loop_envs[key] = {**env, var: at}
+            inner = self.loop_envs[key] = {**env, var: at}
+            self.outer[id(inner)] = env
         return self.loop_envs[key]
+
+    def _without_loop(self, envs: list[Env], values: list[Any]) -> tuple[list[Env], list[Any]] | None:
+        """One row per turn of the outer loop, where all turns of the inner one agree; None where they do not."""
+        if not all(id(env) in self.outer for env in envs):
+            return None
+        rows: dict[int, tuple[Env, Any]] = {}
+        for env, value in zip(envs, values):
+            outer = self.outer[id(env)]
+            if rows.setdefault(id(outer), (outer, value))[1] != value:
+                return None
+        return [env for env, _ in rows.values()], [value for _, value in rows.values()]
 
     def _children(self, path: str, spec: Spec, seen: list[Seen]) -> None:
         for name in self.order(path, [list(node.children) for _, node in seen]):
@@ -145,22 +175,39 @@ class Grower:
         return best
 
     def condition(self, what: str, envs: list[Env], truth: list[bool]) -> str:
+        """A condition that holds exactly where `truth` does; `true`, with a doubt, where none is found."""
         if all(truth):
             return "true"
+        rows = self._without_loop(envs, truth)
+        if rows is not None:
+            return self.condition(what, *rows)
+        known = next((text for text in self.proven["conditions"] if decides(text, envs, truth)), "")
         try:
-            return find_condition(envs, truth)
+            text = known or find_condition(envs, truth)
         except NotFoundError:
             self.doubts.append(f"{what}: no condition found for its presence ({sum(truth)} of {len(truth)} samples)")
             return "true"
+        self.used.setdefault("conditions", []).append(text)
+        return text
 
     def number(self, what: str, envs: list[Env], values: list[int]) -> str:
+        """A formula for these sizes; `unknown`, with a doubt, where none is found."""
+        if len(set(values)) == 1:
+            return str(values[0])
+        rows = self._without_loop(envs, values)
+        if rows is not None:
+            return self.number(what, *rows)
+        known = next((text for text in self.proven["numbers"] if holds(text, envs, values)), "")
         try:
-            return self.numbers.find(envs, values)
+            text = known or self.numbers.find(envs, values)
         except NotFoundError:
             self.doubts.append(f"{what}: no formula found for {sorted(set(values))[:4]}")
-            return "null"
+            return "unknown"
+        self.used.setdefault("numbers", []).append(text)
+        return text
 
     def order(self, what: str, sequences: list[list[str]]) -> list[str]:
+        """One order that agrees with all."""
         try:
             return merged_order(sequences)
         except NotFoundError:
@@ -177,6 +224,8 @@ class Grower:
         for key in envs[0]:
             if all(env.get(key) == value and type(env.get(key)) is type(value) for env, value in zip(envs, values)):
                 return key
+        if "given" in envs[0] and holds("split(given)", envs, [tuple(v) if isinstance(v, list) else v for v in values]):
+            return "split(given)"
         if all(isinstance(value, bool) for value in values):
             return self.condition(what, envs, values)
         if all(isinstance(value, int) for value in values):

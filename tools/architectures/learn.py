@@ -25,6 +25,15 @@ def holds(text: str, envs: list[Env], values: list[Any]) -> bool:
         return False
 
 
+def decides(text: str, envs: list[Env], truth: list[bool]) -> bool:
+    """Whether the condition is true exactly where `truth` is."""
+    formula = compile_formula(text)
+    try:
+        return all(bool(formula(env)) == wanted for env, wanted in zip(envs, truth))
+    except (FormulaError, KeyError, TypeError):
+        return False
+
+
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -132,17 +141,18 @@ class Numbers:
         """The shortest formula for `values`; NotFoundError where there is none."""
         if len(set(values)) == 1:
             return str(values[0])
-        key = (tuple(id(env) for env in envs), tuple(values))
+        key = (tuple(id(env) for env in envs), tuple(values), depth)
         if key not in self.known:
             self.known[key] = self._search(envs, values, depth)
+        if not self.known[key]:
+            raise NotFoundError(f"sizes such as {values[:4]}")
         return self.known[key]
 
     def _search(self, envs: list[Env], values: list[int], depth: int) -> str:
-        for level in range(depth + 1):
-            text = self._split(envs, values, level) if level else self._flat(envs, values)
-            if text:
-                return text
-        raise NotFoundError(f"sizes such as {values[:4]}")
+        text = self._flat(envs, values)
+        for level, numbers in itertools.product(range(1, depth + 1), (0, 1)):
+            text = text or self._split(envs, values, level, numbers)
+        return text
 
     def _flat(self, envs: list[Env], values: list[int]) -> str:
         at = _probe(envs)
@@ -157,9 +167,9 @@ class Numbers:
                 return text
         return ""
 
-    def _split(self, envs: list[Env], values: list[int], depth: int) -> str:
+    def _split(self, envs: list[Env], values: list[int], depth: int, numbers: int) -> str:
         best = ""
-        for literal, mask in literals(envs, numbers=0).items():
+        for literal, mask in literals(envs, numbers).items():
             if literal.startswith("!") or mask in (0, (1 << len(envs)) - 1):
                 continue
             yes = [i for i in range(len(envs)) if mask >> i & 1]
@@ -235,6 +245,8 @@ def _plain_literals(envs: list[Env], numbers: int) -> list[str]:
             nulls.append(f"{key} == null")
         if all(isinstance(v, bool) or v is None for v in values) and any(values):
             flags.append(key)
+        items = {x for v in values if isinstance(v, (list, tuple)) for x in v if isinstance(x, str)}
+        words += [f"'{x}' in {key}" for x in sorted(items)[:6] if len(items) <= 6]
         words += [f"{key} == '{v}'" for v in sorted({v for v in values if isinstance(v, str)})]
         if numbers and any(_is_int(v) for v in values) and not any(isinstance(v, (list, tuple)) for v in values):
             counts += [f"{key} == {v}" for v in sorted({v for v in values if _is_int(v) and 0 <= v <= 4})]
@@ -277,7 +289,7 @@ def literals(envs: list[Env], numbers: int = 0) -> dict[str, int]:
             for at, env in enumerate(envs):
                 if formula(env):
                     mask |= 1 << at
-        except FormulaError:
+        except (FormulaError, KeyError):
             continue
         found.setdefault(mask, text)
         found.setdefault(full & ~mask, f"!({text})" if " " in text else f"!{text}")

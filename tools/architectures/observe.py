@@ -1,4 +1,5 @@
 """Look at a model on the meta device: its modules as a tree of plain nodes."""
+# ruff: noqa: SLF001 - a module's own parameters and children are kept in private tables
 
 from __future__ import annotations
 

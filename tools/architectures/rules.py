@@ -76,5 +76,5 @@ def gate_open(model_type: str) -> bool:
 
 def expert_fusion(model_type: str) -> str:
     """The key of PEFT's table for fused experts that applies, or nothing."""
-    key = peft_side._MODEL_TO_CONVERSION_PATTERN.get(model_type)
-    return key if key in peft_side._MOE_TARGET_MODULE_MAPPING else ""
+    key = peft_side._MODEL_TO_CONVERSION_PATTERN.get(model_type)  # noqa: SLF001 - the table PEFT itself reads
+    return key if key in peft_side._MOE_TARGET_MODULE_MAPPING else ""  # noqa: SLF001

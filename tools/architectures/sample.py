@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import copy
 import dataclasses
+import importlib
 import inspect
 import random
 import re
@@ -18,10 +21,28 @@ ACTIVATIONS = ("gelu", "relu", "silu", "gelu_new", "quick_gelu", "tanh", "gelu_p
 PRIMES = [p for p in range(11, 400) if all(p % d for d in range(2, p))]
 _SKIP = {
     *(
-        "transformers_version architectures output_hidden_states return_dict dtype id2label label2id problem_type".split()
+        [
+            "transformers_version",
+            "architectures",
+            "output_hidden_states",
+            "return_dict",
+            "dtype",
+            "id2label",
+            "label2id",
+            "problem_type",
+        ]
     ),
-    *("is_encoder_decoder use_cache rope_parameters rope_scaling quantization_config chunk_size_feed_forward".split()),
-    *("output_attentions tie_last_hidden_states per_layer_config".split()),
+    *(
+        [
+            "is_encoder_decoder",
+            "use_cache",
+            "rope_parameters",
+            "rope_scaling",
+            "quantization_config",
+            "chunk_size_feed_forward",
+        ]
+    ),
+    *(["model_type", "output_attentions", "tie_last_hidden_states", "per_layer_config"]),
 }
 _HEADS = re.compile(r"(n_heads?|num_(attention_)?heads|(encoder|decoder)_(attention_heads|num_heads)|num_q_heads)$")
 _KV = re.compile(r"(num_key_value_heads|num_kv_heads|num_key_value_groups|n_kv_heads)$")
@@ -36,6 +57,34 @@ _INNER = re.compile(
 )
 
 
+#: What models ask their config for without building anything by it.
+_HARMLESS = {
+    *(
+        [
+            "initializer_range",
+            "initializer_factor",
+            "initializer_cutoff_factor",
+            "embedding_initializer_range",
+            "onnx_export",
+        ]
+    ),
+    *(["num_return_sequences", "num_beams", "gradient_checkpointing", "pad_token_id", "num_labels", "is_decoder"]),
+    *(["sliding_window", "use_bidirectional_attention", "torchscript"]),
+}
+
+
+def is_depth(name: str) -> bool:
+    """Whether a field counts layers: always kept small, since defaults are deep and teach nothing more."""
+    return _LAYERS.search(name) is not None
+
+
+def _plain(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None
+
+
 class Sampler:
     """Draws configs of one model type. `domains` are the values found to build, per field."""
 
@@ -43,6 +92,7 @@ class Sampler:
         self.model_type, self.rng, self.part = model_type, rng, part
         self.cls: type[PreTrainedConfig] = CONFIG_MAPPING[model_type]
         self.default = self.cls()
+        self.annotated = {f.name: f for f in dataclasses.fields(self.cls)}
         self.fields = [f.name for f in dataclasses.fields(self.cls) if f.name not in _SKIP]
         self.specs = self.cls.sub_configs_defaults
         if "tie_word_embeddings" not in self.fields and (not part or "vocab_size" in self.fields):
@@ -51,27 +101,52 @@ class Sampler:
         self.parts = {key: Sampler(spec.model_type, rng, part=True) for key, spec in self.specs.items()}
         self.auto = [key for key, spec in self.specs.items() if not issubclass(spec.config_class, PreTrainedConfig)]
         self.frozen: set[str] = set()
+        self.extras = self._extras()
+        self.drawn: set[str] = set()
         self.strings = {name: self._strings(name) for name in self.fields}
 
+    def _extras(self) -> dict[str, list[Any]]:
+        """Names that are no fields of the config class, yet the model asks for with `getattr(config, …)`; its defaults."""
+        found: dict[str, list[Any]] = {}
+        for module in _modeling_modules(self.cls):
+            asked = re.findall(
+                r"""getattr\((?:self\.)?config, *["'](\w+)["'](?:, *([^()]+?))?\)""", inspect.getsource(module)
+            )
+            for name, default in asked:
+                found.setdefault(name, []).append(_plain(default))
+        known = {*self.fields, *self.cls.attribute_map, *_SKIP, *_HARMLESS, *dir(self.cls), "tie_word_embeddings"}
+        return {name: defaults for name, defaults in sorted(found.items()) if name not in known}
+
+    def known(self, *, undrawn: bool = False) -> list[str]:
+        """`extras` and those of the parts of fixed type, dotted: absent means null. `undrawn`: those never given."""
+        found = [name for name in self.extras if not undrawn or name not in self.drawn]
+        for key, part in self.parts.items():
+            if key not in self.auto:
+                found += [f"{key}.{name}" for name in part.known(undrawn=undrawn)]
+        return found
+
     def _optional(self, name: str) -> bool:
-        hints = next((c.__dict__["__annotations__"][name] for c in self.cls.__mro__
-                      if name in c.__dict__.get("__annotations__", {})), "")  # fmt: skip
-        return "None" in str(hints)
+        return "None" in self._annotation(name)
 
     def _strings(self, name: str) -> list[str]:
         """Values for a text field: activations, or the literals its own source compares it with."""
         default = getattr(self.default, name, None)
         if not isinstance(default, str):
             return []
-        activations = list(ACTIVATIONS) if default in transformers.activations.ACT2FN else []
-        source = inspect.getsource(inspect.getmodule(self.cls))
-        for module in _modeling_modules(self.cls):
-            source += inspect.getsource(module)
-        lines = [line for line in source.splitlines() if re.search(rf"\b{name}\b", line)]
-        found = {m for line in lines for m in re.findall(r"""["'`]([a-zA-Z][\w-]{1,30})["'`]""", line)}
-        if activations:
-            return activations + (["gated-gelu", "gated-silu"] if "gated" in " ".join(lines) else [])
-        return sorted({default, *found} - {name, *self.fields})
+        if default not in transformers.activations.ACT2FN:
+            return self._literals(name, default)
+        gated = ["gated-gelu", "gated-silu"] if any("gated" in line for line in self._lines(name)) else []
+        return [*ACTIVATIONS, *gated]
+
+    def _lines(self, name: str) -> list[str]:
+        """Lines of the config's and the model's source that speak of `name`."""
+        modules = [inspect.getmodule(self.cls), *_modeling_modules(self.cls)]
+        lines = "\n".join(map(inspect.getsource, filter(None, modules))).splitlines()
+        return [line for line in lines if re.search(rf"\b{name}\b", line)]
+
+    def _literals(self, name: str, default: str = "") -> list[str]:
+        found = {m for line in self._lines(name) for m in re.findall(r"""["'`]([a-zA-Z][\w-]{1,30})["'`]""", line)}
+        return sorted(({default} if default else set()) | found - {name, *self.fields})
 
     # -------------------------------------------------------------------------------------------- drawing
 
@@ -81,7 +156,6 @@ class Sampler:
         heads = rng.choice((2, 3, 4, 5, 6, 8))
         kv = rng.choice([k for k in range(1, heads + 1) if heads % k == 0])
         even = [2 * p for p in PRIMES[:20]]
-        layers = rng.randint(2, 4)
         sizes = rng.sample(PRIMES[20:], 30)
         out: dict[str, Any] = {}
         wide = heads * rng.choice(even) + (0 if tame or rng.random() < 0.8 else 2)
@@ -89,19 +163,30 @@ class Sampler:
             if name in self.frozen or name in self.specs:
                 continue
             default = getattr(self.default, name, None)
-            value = self._draw(name, default, heads, kv, layers, wide, sizes[at % 30] + 400 * (at // 30), even)
+            value = self._draw(name, default, heads, kv, wide, sizes[at % 30] + 400 * (at // 30), even)
             if value is not dataclasses.MISSING:
                 out[name] = value
         for key, part in self.parts.items():
             if key not in self.frozen:
                 out[key] = part.raw(tame=tame)
                 out[key]["model_type"] = part.model_type
+        for name, defaults in self.extras.items():
+            value = self._extra(name, defaults, heads, kv, wide, rng.choice(sizes), even)
+            if value is not dataclasses.MISSING and name not in self.frozen and rng.random() < 0.6:
+                out[name] = value
         self._dependent(out)
+        self.drawn |= set(out)
         return out
 
-    def _draw(
-        self, name: str, default: Any, heads: int, kv: int, layers: int, wide: int, prime: int, even: list[int]
-    ) -> Any:
+    def _extra(self, name: str, defaults: list[Any], *rest: Any) -> Any:
+        default = next((value for value in defaults if value is not None), None)
+        if isinstance(default, int) and not isinstance(default, bool) and 0 in defaults and self.rng.random() < 0.3:
+            return 0
+        if isinstance(default, str):
+            return self.rng.choice(self._literals(name, default))
+        return self._draw(name, default, *rest)
+
+    def _draw(self, name: str, default: Any, heads: int, kv: int, wide: int, prime: int, even: list[int]) -> Any:
         rng = self.rng
         none = name in self.optional and rng.random() < 0.3
         if name.endswith(("token_id", "token_index")):
@@ -127,7 +212,7 @@ class Sampler:
         if isinstance(default, bool) or name == "tie_word_embeddings":
             return rng.random() < 0.5
         if isinstance(default, str):
-            options = self.strings[name]
+            options = self.strings.get(name)
             return rng.choice(options) if options else default
         if name == "image_size":
             return rng.choice((30, 60, 90, 210))
@@ -137,10 +222,18 @@ class Sampler:
             return rng.choice((1, 3, 4, 5, 7))
         if none:
             return None
+        if "dropout" in name or "drop_" in name:
+            return rng.choice((0.0, 0.1))
         if isinstance(default, int):
+            if default == 0 and rng.random() < 0.5:
+                return 0
             if _INNER.search(name):
                 return prime
             return rng.choice((default, default, rng.randint(1, 3), prime)) if default >= 0 else default
+        if default is None and "list[str]" in self._annotation(name) and name != "layer_types":
+            items = self._literals(name)
+            chosen = [item for item in items if rng.random() < 0.5]
+            return "|".join(chosen) if chosen and "str |" in self._annotation(name) and rng.random() < 0.5 else chosen
         if default is None and _INNER.search(name):
             return prime
         if default is None and self._annotation(name).startswith("bool"):
@@ -150,10 +243,8 @@ class Sampler:
         return dataclasses.MISSING
 
     def _annotation(self, name: str) -> str:
-        for cls in self.cls.__mro__:
-            if name in cls.__dict__.get("__annotations__", {}):
-                return str(cls.__dict__["__annotations__"][name]).replace("<class '", "")
-        return ""
+        field = self.annotated.get(name)
+        return "" if field is None else str(field.type).replace("<class '", "").replace("typing.", "")
 
     def _dependent(self, out: dict[str, Any]) -> None:
         layers = next((out[n] for n in self.fields if _LAYERS.search(n) and out.get(n)), 0)
@@ -171,10 +262,12 @@ class Sampler:
 
     # -------------------------------------------------------------------------------------------- building
 
+    def env(self, config: PreTrainedConfig) -> dict[str, Any]:
+        """The effective fields, with null for what a model may ask for and the config does not have."""
+        return {**dict.fromkeys(self.known()), **environment(config)}
+
     def config(self, raw: dict[str, Any]) -> PreTrainedConfig:
         """What transformers makes of this config.json."""
-        import copy
-
         return AutoConfig.for_model(self.model_type, **copy.deepcopy(raw))
 
     def settle(self, builds: typing.Callable[[PreTrainedConfig], Any]) -> None:
@@ -222,13 +315,22 @@ class Sampler:
 
 
 def _modeling_modules(cls: type) -> list[Any]:
-    import importlib
-
     name = cls.__module__.replace("configuration_", "modeling_")
     try:
         return [importlib.import_module(name)]
     except ImportError:
         return []
+
+
+def thinned(raw: dict[str, Any], name: str, rng: random.Random) -> dict[str, Any]:
+    """Most fields left to their defaults: where a field's default only goes with other defaults."""
+    out = {}
+    for key, value in raw.items():
+        if isinstance(value, dict) and key.endswith("_config") and (not name or key == name.partition(".")[0]):
+            out[key] = {k: v for k, v in value.items() if k == "model_type" or is_depth(k) or rng.random() < 0.3}
+        elif rng.random() < 0.3 or is_depth(key):
+            out[key] = value
+    return out
 
 
 def environment(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:

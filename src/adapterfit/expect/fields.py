@@ -65,7 +65,10 @@ class Fields:
             if name in self._asked:
                 raise FormulaError(f"{show(name)} depends on itself")
             self._asked.add(name)
-            self._values[name] = self._resolved(name)
+            try:
+                self._values[name] = self._resolved(name)
+            finally:
+                self._asked.discard(name)
         return self._values[name]
 
     def _resolved(self, name: str) -> Any:
@@ -123,6 +126,13 @@ class Fields:
         if isinstance(count, bool) or not isinstance(count, int):
             raise FormulaError(f"{_LABELS} is not a whole number")
         return count
+
+    def told(self, name: str) -> str:
+        """`name is value`, for a message; where even that cannot be had, the reason."""
+        try:
+            return f"{name} is {quote(self[name], 40)}"
+        except FormulaError as problem:
+            return f"{name} cannot be had: {problem}"
 
     # -------------------------------------------------------------------------------------------- sub-configs
 

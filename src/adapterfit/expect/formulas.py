@@ -3,9 +3,9 @@
 Grammar, loosest first::
 
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * // %
-    12  'text'  null  true  false  [1, 2]  field  sub_config.field  field[i]  len(field)  split(field)  (…)
+    12  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  len(field)  split(field)  (…)
 
-Nothing else exists: no calls but `len` and `split` (of text at `|`), no attributes, no loops. A formula comes from our own facts; the
+`unknown` stands where the generator found no formula. Nothing else exists: no calls but `len` and `split` (of text at `|`), no attributes, no loops. A formula comes from our own facts; the
 values it meets come from a stranger's config.json, so every operation checks what it is given.
 """
 
@@ -149,6 +149,10 @@ def _item(value: object, index: object) -> Any:
     return items[at]
 
 
+def _unknown(_: Env) -> object:
+    raise UnknownFieldError("adapterfit's facts have no formula for one of the sizes")
+
+
 def _constant(value: object) -> Formula:
     def always(_: Env) -> object:
         return value
@@ -252,6 +256,8 @@ class _Parser:
     def name(self, name: str) -> Formula:
         if name in _WORDS:
             return _constant(_WORDS[name])
+        if name == "unknown":
+            return _unknown
         if name in _FUNCTIONS and self.take("("):
             inner, do = self.ternary(), _FUNCTIONS[name]
             self.need(")")

@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 from adapterfit import limits
 from adapterfit.expect.fields import Facts, FactsOf, Fields, reads_loop
-from adapterfit.expect.formulas import FormulaError, compile_formula, integer
+from adapterfit.expect.formulas import FormulaError, UnknownFieldError, compile_formula, integer, names_in
 from adapterfit.records import Module, Shape
 from adapterfit.text import quote, show
 
@@ -121,18 +121,31 @@ class Growth:
                 self._one(child, f"{path}.{child.name}" if path else child.name, turn, found)
 
     def _shape(self, dims: Iterable[str], turn: _Turn) -> Shape:
-        shape = tuple(turn.value(dim) for dim in dims)
-        for dim in shape:
-            if not 0 <= integer(dim) <= _DIM:
-                raise FormulaError(f"a dimension would be {dim}")
-        return shape
+        return tuple(self._size(dim, turn) for dim in dims)
+
+    def _size(self, text: str, turn: _Turn) -> int:
+        try:
+            size = integer(turn.value(text))
+        except UnknownFieldError:
+            raise
+        except FormulaError as problem:
+            raise FormulaError(f"{problem}, where {self._values(text)}") from problem
+        if not 0 <= size <= _DIM:
+            raise FormulaError(f"a size of {show(size, 40)}, where {self._values(text)}")
+        return size
+
+    def _values(self, text: str) -> str:
+        """The fields that a formula reads, with what they are here."""
+        names = sorted(names_in(text) - {"i", "j"})
+        return ", ".join(map(self.fields.told, names)) or "no field decides"
 
     # -------------------------------------------------------------------------------------------- loops
 
     def _loop(self, part: Part, path: str, turn: _Turn, found: Facts) -> None:
-        count = integer(turn.value(part.more["each"]))
-        if not 0 <= count <= limits.LAYERS:
-            raise FormulaError(f"{show(path)} would have {count} entries; at most {limits.LAYERS} are plausible")
+        count = self._size(part.more["each"], turn)
+        if count > limits.LAYERS:
+            given = self._values(part.more["each"])
+            raise FormulaError(f"{count} entries of {show(path)}, where {given}; at most {limits.LAYERS} are plausible")
         prefix = f"{path}." if path else ""
         if not any(child.loops for child in part.children):
             self._copies(part, prefix, count, turn, found)

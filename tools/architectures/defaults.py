@@ -1,0 +1,262 @@
+"""What the config class makes of fields that are absent, null or given; aliases, sub-configs, what was never varied."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from typing import Any
+
+from adapterfit.expect.formulas import names_in
+from architectures.grow import Grower, literal
+from architectures.sample import Sampler, environment, thinned
+
+#: What PEFT's `_prepare_prompt_learning_config` reads from `model.config.to_dict()`.
+PROMPT_FIELDS = (
+    *(
+        [
+            "num_hidden_layers",
+            "num_layers",
+            "n_layer",
+            "hidden_size",
+            "n_embd",
+            "d_model",
+            "num_attention_heads",
+            "n_head",
+            "num_heads",
+        ]
+    ),
+    *(["encoder_attention_heads", "num_key_value_heads", "head_dim"]),
+)
+#: Numbers that scale, drop or initialise, and so build nothing.
+_BUILDS_NOTHING = re.compile(
+    r"eps|std|factor|range|drop|prob|multiplier|scal|coef|noise|alpha|limit|theta|temperature|beta|gamma|value|init"
+)
+
+
+class Defaults:
+    """The config side of one model type. `envs` are the samples its trees were learned from."""
+
+    def __init__(self, sampler: Sampler, envs: list[dict[str, Any]], activations: dict[str, str]) -> None:
+        self.sampler, self.envs, self.activations, self.rng = sampler, envs, activations, sampler.rng
+        self.doubts: list[str] = []
+        self.alias_map = self.aliases()
+
+    def fields(self, written: Any) -> dict[str, Any]:
+        """Every field that a formula reads → [value where absent, value where null, value where given]."""
+        names = set(self.prompt_fields())
+        queue = sorted(names | set(_names(written)) - {"i", "j", "num_labels"})
+        found: dict[str, Any] = {}
+        while queue:
+            name = queue.pop()
+            head = name.split(".")[0]
+            if name in found or (head in self.sampler.auto and "." in name):
+                continue
+            found[name] = self.field(name)
+            queue += sorted({n for text in found[name] for n in names_in(text)} - set(found) - {"given", "num_labels"})
+        return {
+            name: value[0] if value[1:] == ["null", "given"] else value[: 2 if value[2] == "given" else 3]
+            for name, value in sorted(found.items())
+        }
+
+    def field(self, name: str) -> list[str]:
+        """Its value where it is absent, where it is null, where it is given."""
+        absent = self._learned(name, "absent")
+        null = self._learned(name, "null")
+        return [absent, "null" if null == "" else null, self._learned(name, "given")]
+
+    def _learned(self, name: str, how: str) -> str:
+        """What the config class makes of a field that is absent, null or given."""
+        grower = Grower(self.activations)
+        envs, values = [], []
+        for attempt in range(200):
+            raw = self.sampler.raw()
+            if attempt >= 100:
+                raw = thinned(raw, name, self.rng)
+            names = [name, *(alias for alias, real in self.alias_map.items() if real == name)]
+            if not _altered(raw, names, how):
+                continue
+            given = next((value for one in names if (value := _dig(raw, one)) is not None), None)
+            try:
+                env = self.sampler.env(self.sampler.config(raw))
+            except Exception:
+                continue
+            if name not in env:
+                continue
+            values.append(env.pop(name))
+            if how == "given":
+                env["given"] = list(given) if isinstance(given, tuple) else given
+                env = {"given": env.pop("given"), **env}
+            envs.append(env)
+            if len(envs) >= 48:
+                break
+        if how == "given" and not envs:
+            return "given"
+        if not envs:
+            return "" if how == "null" else literal(_declared(self.sampler, name))
+        text = grower.value(name, envs, values)
+        self.doubts += [f"field {name} {how}: {doubt}" for doubt in grower.doubts]
+        return text
+
+    def prompt_fields(self) -> list[str]:
+        """The fields of `to_dict()` that PEFT reads, those of a `text_config` of fixed type dotted."""
+        found = [name for name in PROMPT_FIELDS if name in self.sampler.config({}).to_dict()]
+        if "text_config" in self.sampler.specs and "text_config" not in self.sampler.auto:
+            inner = self.sampler.config({}).text_config.to_dict()
+            found += [f"text_config.{name}" for name in PROMPT_FIELDS if name in inner]
+        return found
+
+    def aliases(self) -> dict[str, str]:
+        """`attribute_map` of the config and of its sub-configs of fixed type."""
+        found = dict(self.sampler.cls.attribute_map)
+        found.update(self.older_names())
+        for key, part in self.sampler.parts.items():
+            if key not in self.sampler.auto:
+                found.update({f"{key}.{a}": f"{key}.{b}" for a, b in part.cls.attribute_map.items()})
+        return found
+
+    def older_names(self) -> dict[str, str]:
+        """Names that the config class takes out of its keyword arguments and puts into a field, even over its value."""
+        source = inspect.getsource(self.sampler.cls)
+        found = {}
+        for name in sorted(set(re.findall(r"""kwargs\.(?:pop|get)\(\s*["'](\w+)["']""", source))):
+            raw = {**self.sampler.raw(tame=True), name: 97 * 101}
+            try:
+                env = environment(self.sampler.config(raw))
+            except Exception:
+                continue
+            fields = [key for key, value in env.items() if value == 97 * 101 and key != name]
+            if len(fields) == 1:
+                found[name] = fields[0]
+        return found
+
+    def words(self, written: Any) -> dict[str, list[str]]:
+        """Text fields that conditions ask for, and their values in the samples: another value decides nothing."""
+        found = {}
+        for name in sorted(set(re.findall(r"([\w.]+) == '", json.dumps(written)))):
+            values = {env[name] for env in self.envs if isinstance(env.get(name), str)}
+            if values:
+                found[name] = sorted(values)
+        return found
+
+    def default_activations(self, fields: dict[str, Any]) -> dict[str, str]:
+        """Class names of the activations that default configs name, so that one file is enough for them."""
+        env = environment(self.sampler.config({}))
+        values = {_text(env.get(name)) for name in fields}
+        return {value: self.activations[value] for value in sorted(values) if value in self.activations}
+
+    def fixed(self) -> dict[str, Any]:
+        """Number, flag and text fields that could not be varied: with another value nothing is known."""
+        default = environment(self.sampler.config({}))
+        frozen = {name for name in self.sampler.frozen if name in default}
+        frozen |= set(self.sampler.known(undrawn=True)) | self._never_drawn(self.sampler, "")
+        for key, part in self.sampler.parts.items():
+            if key not in self.sampler.auto:
+                frozen |= {f"{key}.{name}" for name in part.frozen} | self._never_drawn(part, f"{key}.")
+        return {name: default.get(name) for name in sorted(frozen)}
+
+    def _never_drawn(self, sampler: Sampler, prefix: str) -> set[str]:
+        """Fields that no sample varied and whose name does not say that they build nothing."""
+        idle = set(sampler.fields) - sampler.drawn - set(sampler.specs)
+        return {f"{prefix}{name}" for name in idle if not _BUILDS_NOTHING.search(name)}
+
+    def configs(self) -> dict[str, Any]:
+        """Sub-configs: their type where the file does not say, whether any type may stand there, whether flat is read."""
+        found = {}
+        for key, spec in self.sampler.specs.items():
+            entry: dict[str, Any] = {"type": spec.model_type}
+            if key in self.sampler.auto:
+                entry["any"] = True
+            if spec.init_kwargs:
+                entry["absent"] = spec.init_kwargs
+            if self._reads_flat(key):
+                entry["flat"] = True
+            found[key] = entry
+        return found
+
+    def _reads_flat(self, key: str) -> bool:
+        raw = self.sampler.raw()
+        flat = raw.pop(key, {})
+        flat.pop("model_type", None)
+        try:
+            env = environment(self.sampler.config({**raw, **flat}))
+        except Exception:
+            return False
+        probe = [n for n in flat if n.endswith(("hidden_size", "d_model", "vocab_size")) and flat[n] is not None]
+        return bool(probe) and all(env.get(f"{key}.{n}") == flat[n] for n in probe)
+
+
+def _names(data: Any) -> set[str]:
+    """Fields read by any formula in this data: strings that stand where formulas stand."""
+    found: set[str] = set()
+    if isinstance(data, dict):
+        if "tasks" in data:
+            for key in ("input_embeddings", "output_embeddings"):
+                found |= names_in(data[key])
+            for key in ("tied", "aliases"):
+                for entry in data[key]:
+                    found |= names_in(entry[0])
+            return found
+        for value in data.values():
+            found |= _names(value)
+        return found
+    if isinstance(data, list):
+        for item in data:
+            if isinstance(item, dict):
+                found |= _names(item)
+            elif isinstance(item, list):
+                found |= _line_names(item)
+    return found
+
+
+def _line_names(line: list[Any]) -> set[str]:
+    found: set[str] = set()
+    if len(line) < 3 or line[1] == "@":
+        return (
+            set().union(*(names_in(v) for part in line[4:] for k, v in part.items() if k == "if"))
+            if line[4:]
+            else found
+        )
+    for dims in line[3].values() if len(line) > 3 else ():
+        for dim in dims:
+            found |= names_in(dim["if"] if isinstance(dim, dict) else dim)
+    for key, value in line[4].items() if len(line) > 4 else ():
+        if key in {"if", "each", "groups"}:
+            found |= names_in(value)
+        elif key in {"act", "by"}:
+            found.add(value if key == "act" else value[0])
+    return found
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _declared(sampler: Sampler, name: str) -> Any:
+    *heads, leaf = name.split(".")
+    for part in heads:
+        sampler = sampler.parts[part]
+    return getattr(sampler.cls, leaf, None)
+
+
+def _dig(raw: dict[str, Any], name: str) -> Any:
+    for part in name.split("."):
+        raw = raw.get(part) if isinstance(raw, dict) else None
+    return raw
+
+
+def _altered(raw: dict[str, Any], names: list[str], how: str) -> bool:
+    """Take the field away under all its names, or set it to null, in place; false where that cannot be."""
+    *heads, _ = names[0].split(".")
+    for part in heads:
+        raw = raw.get(part, {})
+    leaves = [name.rpartition(".")[2] for name in names]
+    present = [leaf for leaf in leaves if leaf in raw]
+    if how == "absent":
+        for leaf in present:
+            del raw[leaf]
+    elif how == "null":
+        raw[(present or leaves)[0]] = None
+    else:
+        return any(raw.get(leaf) is not None for leaf in leaves)
+    return True
