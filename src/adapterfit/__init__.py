@@ -14,6 +14,7 @@ _PUBLIC = {
     "check": "adapterfit.pipeline",
     "read_base": "adapterfit.pipeline",
     "load": "adapterfit.guard.load",
+    "stamp": "adapterfit.guard.stamp",
     "AdapterMisfit": "adapterfit.errors",
     "BadInput": "adapterfit.errors",
     "CannotCheck": "adapterfit.errors",
@@ -25,6 +26,7 @@ _PUBLIC = {
 if TYPE_CHECKING:
     from adapterfit.errors import AdapterMisfit, BadInput, CannotCheck
     from adapterfit.guard.load import load
+    from adapterfit.guard.stamp import stamp
     from adapterfit.pipeline import check, read_base
     from adapterfit.records import Base, Finding, Report
 
@@ -39,6 +41,7 @@ __all__ = [
     "check",
     "load",
     "read_base",
+    "stamp",
 ]
 
 

@@ -1,8 +1,8 @@
 """Every mis-load that PEFT performs without an error: `adapterfit.load` refuses it before a forward pass.
 
 Three tables. `SILENT`: found from the file and the live base alone. `STAMPED`: found with a stamp beside the adapter, because
-nothing in the file itself tells. `NOT_DETECTABLE`: not found, each with the reason; a test holds that it is so, so that a row
-which becomes detectable has to move.
+nothing in the file itself tells, each row with the reason. `NOT_DETECTABLE`: not found, each with the reason; a test holds that
+it is so, so that a row which becomes detectable has to move.
 """
 
 from __future__ import annotations
@@ -216,37 +216,110 @@ def test_a_config_given_in_place_of_the_files_is_checked(tmp_path):
         adapterfit.load(real.base(), folder, config=peft.LoraConfig(**{**LORA, "target_modules": ["q_proj"]}))
 
 
-#: What → (how, why nothing tells). The right adapter and these are the same to the file and to the shapes of the base.
-NOT_DETECTABLE = {
-    "lora_alpha changed": (with_fields(lora_alpha=32), {}, "the scale stands in the config alone; any number is a possible one"),
-    "use_rslora lost": (with_fields({**LORA, "use_rslora": True}, use_rslora=False), {}, "the flag leaves no trace in the tensors"),
-    "alpha_pattern lost": (with_fields({**LORA, "alpha_pattern": {"q_proj": 2}}, alpha_pattern={}), {}, "as lora_alpha"),
-    "other weights of the same shapes": (plain, {"seed": 5}, "names and shapes of the bases are equal"),
-    "token indices permuted": (
-        with_fields({**LORA, "trainable_token_indices": [3, 5]}, trainable_token_indices=[5, 3]), {},
-        "rows are saved without their indices",
+def edited(save=plain, **fields):
+    return save, lambda folder: real.reconfigure(folder, **fields)
+
+
+def unchanged(save=plain):
+    return save, lambda folder: None
+
+
+def saved_with(kind="LoraConfig", **config):
+    return lambda folder: real.saved(folder, kind=kind, **config)
+
+
+ROWS = saved_with(**{**LORA, "trainable_token_indices": [3, 5]})
+FOURIER = saved_with("FourierFTConfig", n_frequency=20, target_modules=["q_proj"], task_type="CAUSAL_LM")
+
+#: What → (how it is saved, what happens to it then, the base it is loaded on, what the stamp finds, why nothing else tells).
+STAMPED = {
+    "lora_alpha changed": (*edited(lora_alpha=32), {}, "config-edited", "the scale stands in the config alone; any number is a possible one"),
+    "use_rslora lost": (
+        *edited(saved_with(**{**LORA, "use_rslora": True}), use_rslora=False), {}, "config-edited", "the flag leaves no trace in the tensors",
     ),
-    "token indices changed": (
-        with_fields({**LORA, "trainable_token_indices": [3, 5]}, trainable_token_indices=[3, 6]), {},
-        "rows are saved without their indices",
+    "alpha_pattern lost": (
+        *edited(saved_with(**{**LORA, "alpha_pattern": {"q_proj": 2}}), alpha_pattern={}), {}, "config-edited", "as lora_alpha",
     ),
+    "token indices permuted": (*edited(ROWS, trainable_token_indices=[5, 3]), {}, "config-edited", "rows are saved without their indices"),
+    "token indices changed": (*edited(ROWS, trainable_token_indices=[3, 6]), {}, "config-edited", "rows are saved without their indices"),
     "a seed changed": (
-        lambda folder: (
-            real.saved(folder, kind="FourierFTConfig", n_frequency=20, target_modules=["q_proj"], task_type="CAUSAL_LM"),
-            real.reconfigure(folder, random_loc_seed=123),
-        ), {}, "the places are drawn anew from the seed; only the numbers are saved",
+        *edited(FOURIER, random_loc_seed=123), {}, "config-edited", "the places are drawn anew from the seed; only the numbers are saved",
     ),
     "aLoRA's tokens lost": (
-        with_fields({**LORA, "alora_invocation_tokens": [7, 8]}, alora_invocation_tokens=None), {},
+        *edited(saved_with(**{**LORA, "alora_invocation_tokens": [7, 8]}), alora_invocation_tokens=None), {}, "config-edited",
         "they decide at inference when the adapter acts; no tensor belongs to them",
+    ),
+    "PiSSA's start forgotten": (
+        *edited(saved_with(**{**LORA, "init_lora_weights": "pissa"}), init_lora_weights=True), {}, "config-edited",
+        "the tensors of PiSSA look like any others",
+    ),
+    "other weights of the same shapes": (*unchanged(), {"seed": 5}, "base-changed", "names and shapes of the bases are equal"),
+    "another rotary base": (
+        *unchanged(), {"rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}}, "base-changed", "it shows in no shape",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", STAMPED)
+def test_without_a_stamp_nothing_tells(what, tmp_path):
+    save, change, changes, _, why = STAMPED[what]
+    save(tmp_path / "adapter")
+    change(tmp_path / "adapter")
+    assert why
+    with real.quiet():
+        assert adapterfit.load(base(changes), tmp_path / "adapter") is not None
+
+
+@pytest.mark.parametrize("what", STAMPED)
+def test_with_a_stamp_load_refuses(what, tmp_path):
+    save, change, changes, cause, _ = STAMPED[what]
+    save(tmp_path / "adapter")
+    adapterfit.stamp(tmp_path / "adapter", base({}))
+    with real.quiet():
+        assert adapterfit.load(base({}), tmp_path / "adapter") is not None
+    change(tmp_path / "adapter")
+    real.plain_load(base(changes), tmp_path / "adapter")
+    with pytest.raises(adapterfit.AdapterMisfit, match=cause), real.quiet():
+        adapterfit.load(base(changes), tmp_path / "adapter")
+    with real.quiet():
+        assert adapterfit.load(base(changes), tmp_path / "adapter", allow=(cause,)) is not None
+
+
+def merged_base():
+    with real.quiet():
+        return real.trained(real.base(), **LORA).merge_and_unload()
+
+
+def test_a_base_into_which_the_adapter_was_merged_before_is_found_by_the_stamp(tmp_path):
+    plain(tmp_path / "adapter")
+    adapterfit.stamp(tmp_path / "adapter", real.base())
+    with pytest.raises(adapterfit.AdapterMisfit, match="4 of 4 touched modules"), real.quiet():
+        adapterfit.load(merged_base(), tmp_path / "adapter")
+
+
+#: What nothing tells, stamp or not, each with the reason: these load, and it is known.
+NOT_DETECTABLE = {
+    "PiSSA on the same base in another precision": (
+        saved_with(**{**LORA, "init_lora_weights": "pissa"}), "bfloat16",
+        "PEFT repeats the decomposition in the base's precision; a stamp calls a cast base the same base. init-changes-base notes it",
+    ),
+    "two weight files that disagree": (
+        lambda folder: (plain(folder), (folder / "adapter_model.bin").write_bytes((folder / real.WEIGHTS).read_bytes())), "float32",
+        "PEFT takes the safetensors; which of two is the right one stands nowhere. two-weights-disagree warns",
+    ),
+    "an adapter trained with another alpha than it was saved with": (
+        saved_with(**{**LORA, "lora_alpha": 3}), "float32", "the stamp keeps what was saved, not what was trained",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", NOT_DETECTABLE)
-def test_without_a_stamp_nothing_tells(what, tmp_path):
-    make, changes, why = NOT_DETECTABLE[what]
-    make(tmp_path / "adapter")
+def test_what_is_not_detectable_loads(what, tmp_path):
+    import torch
+
+    save, precision, why = NOT_DETECTABLE[what]
+    save(tmp_path / "adapter")
     assert why
     with real.quiet():
-        assert adapterfit.load(base(changes), tmp_path / "adapter") is not None
+        adapterfit.stamp(tmp_path / "adapter", real.base())
+        assert adapterfit.load(real.base().to(getattr(torch, precision)), tmp_path / "adapter") is not None

@@ -84,12 +84,12 @@ class _View:
                 seen.add(id(module))
                 yield path, (self if module is self._core else module)
 
-    def named_parameters(self, recurse: bool = True) -> Iterator[tuple[str, Any]]:
+    def named_parameters(self, recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Any]]:
         """The root's own parameters, or every module's."""
         if not recurse:
             yield from self._core.named_parameters(recurse=False)
             return
-        for path, module in self.named_modules():
+        for path, module in self.named_modules(remove_duplicate):
             for name, parameter in module.named_parameters(recurse=False):
                 yield (f"{path}.{name}" if path else name), parameter
 
