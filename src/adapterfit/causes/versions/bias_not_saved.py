@@ -5,7 +5,8 @@ trained, but the file has none of them. Every tensor of the file is applied and 
 differs from the one that was trained, by the biases.
 
 Why it happens: PEFT 0.7.0 to 0.20.0 did not write them: 0.7 to 0.9 did not even train them, 0.10 to 0.20 trained them
-and lost them when saving. Fixed in 0.21.0 (PEFT issue 3306).
+and lost them when saving. Fixed in 0.21.0 (PEFT issue 3306). With `bias="all"` every PEFT wrote them; where they are missing,
+a script that kept only the `lora_` tensors took them out.
 
 Detection: the config asks for them, the base's layers have biases, and the file has not one.
 
@@ -43,18 +44,19 @@ LoraConfig(bias="lora_only", ...)      # saved by PEFT 0.21 or later: `….base_
 
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding where biases were asked for, could be there, and are not."""
-    if not str(diff.expectation.config.get("bias", "none")).endswith("_only"):
+    asked = str(diff.expectation.config.get("bias", "none"))
+    if not asked.endswith("_only") and asked != "all":
         return
     wanted = [name for name in _biases(diff) if name in diff.expectation.state]
     held = {tensor.name for tensor in (*diff.overwrites, *diff.extra)} & {*wanted, *map(_old_name, wanted)}
     if not wanted or held or diff.raised is not None:
         return
-    if written_before(case, "0.10.0"):
+    if asked != "all" and written_before(case, "0.10.0"):
         return  # 0.7 to 0.9 froze the biases: nothing was trained, and nothing is lost
-    certain = written_before(case, "0.21.0")
+    certain = asked != "all" and written_before(case, "0.21.0")  # every PEFT saved all of them
     yield finding(
-        f"bias={diff.expectation.config['bias']!r}, but none of the {evidence.count(len(wanted), 'bias')} of the "
-        "adapted layers is in the file: they were lost when the adapter was saved",
+        f"bias={asked!r}, but none of the {evidence.count(len(wanted), 'bias')} of the "
+        f"adapted layers is in the file: {_why(asked)}",
         at=wanted,
         predicted="silent",
         severity="error" if certain else "warning",
@@ -65,6 +67,11 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         explains=(),
         differs=certain,
     )
+
+
+def _why(asked: str) -> str:
+    lost = "they were lost when the adapter was saved"
+    return lost if asked != "all" else "every PEFT saves them, so someone took them out, or they were never trained"
 
 
 def _old_name(key: str) -> str:
@@ -82,11 +89,16 @@ def examples(make: Any) -> dict[str, list[Any]]:
     lost = make.adapter("bert", **options, bias="lora_only")
     kept = {f"base_model.model.bert.encoder.layer.{n}.attention.self.query.base_layer.bias": (64,) for n in range(2)}
     return {
-        "fires": [lost.with_config(layer_replication=None, use_dora=False), lost.with_config(peft_version="0.18.1")],
+        "fires": [
+            lost.with_config(layer_replication=None, use_dora=False),
+            lost.with_config(peft_version="0.18.1"),
+            lost.with_config(bias="all"),
+        ],
         "silent": [
             lost.added(kept),
             lost.added({name.replace(".base_layer", ""): shape for name, shape in kept.items()}),
             make.lora("llama", bias="lora_only"),
+            lost.with_config(bias="all").added(kept),
             make.adapter("bert", **options),
         ],
     }
