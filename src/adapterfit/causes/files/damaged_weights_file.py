@@ -22,9 +22,12 @@ called `.gitattributes`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion, Symptoms
 
 CAUSE = Cause(
     minutes=5,
@@ -53,4 +56,55 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.weights_file({forge.ST: forge.st(b"{")}),
             make.weights_file({forge.BIN: forge.GOOD_BIN[:-2]}),
         ],
+    }
+
+
+#: What readers say → what the file is, and how sure that is.
+_SAID = (
+    ("headertoolarge", "it is no safetensors file: a Git LFS pointer, a web page, or a .bin under another name", 0.92),
+    (
+        "header too large",
+        "it is no safetensors file: a Git LFS pointer, a web page, or a .bin under another name",
+        0.92,
+    ),
+    ("headertoosmall", "it has less than eight bytes: it is empty", 0.92),
+    ("header too small", "it has less than eight bytes: it is empty", 0.92),
+    ("metadataincompletebuffer", "it breaks off: the download or the save was not finished", 0.92),
+    ("incomplete metadata", "it breaks off: the download or the save was not finished", 0.92),
+    ("invalidheaderlength", "its header's length is wrong: it is damaged, or no safetensors file", 0.88),
+    ("invalid header length", "its header's length is wrong: it is damaged, or no safetensors file", 0.88),
+    ("invalidheaderdeserialization", "its header is not JSON", 0.6),
+    ("pytorchstreamreader failed", "it is a zip that breaks off, or no zip at all", 0.9),
+    ("failed finding central directory", "it is a zip that breaks off", 0.9),
+    ("invalid load key", "it is no pickle: a Git LFS pointer, a web page, or a safetensors file", 0.88),
+    ("version https://git-lfs", "it is a Git LFS pointer", 0.92),
+    ("unexpected eof", "it breaks off", 0.75),
+    ("file is corrupted or incomplete", "it breaks off", 0.88),
+    ("ran out of input", "it is empty", 0.8),
+)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: what the readers of weight files say when they cannot read one."""
+    for phrase, meaning, likelihood in _SAID:
+        told = said(symptoms, phrase)
+        if told:
+            yield suspect(
+                symptoms, f"the weights file cannot be read: {meaning}", likelihood, told,
+                fix="compare its size with the original's and fetch it again: git lfs pull, or hf download",
+                apart="its size and first bytes: adapterfit check ADAPTER says what the file is",
+            )  # fmt: skip
+            return
+
+
+def logs() -> dict[str, list[str]]:
+    """Each reader's words; a file that is only not there."""
+    return {
+        "fires": [
+            "safetensors_rust.SafetensorError: Error while deserializing header: header too large",
+            "SafetensorError: Error while deserializing header: MetadataIncompleteBuffer",
+            "_pickle.UnpicklingError: invalid load key, 'v'.",
+            "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory",
+        ],
+        "silent": ["FileNotFoundError: [Errno 2] No such file or directory: 'adapter_model.safetensors'"],
     }

@@ -22,7 +22,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
 from adapterfit.text import show
 
 CAUSE = Cause(
@@ -53,4 +55,85 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {
         "silent": [plain, plain.dropped(lambda name: "v_proj" in name)],
         "fires": [make.weights_file({make.WEIGHTS: empty}), plain.dropped(lambda _: True)],
+    }
+
+
+#: A .bin without tensors has 443 bytes, a safetensors file 40.
+_EMPTY_BYTES = 1_000
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: a file too small to hold tensors, its bytes in a hex dump, the line that empties state dicts, or its results."""
+    fix = "delete the line that overrides model.state_dict, and take an earlier checkpoint-N or save again"
+    small = [
+        f for f in symptoms.files if "adapter_model" in f.name and f.size is not None and 0 < f.size < _EMPTY_BYTES
+    ]
+    deepspeed = said(symptoms, "zero3", "zero-3", "stage3", "deepspeed")
+    if small:
+        yield suspect(
+            symptoms, f"{show(small[0].name)} has {small[0].size} bytes: it holds no tensors", 0.7 if deepspeed else 0.92,
+            [small[0].line], fix=fix,
+        )  # fmt: skip
+    dump = _dumped_header(symptoms)
+    if dump:
+        yield suspect(
+            symptoms,
+            "the hex dump is that of a safetensors file without tensors",
+            0.92,
+            dump,
+            fix="save the adapter again",
+        )
+    override = said(
+        symptoms, "old_state_dict", "model.state_dict = (", "in k and adapter_name in k", "443 bytes", "443b"
+    )
+    if override:
+        yield suspect(
+            symptoms, "the state dict is filtered twice, so nothing is left to be saved", 0.75, override, fix=fix
+        )
+    found = names_of(symptoms, "empty-adapter")
+    if found is not None:
+        yield suspect(
+            symptoms, "everything is missing: the file may hold nothing", found.likelihood, found.lines, fix=fix,
+            apart="the size of adapter_model: 443 bytes (.bin) or 40 bytes (.safetensors) hold no tensors",
+        )  # fmt: skip
+    header = said(symptoms, "invalidheaderdeserialization", "invalid header deserialization")
+    if header:
+        image = any(frame.library in {"comfy", "diffusers"} for frame in symptoms.frames)
+        yield suspect(
+            symptoms, "the file has no header: it was written empty", 0.3 if image else 0.65, header, fix=fix,
+            apart="the file's size and first bytes: a few bytes, or zeros, mean empty; more mean damaged",
+        )  # fmt: skip
+
+
+def _dumped_header(symptoms: Symptoms) -> tuple[int, ...]:
+    """Lines of a hex dump whose bytes are a header with metadata only."""
+    rows = [(at, line.split(":", 1)[1][:42]) for at, line in enumerate(symptoms.lines) if _is_dump(line)]
+    digits = "".join(part for _, row in rows[:64] for part in row.split("  ")[0].split())
+    try:
+        data = bytes.fromhex(digits[: len(digits) // 2 * 2])
+    except ValueError:
+        return ()
+    length = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + length]
+    empty = header.startswith(b'{"__metadata__"') and b"data_offsets" not in header and len(header) == length
+    return tuple(at for at, _ in rows) if empty else ()
+
+
+def _is_dump(line: str) -> bool:
+    head, _, rest = line.strip().partition(":")
+    return len(head) == 8 and all(char in "0123456789abcdef" for char in head) and rest.startswith(" ")
+
+
+def logs() -> dict[str, list[str]]:
+    """Tiny files, a hex dump, the override; a file of some size."""
+    listing = "-rw-r--r-- 1 me me {} Jan 1 10:00 {}"
+    dump = '00000000: 2000 0000 0000 0000 7b22 5f5f 6d65 7461   .......{"__meta\n00000010: 6461 7461 5f5f 223a 7b22 666f 726d 6174  x\n00000020: 223a 2270 7422 7d7d  x'
+    return {
+        "fires": [
+            listing.format(443, "adapter_model.bin"),
+            listing.format(40, "adapter_model.safetensors"),
+            dump,
+            "old_state_dict = model.state_dict\nmodel.state_dict = (lambda self, *_, **__: get_peft_model_state_dict(self, old_state_dict()))",
+        ],
+        "silent": [listing.format(8_400_000, "adapter_model.bin"), listing.format(443, "adapter_config.json")],
     }

@@ -21,7 +21,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, Misshape
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.sizes import sizes_of
+from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Suspicion, Symptoms
 from adapterfit.text import shorten
 
 CAUSE = Cause(
@@ -89,3 +91,22 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain.reshaped(lambda name: "lora_" in name, lambda shape: (shape[0] // 2, shape[1])),
         ],
     }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: matrices that are vectors in the file."""
+    found = sizes_of(symptoms, "fsdp-shard-saved")
+    if found is not None:
+        yield suspect(
+            symptoms, "matrices lie flat in the file: one process's part of an FSDP or ZeRO-3 run", found.likelihood, found.lines,
+            fix=_FIX.summary,
+        )  # fmt: skip
+    told = said(symptoms, "sharded_state_dict", "fullyshardeddataparallel", "fsdp")
+    if told and (symptoms.missing or said(symptoms, "lora_b", "not loaded", "zeros", "random")):
+        yield suspect(symptoms, "the adapter may be one process's part of an FSDP run", 0.45, told, fix=_FIX.summary)
+
+
+def logs() -> dict[str, list[str]]:
+    """A flat matrix; one of two dimensions."""
+    line = "size mismatch for base_model.model.model.layers.0.mlp.up_proj.lora_B.default.weight: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([11008, 8])."
+    return {"fires": [line.format("44032")], "silent": [line.format("11008, 16"), line.format("0")]}

@@ -23,7 +23,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.sizes import sizes_of
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
 from adapterfit.text import shorten, show
 
 CAUSE = Cause(
@@ -62,4 +64,54 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain.reshaped(lambda name: "lora_B" in name, lambda _: (0,)),
             plain.reshaped(lambda name: "lora_A" in name and "q_proj" in name, lambda shape: (0, shape[1])),
         ],
+    }
+
+
+_TINY = 4_096
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: a size of 0 in the file; a tiny file of a DeepSpeed run; a merge script that reads no rows."""
+    fix = "save again with stage3_gather_16bit_weights_on_model_save: true, or try zero_to_fp32.py on the run's global_step folder"
+    found = sizes_of(symptoms, "zero3-empty-weights")
+    if found is not None:
+        where = (
+            "the base itself was built under ZeRO-3"
+            if found.note == "model"
+            else "tensors of the file are empty: saved under ZeRO-3 without gathering"
+        )
+        yield suspect(
+            symptoms, where, found.likelihood, found.lines,
+            fix="load the base outside of deepspeed.zero.Init" if found.note == "model" else fix,
+        )  # fmt: skip
+    told = said(symptoms, "size of the lora weight 0", "were not gathered before save_pretrained")
+    if told:
+        yield suspect(
+            symptoms, "the saved weights have no rows: saved under ZeRO-3 without gathering", 0.93, told, fix=fix
+        )
+    deepspeed = said(symptoms, "zero3", "zero-3", "zero_stage", "stage3", "stage 3", "deepspeed", "global_step")
+    tiny = [
+        file for file in symptoms.files if _holds_weights(file.name) and file.size is not None and file.size < _TINY
+    ]
+    if deepspeed and tiny:
+        yield suspect(
+            symptoms, f"{show(tiny[0].name)} has {tiny[0].size} bytes, and the run used DeepSpeed", 0.92,
+            [tiny[0].line, *deepspeed], fix=fix,
+        )  # fmt: skip
+
+
+def _holds_weights(name: str) -> bool:
+    return "adapter_model" in name
+
+
+def logs() -> dict[str, list[str]]:
+    """Empty tensors, whichever they are; other sizes."""
+    line = "size mismatch for base_model.model.model.{}: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {
+        "fires": [
+            line.format("embed_tokens.modules_to_save.default.weight", "0", "32000, 4096"),
+            line.format("layers.0.mlp.up_proj.lora_B.default.weight", "0", "11008, 8"),
+            "deepspeed --num_gpus 8 train.py --deepspeed zero3.json\n-rw-r--r-- 1 me me 40 Jan 1 10:00 adapter_model.safetensors",
+        ],
+        "silent": [line.format("layers.0.mlp.up_proj.lora_B.default.weight", "11008, 16", "11008, 8")],
     }

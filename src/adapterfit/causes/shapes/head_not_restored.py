@@ -23,7 +23,9 @@ from typing import Any
 
 from adapterfit.causes import evidence, renames
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, Slot, TensorInfo
+from adapterfit.causes.heard import suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.records import Case, Diff, Finding, Fix, Slot, Suspicion, Symptoms, TensorInfo
 from adapterfit.text import quote, shorten, show
 
 CAUSE = Cause(
@@ -165,4 +167,31 @@ def examples(make: Any) -> dict[str, list[Any]]:
                 lambda name: "classifier" in name
             ),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: only a task's head is missing."""
+    found = names_of(symptoms, "head-not-restored")
+    if found is not None:
+        names = shorten(key.name for key in found.keys)
+        yield suspect(
+            symptoms,
+            f"the head starts at random: {names} is in no file that was read",
+            found.likelihood,
+            found.lines,
+            fix="name the head in modules_to_save (task_type SEQ_CLS does it) and train again, if the adapter's file does not hold it",
+            apart="adapterfit check ADAPTER: whether the file holds the head; if it does, the line is normal and PEFT fills it afterwards",
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """A new head; base weights that are missing are harmless."""
+    return {
+        "fires": [
+            "Some weights of BertForSequenceClassification were not initialized from the model checkpoint at bert and are newly initialized: "
+            "['classifier.bias', 'classifier.weight']",
+            "classifier.weight | MISSING | ",
+        ],
+        "silent": ["_IncompatibleKeys(missing_keys=['base_model.model.bert.pooler.dense.weight'], unexpected_keys=[])"],
     }

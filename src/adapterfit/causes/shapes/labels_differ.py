@@ -22,7 +22,9 @@ from typing import Any
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, Misshape
+from adapterfit.causes.heard import suspect
+from adapterfit.causes.sizes import sizes_of
+from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Suspicion, Symptoms
 from adapterfit.text import show
 
 CAUSE = Cause(
@@ -105,4 +107,26 @@ def examples(make: Any) -> dict[str, list[Any]]:
             ),
             tuned.on("bert", **two),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: rows of a classifier's head."""
+    found = sizes_of(symptoms, "labels-differ")
+    if found is not None:
+        yield suspect(
+            symptoms,
+            f"the head was trained for {found.file} labels, the base was built for {found.model}",
+            found.likelihood,
+            found.lines,
+            fix=f"load the base with num_labels={found.file}",
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """Three labels for two; a vocabulary is none."""
+    line = "size mismatch for base_model.model.{}: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {
+        "fires": [line.format("classifier.modules_to_save.default.weight", "3, 768", "2, 768")],
+        "silent": [line.format("lm_head.modules_to_save.default.weight", "32001, 768", "32000, 768")],
     }

@@ -23,7 +23,9 @@ from typing import Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.causes.heard import suspect
+from adapterfit.causes.sizes import sizes_of
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
 from adapterfit.text import quote
 
 CAUSE = Cause(
@@ -89,4 +91,30 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {
         "silent": [plain, conv, plain.with_config(r=8)],
         "fires": [merged, merged.with_config(enable_lora=[True, False, True]), merged.on_base(None)],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: a lora_B of three dimensions, or the fields of PEFT 0.2."""
+    found = sizes_of(symptoms, "merged-linear-era")
+    fix = "load it with peft 0.2.0, the last with MergedLinear, merge there, and use the merged model"
+    if found is not None:
+        yield suspect(
+            symptoms, "lora_B is a grouped 1x1 convolution: a MergedLinear of PEFT 0.2", found.likelihood, found.lines, fix=fix,
+            apart="lora_B: three dimensions in the file mean MergedLinear, two another rank",
+        )  # fmt: skip
+    named = [argument for argument in symptoms.arguments if argument.name in {"enable_lora", "merge_weights"}]
+    if named:
+        yield suspect(
+            symptoms, f"{named[0].name} is a field of PEFT 0.2: the weights may be those of its MergedLinear", 0.6,
+            [argument.line for argument in named], fix=fix, apart="enable_lora: null means that only the field is old",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Three dimensions; two are another rank."""
+    line = "size mismatch for base_model.model.transformer.h.3.attn.c_attn.{}.weight: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {
+        "fires": [line.format("lora_A", "24, 768", "8, 768") + "\n" + line.format("lora_B", "2304, 8, 1", "2304, 8")],
+        "silent": [line.format("lora_A", "24, 768", "8, 768") + "\n" + line.format("lora_B", "2304, 24", "2304, 8")],
     }

@@ -22,8 +22,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import suspect
+from adapterfit.causes.sizes import sizes_of
 from adapterfit.edits import SetConfig
-from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Shape
+from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Shape, Suspicion, Symptoms
 
 CAUSE = Cause(
     minutes=3,
@@ -165,4 +167,26 @@ def examples(make: Any) -> dict[str, list[Any]]:
                 lambda _name: True, lambda _shape: (8, 256)
             ),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: the prompt's own embedding."""
+    found = sizes_of(symptoms, "prompt-shape-differs")
+    if found is not None:
+        yield suspect(
+            symptoms, "the prompt in the file has another size than the config and the base make it", found.likelihood, found.lines,
+            fix="set num_virtual_tokens, num_layers, token_dim and num_attention_heads to the values of the training, on its base",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """A prompt of another length; an embedding of a vocabulary."""
+    line = "size mismatch for {}: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {
+        "fires": [
+            "RuntimeError: Error(s) in loading state_dict for Embedding: "
+            + line.format("weight", "20, 2048", "10, 2048")
+        ],
+        "silent": [line.format("base_model.model.lm_head.weight", "32001, 768", "32000, 768")],
     }

@@ -24,8 +24,10 @@ from typing import Any
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import suspect
+from adapterfit.causes.sizes import sizes_of
 from adapterfit.edits import SetConfig
-from adapterfit.records import Case, Diff, Finding, Fix, Misshape
+from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Suspicion, Symptoms
 from adapterfit.text import show
 
 CAUSE = Cause(
@@ -152,4 +154,34 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.adapter("llama", peft_type="LOHA", r=4, target_modules=["q_proj"]).with_config(r=6),
             make.lora("gpt2", target_modules=["c_attn", "wte"]).with_config(r=3),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: only the rank differs."""
+    found = sizes_of(symptoms, "rank-mismatch")
+    if found is None:
+        return
+    pattern = found.note == "pattern"
+    yield suspect(
+        symptoms,
+        "the ranks of the file and of the config differ from layer to layer: rank_pattern does not fit"
+        if pattern
+        else f"the file has rank {found.file}, the config that was used has r={found.model}",
+        found.likelihood,
+        found.lines,
+        fix="take rank_pattern from the run that wrote the file"
+        if pattern
+        else f"set r to {found.file}, or do not resume from this adapter: give the run with r={found.model} an output folder of its own",
+        apart="whether every layer is listed: some only mean rank_pattern, all mean r",
+    )
+
+
+def logs() -> dict[str, list[str]]:
+    """Another r everywhere; another width is another base."""
+    line = "size mismatch for base_model.model.h.0.attn.q_proj.{}.default.weight: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    both = (line.format("lora_A", "64, 768", "8, 768"), line.format("lora_B", "768, 64", "768, 8"))
+    return {
+        "fires": ["\n".join(both), both[0]],
+        "silent": [line.format("lora_A", "8, 1024", "8, 768"), line.format("lora_A", "0", "8, 768")],
     }

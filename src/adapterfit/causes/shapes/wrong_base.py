@@ -25,9 +25,11 @@ from typing import Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence, renames
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.names.moe_layout_changed import is_exchanged, of_experts
 from adapterfit.causes.shapes.rank_mismatch import differs
-from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Module, TensorInfo
+from adapterfit.causes.sizes import sizes_of
+from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Module, Suspicion, Symptoms, TensorInfo
 from adapterfit.text import quote, shorten, show
 
 CAUSE = Cause(
@@ -321,5 +323,60 @@ def examples(make: Any) -> dict[str, list[Any]]:
                 "mixtral", num_local_experts=8
             ),
             every.on("llava", text_config={"model_type": "llama", "hidden_size": 32, "num_attention_heads": 2}),
+        ],
+    }
+
+
+#: Width of a model's hidden state → well-known models that have it.
+_WIDTHS = {
+    768: "GPT-2, BERT base", 896: "Qwen2.5-0.5B", 1024: "BERT large", 1152: "Gemma-3-1B", 1536: "Qwen2.5-1.5B", 2048: "Llama-3.2-1B, TinyLlama, Gemma-2B",
+    2304: "Gemma-2-2B", 2560: "Phi-2, Qwen3-4B", 3072: "Llama-3.2-3B, Phi-3-mini, Gemma-7B", 3584: "Qwen2.5-7B, Gemma-2-9B", 3840: "Gemma-3-12B",
+    4096: "7B and 8B Llama, Mistral, Qwen", 4608: "Gemma-2-27B", 5120: "13B Llama, 14B and 32B Qwen", 5376: "Gemma-3-27B", 6144: "Mixtral-8x22B, GPT-NeoX-20B",
+    8192: "70B Llama, 72B Qwen",
+}  # fmt: skip
+_ENGINES = (
+    "model arch and lora arch mismatch", "hint: maybe wrong base model", "must be consistent with the base model's vocabulary size",
+    "architectures differ:", "does not exist in base model",
+)  # fmt: skip
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: widths that differ while ranks agree, or an engine that says so."""
+    fix = "load the base that base_model_name_or_path in adapter_config.json names, and verify it: adapterfit check ADAPTER --base BASE"
+    found = sizes_of(symptoms, "wrong-base")
+    if found is not None:
+        known = f" ({_WIDTHS[found.file]} have {found.file})" if found.file in _WIDTHS else ""
+        sizes = f": {found.file:,} in the file, {found.model:,} in the model{known}" if found.file else ""
+        yield suspect(
+            symptoms, f"the adapter was trained on a base of other sizes{sizes}", found.likelihood, found.lines, fix=fix,
+            apart="the whole list of mismatches: widths differ for another base, only ranks for another r",
+        )  # fmt: skip
+    told = said(symptoms, *_ENGINES)
+    if told:
+        yield suspect(
+            symptoms, "the engine finds the adapter's tensors to be those of another model", 0.88, told, fix=fix
+        )
+    lora = "lora" in symptoms.folded or "peft" in symptoms.folded
+    multiplied = said(
+        symptoms, "must match the size of tensor b", "shapes cannot be multiplied", "incompatible tensor shape"
+    )
+    if multiplied and lora and found is None and "expert" not in symptoms.folded:
+        yield suspect(symptoms, "sizes of base and adapter do not go together", 0.6, multiplied, fix=fix)
+
+
+def logs() -> dict[str, list[str]]:
+    """Another width, on all layers and on keys only; another rank is not another base."""
+    line = "size mismatch for base_model.model.model.layers.1.{}.default.weight: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {
+        "fires": [
+            line.format("self_attn.q_proj.lora_A", "8, 5120", "8, 4096")
+            + " "
+            + line.format("mlp.up_proj.lora_A", "8, 5120", "8, 4096"),
+            line.format("self_attn.k_proj.lora_B", "4096, 8", "1024, 8"),
+            "llama_adapter_lora_init_impl: failed to apply lora adapter: model arch and LoRA arch mismatch",
+        ],
+        "silent": [
+            line.format("self_attn.q_proj.lora_A", "16, 4096", "8, 4096"),
+            line.format("mlp.up_proj.lora_A", "0", "8, 4096"),
         ],
     }

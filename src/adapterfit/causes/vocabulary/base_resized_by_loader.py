@@ -24,8 +24,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import suspect
+from adapterfit.causes.sizes import sizes_of
 from adapterfit.causes.vocabulary._rows import resize, rows
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
 
 CAUSE = Cause(
     level="intermediate",
@@ -81,4 +83,28 @@ def examples(make: Any) -> dict[str, list[Any]]:
             saved.on("llama", vocab_size=250),
             saved.on("llama", vocab_size=250).with_tokenizer(256),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: the file has the published, padded number of rows, the model the tokenizer's."""
+    found = sizes_of(symptoms, "base-resized-by-loader")
+    if found is not None and found.file:
+        now = f"{found.model:,}" if found.model else "another number"
+        yield suspect(
+            symptoms,
+            f"the adapter has the base's own {found.file:,} rows; whoever loaded the base resized it to {now}",
+            found.likelihood,
+            found.lines,
+            fix="load the base without resizing it: PeftModel.from_pretrained(base, adapter) instead of AutoPeftModel, or peft >= 0.15",
+            apart=f"vocab_size in the base's config.json: {found.file} if the loader resized it",
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """Padded rows in the file, the tokenizer's number in the model; grown by a few tokens."""
+    line = "size mismatch for base_model.model.{}: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {
+        "fires": [line.format("lm_head.modules_to_save.default.weight", "152064, 3584", "151669, 3584")],
+        "silent": [line.format("lm_head.modules_to_save.default.weight", "32001, 3584", "32000, 3584")],
     }

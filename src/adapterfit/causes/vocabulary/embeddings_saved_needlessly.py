@@ -23,7 +23,8 @@ from math import prod
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
 
 CAUSE = Cause(
     severity="note",
@@ -78,4 +79,28 @@ def examples(make: Any) -> dict[str, list[Any]]:
             target.added({"base_model.model.model.embed_tokens.base_layer.weight": (256, 64)}),
         ],
         "silent": [make.lora("llama"), target, make.lora("llama", modules_to_save=["embed_tokens", "lm_head"])],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT's own word that it saves the embeddings."""
+    told = said(symptoms, "setting `save_embedding_layers` to `true`", "could not find a config file in")
+    if told:
+        yield suspect(
+            symptoms,
+            "PEFT saved the base's embeddings into the adapter",
+            0.6,
+            told,
+            fix="model.save_pretrained(path, save_embedding_layers=False), where no token was added",
+            apart="whether tokens were added in training: then the embeddings are needed",
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """PEFT's warning at saving."""
+    return {
+        "fires": [
+            "UserWarning: Setting `save_embedding_layers` to `True` as embedding layers found in `target_modules`."
+        ],
+        "silent": ["Loading embedding layers", "embed_tokens.weight"],
     }

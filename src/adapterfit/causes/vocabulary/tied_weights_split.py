@@ -23,7 +23,9 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.dates import written_before
-from adapterfit.records import Case, Diff, Finding, Fix, ModuleTree
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.records import Case, Diff, Finding, Fix, ModuleTree, Suspicion, Symptoms
 from adapterfit.text import quote
 
 CAUSE = Cause(
@@ -101,4 +103,44 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.lora("llama", modules_to_save=["embed_tokens"]),
             make.lora(tied, modules_to_save=["embed_tokens"], ensure_weight_tying=True),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: the head alone is missing, or PEFT and mergers say themselves that a tie is split."""
+    fix = "train with ensure_weight_tying=True (peft >= 0.18), or load the base with tie_word_embeddings=False before merging"
+    apart = "tie_word_embeddings in the base's config.json"
+    warned = said(
+        symptoms, "a tied layer is part of the adapter", "`tie_word_embeddings=true` and the tied_target_modules"
+    )
+    if warned:
+        yield suspect(symptoms, "the adapter holds only one of two tied layers", 0.93, warned, fix=fix)
+    found = names_of(symptoms, "tied-weights-split")
+    if found is not None:
+        yield suspect(
+            symptoms, "only the head is missing: the checkpoint stores it once, as the embedding", found.likelihood, found.lines,
+            fix="load with strict=False, then model.tie_weights()", apart=apart,
+        )  # fmt: skip
+    elif not found:
+        told = said(symptoms, "missing lm_head.weight", "missing key: lm_head.weight", "missing key lm_head.weight")
+        merged = said(symptoms, "weightsmergeerror", "lm_head is present in adapter, but is ignored in base model")
+        if told or merged:
+            yield suspect(
+                symptoms,
+                "the head is looked for in a model that has it as the embedding only",
+                0.8,
+                told + merged,
+                fix=fix,
+                apart=apart,
+            )
+
+
+def logs() -> dict[str, list[str]]:
+    """A missing head; PEFT's warning; a classifier's head is another matter."""
+    return {
+        "fires": [
+            'RuntimeError: Error(s) in loading state_dict for Qwen2ForCausalLM: Missing key(s) in state_dict: "lm_head.weight".',
+            "UserWarning: Model has `tie_word_embeddings=True` and a tied layer is part of the adapter, but `ensure_weight_tying` is not set",
+        ],
+        "silent": ["score.weight | MISSING |", "lm_head.weight is unsupported LoRA weight"],
     }

@@ -22,8 +22,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.sizes import sizes_of, tokenizer_length
 from adapterfit.causes.vocabulary._rows import resize, rows
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
 
 CAUSE = Cause(
     minutes=2,
@@ -94,6 +96,56 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.lora("llama", modules_to_save=["lm_head"]).on("llama", vocab_size=250).with_tokenizer(250),
             make.lora("bert", target_modules=["query"], task_type="SEQ_CLS").on(
                 "bert", id2label={"0": "A", "1": "B"}, label2id={"A": 0, "B": 1}
+            ),
+        ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: rows of the embedding or the head, more in the file than in the model."""
+    found = sizes_of(symptoms, "vocabulary-grown")
+    if found is not None:
+        base = f"{found.model:,}" if found.model else "fewer"
+        yield suspect(
+            symptoms,
+            f"the adapter was saved with {found.file:,} rows, the base that is loaded has {base}"
+            if found.file
+            else "the adapter was saved with another number of rows than the base has",
+            found.likelihood,
+            found.lines,
+            fix=resize(found.file)
+            if found.file
+            else "base.resize_token_embeddings(ROWS), ROWS being the larger number",
+            apart="len(tokenizer) of the tokenizer saved with the adapter: the adapter's rows, or padded to them, if tokens were added",
+        )
+    elif symptoms.folded.count("embed_tokens") and "assert" in symptoms.folded and ".shape" in symptoms.folded:
+        yield suspect(
+            symptoms,
+            "a script asserts that the embeddings of base and adapter have the same shape, and they have not",
+            0.65,
+            said(symptoms, "assert"),
+            fix=f"base.resize_token_embeddings({tokenizer_length(symptoms) or 'len(tokenizer)'}) before the adapter is loaded",
+            apart="the rows of embed_tokens in the adapter's file: adapterfit check ADAPTER --base BASE",
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """Rows that grew by two, and by padding; the opposite; another width, too; an empty tensor."""
+    line = "size mismatch for base_model.model.{}: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {
+        "fires": [
+            line.format("lm_head.modules_to_save.default.weight", "32002, 4096", "32000, 4096"),
+            line.format("model.embed_tokens.base_layer.weight", "50304, 768", "50257, 768"),
+            'ValueError: Trying to set a tensor of shape torch.Size([128258, 2048]) in "weight" (which has shape torch.Size([128256, 2048])), this looks incorrect.',
+        ],
+        "silent": [
+            line.format("lm_head.modules_to_save.default.weight", "32000, 4096", "32002, 4096"),
+            line.format("model.embed_tokens.weight", "0", "32002, 4096"),
+            "\n".join(
+                (
+                    line.format("model.embed_tokens.weight", "128258, 4096", "32000, 5120"),
+                    line.format("model.layers.0.self_attn.q_proj.lora_A.default.weight", "8, 4096", "8, 5120"),
+                )
             ),
         ],
     }

@@ -21,8 +21,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import suspect
+from adapterfit.causes.sizes import sizes_of
 from adapterfit.causes.vocabulary._rows import resize, rows
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
 
 CAUSE = Cause(
     minutes=2,
@@ -74,4 +76,33 @@ def examples(make: Any) -> dict[str, list[Any]]:
             saved.on("llama", vocab_size=200),
             saved.on("llama", hidden_size=96),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: rows of the embedding or the head, fewer in the file than in the model."""
+    found = sizes_of(symptoms, "vocabulary-shrunk")
+    if found is not None:
+        base = f"{found.model:,}" if found.model else "another number"
+        yield suspect(
+            symptoms,
+            f"the adapter was saved with {found.file:,} rows, the base that is loaded has {base}",
+            found.likelihood,
+            found.lines,
+            fix=resize(found.file)
+            if found.file
+            else "base.resize_token_embeddings(ROWS), ROWS being the adapter's number",
+            apart="len(tokenizer): equal to the adapter's rows if the trainer cut the base down to it",
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """A trainer that cut the padding; the opposite; a LoRA on the head."""
+    line = "size mismatch for base_model.model.{}: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {
+        "fires": [
+            line.format("model.embed_tokens.weight", "151646, 2048", "151936, 2048"),
+            line.format("lm_head.lora_B.default.weight", "50304, 16", "51200, 16"),
+        ],
+        "silent": [line.format("model.embed_tokens.weight", "32016, 4096", "32000, 4096")],
     }
