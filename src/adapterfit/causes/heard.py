@@ -1,0 +1,90 @@
+"""What several causes ask of a pasted text: which of its lines say something, and an answer made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from adapterfit.records import Fix, LogKey, Suspicion, Symptoms
+from adapterfit.text import show
+
+#: Lines quoted with one answer, and characters of each.
+_QUOTED = 3
+_CHARS = 240
+#: From here on an answer is called certain.
+HIGH, MEDIUM = 0.9, 0.5
+
+
+def said(symptoms: Symptoms, *phrases: str, most: int = 20) -> tuple[int, ...]:
+    """The lines in which one of the phrases begins; phrases are in lower case, with single spaces."""
+    found: list[int] = []
+    for phrase in phrases:
+        at = symptoms.folded.find(phrase)
+        while at >= 0 and len(found) < most:
+            found.append(line_of(symptoms, at))
+            at = symptoms.folded.find(phrase, at + len(phrase))
+    return tuple(sorted(set(found)))
+
+
+def line_of(symptoms: Symptoms, position: int) -> int:
+    """The line in which a position of `text` lies."""
+    from bisect import bisect_right
+
+    return max(0, bisect_right(symptoms.starts, position) - 1)
+
+
+def after(symptoms: Symptoms, phrase: str, chars: int = 200) -> str:
+    """The text that follows the first place where a phrase stands; an empty string where it does not."""
+    at = symptoms.folded.find(phrase)
+    return symptoms.text[at + len(phrase) : at + len(phrase) + chars] if at >= 0 else ""
+
+
+def between(symptoms: Symptoms, phrase: str, quotes: str = "'\"`") -> str:
+    """What stands in quotes right after a phrase: `Can't find 'x' at 'y'` and `at ` gives `y`."""
+    rest = after(symptoms, phrase, 400).lstrip(" :")
+    if not rest or rest[0] not in quotes:
+        return ""
+    end = rest.find(rest[0], 1)
+    return rest[1:end] if end > 0 else ""
+
+
+def suspect(
+    symptoms: Symptoms,
+    message: str,
+    likelihood: float,
+    lines: Iterable[int] = (),
+    *,
+    fix: str = "",
+    apart: str = "",
+) -> Suspicion:
+    """An answer of the cause that calls this; diagnose fills in the id."""
+    quoted = [symptoms.lines[line] for line in sorted(set(lines))[:_QUOTED] if line < len(symptoms.lines)]
+    return Suspicion(
+        id="",
+        message=message,
+        likelihood=likelihood,
+        confidence=words(likelihood),
+        evidence=tuple(show(" ".join(line.split()), _CHARS) for line in quoted if line.strip()),
+        fix=Fix("unsafe", fix) if fix else None,
+        apart=apart,
+    )
+
+
+def words(likelihood: float) -> str:
+    """A likelihood in the words of a report."""
+    return "high" if likelihood >= HIGH else "medium" if likelihood >= MEDIUM else "low"
+
+
+def at(keys: Iterable[LogKey]) -> tuple[int, ...]:
+    """The lines of names."""
+    return tuple(key.line for key in keys)
+
+
+def older(symptoms: Symptoms, library: str, version: str) -> bool | None:
+    """Whether a library in the text is older than a version; None where the text does not tell its version."""
+    told = symptoms.versions.get(library)
+    return None if told is None else _numbers(told) < _numbers(version)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    parts = version.split(".")[:3]
+    return tuple(int(part) if part.isascii() and part.isdigit() else 0 for part in parts)

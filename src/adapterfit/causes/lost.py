@@ -1,0 +1,277 @@
+"""Names that do not meet, read from a log alone: missing and unexpected keys, one ordered procedure.
+
+First question: is there anything of an adapter among the missing names? Then: all of it, a kind of layer, or pairs of
+names that differ by a prefix? Each step either answers, and then no later one is asked, or passes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from adapterfit.causes.sizes import ENDS, HEADS, diffusion, tuner
+from adapterfit.records import LogKey, Symptoms
+
+WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+#: Levels that came or went when transformers nested the parts of multimodal models anew (4.52 and 5.0).
+NESTING = frozenset(
+    {
+        "language_model",
+        "visual",
+        "vision_tower",
+        "vision_model",
+        "text_model",
+        "multi_modal_projector",
+        "encoder",
+        "decoder",
+    }
+)
+#: Where the part of a name begins that every nesting has in common.
+_TRUNK = re.compile(
+    r"(?:^|\.)(?:layers?|h|blocks?|block|transformer_blocks|single_transformer_blocks|resblocks)\.[\d{*<]"
+)
+
+
+class Names(NamedTuple):
+    """What the names say about one cause. `old` and `new` are prefixes in the file and in the model."""
+
+    likelihood: float
+    keys: tuple[LogKey, ...]
+    old: str = ""
+    new: str = ""
+
+    @property
+    def lines(self) -> tuple[int, ...]:
+        """The lines that say so."""
+        return tuple(key.line for key in self.keys)
+
+
+Readings = Mapping[str, Names]
+_Step = Callable[[Symptoms], Readings]
+
+
+def read_names(symptoms: Symptoms) -> Readings:
+    """Cause → what missing and unexpected names say about it."""
+    if not (symptoms.missing or symptoms.unexpected or symptoms.keys):
+        return {}
+    return next((found for step in _STEPS for found in [step(symptoms)] if found), {})
+
+
+def names_of(symptoms: Symptoms, cause: str) -> Names | None:
+    """What the names say about one cause."""
+    return read_names(symptoms).get(cause)
+
+
+def trunk(name: str) -> str:
+    """The part of a name that every nesting has in common: from the first numbered layer on, without adapter's name."""
+    found = _TRUNK.search(name)
+    rest = name[found.start() :].lstrip(".") if found else name
+    return rest.replace(".default.", ".")
+
+
+def root(name: str) -> str:
+    """What stands before the trunk."""
+    found = _TRUNK.search(name)
+    return name[: found.start()].strip(".") if found else ""
+
+
+# ------------------------------------------------------------------------------------------- steps, in order
+
+
+def _image(symptoms: Symptoms) -> Readings:
+    """Image models: magnitudes only, methods that are no LoRA, another family's text encoder, or the names' dialect."""
+    names = symptoms.unexpected
+    said = tuple(key for key in (*names, *symptoms.keys) if tuner(key.name) or key.name.startswith("lora_"))
+    if names and all(_is_magnitude(key.name) for key in names):
+        return {"dora-magnitude-misplaced": Names(0.95, names)}
+    foreign = tuple(key for key in said if _is_lycoris(key.name))
+    if foreign and (names or symptoms.errors):
+        return {"lycoris-not-lora": Names(0.92, foreign)}
+    wording = {key.wording for key in names}
+    if not wording & {"comfyui", "diffusers"}:
+        return {}
+    # SD 1.x calls its one text encoder `lora_te_`, SDXL its two `lora_te1_` and `lora_te2_`.
+    encoders = tuple(key for key in names if key.name.startswith(("lora_te_", "lora_te1_", "lora_te2_", "lora_te3_")))
+    if len(encoders) == len(names):
+        return {"diffusion-wrong-base": Names(0.6, encoders), "diffusion-key-format": Names(0.5, encoders)}
+    return {"diffusion-key-format": Names(0.85, names), "diffusion-wrong-base": Names(0.3, names)}
+
+
+def _is_magnitude(name: str) -> bool:
+    return "lora_magnitude_vector" in name or name.endswith(".dora_scale")
+
+
+def _is_lycoris(name: str) -> bool:
+    return any(
+        part.startswith(("hada_", "lokr_", "lora_mid", "oft_diag")) or part in {"diff", "diff_b", "w_norm"}
+        for part in name.split(".")[1:]
+    )
+
+
+def _mangled(symptoms: Symptoms) -> Readings:
+    """The name of the adapter among the segments."""
+    every = (*symptoms.missing, *symptoms.unexpected, *symptoms.keys)
+    mangled = tuple(
+        key for key in every if re.search(r"_proj_[AB]\.|\.lora_[AB]\.\w{1,60}\.default\.|\.lora_[AB]_\d\b", key.name)
+    )
+    return {"adapter-name-in-keys": Names(0.85, mangled)} if mangled else {}
+
+
+def _nothing_lost(symptoms: Symptoms) -> Readings:
+    """No tensor of an adapter is missing: base weights, a head, a tied head."""
+    missing = symptoms.missing
+    if not missing or any(_is_tuner(key.name) for key in (*missing, *symptoms.unexpected)):
+        return {}
+    names = {key.name for key in missing}
+    if all(name.endswith("lm_head.weight") for name in names):
+        return {"tied-weights-split": Names(0.88, missing), "missing-base-keys-harmless": Names(0.4, missing)}
+    if all(set(name.split(".")) & HEADS for name in names):
+        return {"head-not-restored": Names(0.75, missing), "missing-base-keys-harmless": Names(0.5, missing)}
+    strict = any(key.wording == "torch" for key in missing)
+    adapted = any(".base_layer." in key.name or key.name.startswith("base_model.") for key in missing)
+    if strict and not symptoms.unexpected:
+        return {"adapter-resumed-as-model": Names(0.5, missing), "missing-base-keys-harmless": Names(0.3, missing)}
+    return {"missing-base-keys-harmless": Names(0.93 if adapted else 0.7, missing)}
+
+
+def _is_tuner(name: str) -> bool:
+    return tuner(name) or ".lora_" in name or "modules_to_save" in name
+
+
+def _nested_twice(symptoms: Symptoms) -> Readings:
+    """A LoRA inside a LoRA, or experts that were fused."""
+    every = (*symptoms.missing, *symptoms.unexpected)
+    experts = tuple(key for key in every if ".experts" in key.name)
+    if experts and len(experts) * 2 >= len(every):
+        return {"moe-layout-changed": Names(0.9, experts)}
+    twice = tuple(key for key in symptoms.missing if ".base_layer.lora_" in key.name)
+    return {"wrapped-twice": Names(0.85, twice)} if twice else {}
+
+
+def _pairs(symptoms: Symptoms) -> Readings:
+    """Names on both sides that have a trunk in common: what differs before it names the cause."""
+    missing = {trunk(key.name): key for key in symptoms.missing if _is_tuner(key.name)}
+    for key in symptoms.unexpected:
+        other = missing.get(trunk(key.name))
+        if other is not None and root(other.name) != root(key.name):
+            return _between(key, other, (*symptoms.unexpected, *symptoms.missing), 0.92)
+    return {}
+
+
+def _between(file: LogKey, model: LogKey, keys: tuple[LogKey, ...], sure: float) -> Readings:
+    old, new = root(file.name), root(model.name)
+    ours, theirs = old.split("."), new.split(".")
+    differing = set(ours) ^ set(theirs)
+    if differing & set(WRAPPERS) or old.count("base_model") != new.count("base_model"):
+        return {"wrapper-prefix": Names(sure, keys, old, new)}
+    if differing & NESTING:
+        return {"modules-renamed": Names(sure, keys, old, new), "model-class-differs": Names(0.5, keys, old, new)}
+    return {"model-class-differs": Names(sure - 0.1, keys, old, new), "modules-renamed": Names(0.5, keys, old, new)}
+
+
+def _whole_model_lost(symptoms: Symptoms) -> Readings:
+    """Base weights and adapter's alike are missing: the checkpoint was read as a whole model, or holds nothing."""
+    missing = symptoms.missing
+    lora = [key for key in missing if _is_tuner(key.name)]
+    if not lora or len(lora) == len(missing):
+        return {}
+    if any(key.wording == "trainer" for key in missing):
+        return {"empty-adapter": Names(0.7, missing), "adapter-resumed-as-model": Names(0.55, missing)}
+    return {"adapter-resumed-as-model": Names(0.85, missing), "empty-adapter": Names(0.4, missing)}
+
+
+def _wrapped(symptoms: Symptoms) -> Readings:
+    """A wrapper's prefix in any name: of the file, if it is unexpected or merely said."""
+    every = (*symptoms.unexpected, *symptoms.keys, *symptoms.missing)
+    carried = tuple(key for key in every if _wrapper(key.name))
+    if not carried:
+        return {}
+    return {
+        "wrapper-prefix": Names(0.9 if carried[0] in symptoms.unexpected else 0.8, carried, _wrapper(carried[0].name))
+    }
+
+
+def _wrapper(name: str) -> str:
+    parts = name.split(".")
+    first = next((part for part in parts if part in {"_orig_mod", "_fsdp_wrapped_module"}), "")
+    return (
+        first
+        or ("module" if parts[0] == "module" or parts[:3] == ["base_model", "model", "module"] else "")
+        or ("base_model.model" if name.startswith("base_model.model.base_model.model.") else "")
+    )
+
+
+def _lost(symptoms: Symptoms) -> Readings:
+    """Names of an adapter are missing, and nothing is known of the file."""
+    lora = tuple(key for key in symptoms.missing if _is_tuner(key.name))
+    if not lora:
+        return {}
+    if all(_is_magnitude(key.name) for key in lora):
+        return {"dora-magnitude-misplaced": Names(0.8, lora)}
+    nested = any(set(root(key.name).split(".")) & (NESTING - {"encoder", "decoder"}) for key in lora)
+    if nested:
+        return {
+            "modules-renamed": Names(0.72, lora), "model-class-differs": Names(0.65, lora), "wrapper-prefix": Names(0.3, lora),
+        }  # fmt: skip
+    heads = all(set(key.name.split(".")) & (ENDS | HEADS) for key in lora)
+    if heads:
+        return {"head-not-restored": Names(0.5, lora), "tied-weights-split": Names(0.45, lora)}
+    return {
+        "model-class-differs": Names(0.5, lora), "wrapper-prefix": Names(0.48, lora), "modules-renamed": Names(0.4, lora),
+        "empty-adapter": Names(0.3, lora), "adapter-name-in-keys": Names(0.2, lora),
+    }  # fmt: skip
+
+
+def _found_in_bare_model(symptoms: Symptoms) -> Readings:
+    """An adapter's tensors were offered to a model without adapter layers."""
+    lora = tuple(key for key in symptoms.unexpected if _is_tuner(key.name))
+    if not lora:
+        return {}
+    if any(key.wording == "llama.cpp" for key in lora) and not lora[0].name.startswith("base_model."):
+        return {"adapter-inside-full-checkpoint": Names(0.88, lora)}
+    if any(key.wording in {"transformers", "report"} for key in lora):
+        inside = any(".base_layer." in key.name for key in symptoms.unexpected)
+        return {
+            "adapter-inside-full-checkpoint": Names(0.7 if inside else 0.45, lora), "adapter-loaded-as-model": Names(0.5, lora),
+        }  # fmt: skip
+    if any(key.wording == "torch" for key in lora):
+        return {
+            "adapter-resumed-as-model": Names(0.5, lora),
+            "wrapper-prefix": Names(0.45, lora),
+            "model-class-differs": Names(0.4, lora),
+        }
+    return {}
+
+
+def _said_pairs(symptoms: Symptoms) -> Readings:
+    """Two names of one tensor or module that differ before the trunk, said without more words."""
+    if symptoms.misshapen:
+        return {}
+    by_trunk: dict[str, LogKey] = {}
+    for key in symptoms.keys:
+        module = trunk(key.name).partition(".lora_")[0]
+        other = by_trunk.setdefault(module, key)
+        if root(other.name) != root(key.name) and _TRUNK.search(key.name):
+            file, model = (other, key) if root(other.name).startswith("base_model") else (key, other)
+            return dict(_between(file, model, (other, key), 0.6))
+    return {}
+
+
+_STEPS: tuple[_Step, ...] = (
+    _image,
+    _mangled,
+    _nothing_lost,
+    _nested_twice,
+    _pairs,
+    _whole_model_lost,
+    _wrapped,
+    _lost,
+    _found_in_bare_model,
+    _said_pairs,
+)
+
+
+def diffusion_names(keys: Iterable[LogKey]) -> bool:
+    """Whether names are those of an image model."""
+    return diffusion(key.name for key in keys)

@@ -1,0 +1,435 @@
+"""Sizes that do not fit, read from a log alone: one ordered procedure, in which shapes and names decide, not words.
+
+Each step either answers, and then no later one is asked, or passes. A cause takes from the answer what bears its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from math import prod
+from typing import NamedTuple
+
+from adapterfit.records import LogShape, Shape, Symptoms
+
+#: Last or last but one segments of embeddings and output heads, in the names of all common architectures.
+ENDS = frozenset(
+    {
+        "embed_tokens", "lm_head", "wte", "word_embeddings", "embeddings", "embed_out", "shared", "tok_embeddings", "token_embd",
+        "embed_in", "output_layer", "embedding", "embed", "word_embedding", "embed_tokens_per_layer", "unembed",
+    }
+)  # fmt: skip
+HEADS = frozenset({"score", "classifier", "qa_outputs", "classification_head", "v_head", "out_proj_cls", "cls"})
+#: Words by which the names of image models are known.
+DIFFUSION = (
+    "down_blocks", "up_blocks", "mid_block", "transformer_blocks", "x_embedder", "double_blocks", "single_blocks", "lora_unet",
+    "diffusion_model", "input_blocks", "output_blocks", "proj_in", "context_embedder", "text_model.encoder", "middle_block",
+    "img_in", "adaln", "patch_embedding",
+)  # fmt: skip
+_MLP = (
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+    "gate_up_proj",
+    "fc1",
+    "fc2",
+    "c_fc",
+    "w1",
+    "w2",
+    "w3",
+    "dense_h_to_4h",
+    "dense_4h_to_h",
+    "wi",
+    "wo",
+)
+_PROJECTORS = ("mm_projector", "non_lora", "multi_modal_projector", "visual_projection")
+_PROMPTS = ("prompt_encoder", "prompt_embeddings", "prompt_learning")
+#: Vocabularies that were published with a number of rows that is no multiple of 64.
+_ODD_VOCABULARIES = frozenset(
+    {50257, 50265, 30522, 28996, 31002, 119547, 250002, 32100, 21128, 49953, 49954, 51865, 51864, 65025}
+)
+#: Rows by which padding to a multiple of 64 or 128 can make a vocabulary longer.
+_PADDING = 128
+
+
+class Reading(NamedTuple):
+    """What the sizes say about one cause. `file` and `model` are the two numbers that differ, where one pair stands for all."""
+
+    likelihood: float
+    shapes: tuple[LogShape, ...]
+    file: int = 0
+    model: int = 0
+    note: str = ""
+
+    @property
+    def lines(self) -> tuple[int, ...]:
+        """The lines that say so."""
+        return tuple(shape.line for shape in self.shapes)
+
+
+Readings = Mapping[str, Reading]
+_Step = Callable[[Symptoms, tuple[LogShape, ...]], Readings]
+
+
+def read_sizes(symptoms: Symptoms) -> Readings:
+    """Cause → what the sizes say about it; empty where the log has none."""
+    shapes = symptoms.misshapen
+    for step in _STEPS if shapes else ():
+        found = step(symptoms, shapes)
+        if found:
+            return found
+    return {}
+
+
+def sizes_of(symptoms: Symptoms, cause: str) -> Reading | None:
+    """What the sizes say about one cause."""
+    return read_sizes(symptoms).get(cause)
+
+
+# ------------------------------------------------------------------------------------------- names and axes
+
+
+def tuner(key: str) -> bool:
+    """Whether a name is that of an adapter's own tensor."""
+    return any(part.startswith(("lora_", "ia3_", "hada_", "lokr_", "oft_", "vera_")) for part in key.split("."))
+
+
+def side(key: str) -> str:
+    """`A` or `B` for a LoRA's two matrices, else an empty string."""
+    for part in key.split("."):
+        if part in {"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B"}:
+            return part[-1]
+        if part.startswith(("lora_down", "lora_up")):
+            return "A" if part.startswith("lora_down") else "B"
+    return ""
+
+
+def module_leaf(key: str) -> str:
+    """The name of the module that a tensor belongs to: `….self_attn.q_proj.lora_A.default.weight` → `q_proj`."""
+    leaf = ""
+    for part in key.split("."):
+        if part.startswith(("lora_", "ia3_", "hada_", "lokr_")) or part in {
+            "weight",
+            "bias",
+            "base_layer",
+            "modules_to_save",
+        }:
+            break
+        leaf = part
+    return leaf
+
+
+def diffusion(keys: Iterable[str]) -> bool:
+    """Whether names are those of an image model."""
+    return any(mark in key for key in keys for mark in DIFFUSION)
+
+
+def _whole(shapes: Iterable[LogShape]) -> list[tuple[LogShape, Shape, Shape]]:
+    """Those of which both sides are told."""
+    return [
+        (shape, shape.found, shape.wanted) for shape in shapes if shape.found is not None and shape.wanted is not None
+    ]
+
+
+def _rank_axis(key: str) -> int:
+    return 1 if side(key) == "B" else 0
+
+
+# ------------------------------------------------------------------------------------------- the steps, in order
+
+
+def _emptied(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """A size of 0 in the file is decisive; matrices that became vectors are parts."""
+    empty = tuple(shape for shape in shapes if shape.found is not None and 0 in shape.found)
+    if empty:
+        return {"zero3-empty-weights": Reading(0.97, empty)}
+    flat = tuple(s for s, found, wanted in _whole(shapes) if len(found) == 1 and len(wanted) > 1 and tuner(s.key))
+    if flat:
+        parts = all(prod(s.wanted or ()) % max(1, prod(s.found or ())) == 0 for s in flat)
+        return {
+            "fsdp-shard-saved": Reading(0.85 if parts else 0.6, flat),
+            "zero3-empty-weights": Reading(0.5, flat),
+        }
+    return {}
+
+
+def _base_partitioned(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """A size of 0 in the model: the base was built under ZeRO-3's Init."""
+    empty = tuple(s for s in shapes if s.wanted == (0,))
+    return {"zero3-empty-weights": Reading(0.6, empty, note="model")} if empty else {}
+
+
+def _merged_linear(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    third = tuple(
+        s for s in shapes if side(s.key) == "B" and s.found is not None and len(s.found) == 3 and s.found[2] == 1
+    )
+    return {"merged-linear-era": Reading(0.97, third)} if third else {}
+
+
+def _packed(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """Base weights of one column in the file: four bits each, packed."""
+    packed = tuple(
+        s for s in shapes if s.found is not None and not tuner(s.key) and len(s.found) == 2 and s.found[1] == 1
+    )
+    grown = tuple(s for s in packed if s.wanted is not None and prod(s.wanted) != 1)
+    return {"quantised-base-packed": Reading(0.93, grown)} if grown and len(grown) * 2 >= len(shapes) else {}
+
+
+def _projector(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    extra = tuple(s for s in shapes if any(mark in s.key for mark in _PROJECTORS))
+    if not extra or len(extra) < len(shapes):
+        return {}
+    return {"extra-weights-not-in-adapter": Reading(0.85, extra)}
+
+
+def _experts(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """Fused experts, their two sides exchanged or their ranks counted in another way."""
+    expert = tuple(s for s in shapes if ".experts" in s.key and tuner(s.key))
+    if not expert or len(expert) * 2 < len(shapes):
+        return {}
+    swapped = any(set(found) != set(wanted) for s, found, wanted in _whole(expert))
+    return {"moe-layout-changed": Reading(0.92 if swapped else 0.8, expert)}
+
+
+def _prompt(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    named = tuple(s for s in shapes if any(mark in s.key for mark in _PROMPTS))
+    bare = tuple(
+        s
+        for s, found, wanted in _whole(shapes)
+        if s.key == "weight" and s.wording == "torch" and max(found[0], wanted[0]) < 4096
+    )
+    if named and len(named) == len(shapes):
+        return {"prompt-shape-differs": Reading(0.92, named)}
+    if bare and "state_dict for embedding" in symptoms.folded:
+        return {"prompt-shape-differs": Reading(0.9, bare)}
+    return {}
+
+
+def _labels(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """Rows of a classifier's head, and nothing else."""
+    heads = tuple(s for s, found, wanted in _whole(shapes) if _is_head(s.key) and found[1:] == wanted[1:])
+    if heads and len(heads) == len(shapes) and heads[0].found and heads[0].wanted:
+        return {"labels-differ": Reading(0.93, heads, heads[0].found[0], heads[0].wanted[0])}
+    return {}
+
+
+def _is_head(key: str) -> bool:
+    return bool(set(key.split(".")) & HEADS)
+
+
+def _image(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """An image model: 1x1 convolutions beside linear layers, widths of another family, an input made wider."""
+    if not diffusion(s.key for s in shapes):
+        return {}
+    told = _whole(shapes)
+    same = tuple(s for s, found, wanted in told if len(found) != len(wanted) and _squeezed(found) == _squeezed(wanted))
+    other = tuple(s for s in shapes if s not in same)
+    if same and not other:
+        return {
+            "diffusion-key-format": Reading(0.65, same),
+            "diffusion-wrong-base": Reading(0.55, same),
+        }
+    doubled = tuple(
+        s for s, found, wanted in told if _is_input(s.key) and wanted[1:] == (found[1] * 2,) and side(s.key) == "A"
+    )
+    if doubled and len(doubled) == len(other):
+        return {"base-mutated": Reading(0.7, doubled), "diffusion-wrong-base": Reading(0.55, doubled)}
+    only_input = all(_is_input(s.key) for s in other)
+    sure = 0.93 if any(s.found and s.wanted for s in other) and not only_input else 0.85
+    readings = {"diffusion-wrong-base": Reading(sure if told else 0.6, other)}
+    if not told and all(s.wording == "comfyui" for s in other):
+        readings["diffusion-wrong-base"] = Reading(0.75, other)
+        readings["wrong-base"] = Reading(0.45, other)
+    if only_input:
+        readings["base-mutated"] = Reading(0.4, other)
+    return readings
+
+
+def _is_input(key: str) -> bool:
+    return key.startswith(("x_embedder", "img_in")) or ".x_embedder" in key or ".img_in" in key
+
+
+def _squeezed(shape: Shape) -> Shape:
+    """Without the ones at the end: a 1x1 convolution is a matrix."""
+    end = len(shape)
+    while end > 2 and shape[end - 1] == 1:
+        end -= 1
+    return shape[:end]
+
+
+def _vocabulary(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """Rows of the embedding or the head, and nothing else but ranks."""
+    rows = [(s, *pair) for s in shapes for pair in [_rows(s)] if pair is not None]
+    rest = tuple(s for s in shapes if s not in {row[0] for row in rows})
+    if not rows or not all(_only_rank(s) for s in rest):
+        return {}
+    held = tuple(row[0] for row in rows)
+    pairs = [(file, model) for _, file, model in rows if file and model]
+    file, model = pairs[0] if pairs else (next((file for _, file, _ in rows if file), 0), 0)
+    readings = dict(_three_numbers(symptoms, held, file, model))
+    if rest:
+        readings["rank-mismatch"] = Reading(0.85, rest)
+    return readings
+
+
+def _only_rank(shape: LogShape) -> bool:
+    if shape.found is None or shape.wanted is None or not side(shape.key) or len(shape.found) != len(shape.wanted):
+        return False
+    axis = _rank_axis(shape.key)
+    return all(a == b for at, (a, b) in enumerate(zip(shape.found, shape.wanted)) if at != axis)
+
+
+def _rows(shape: LogShape) -> tuple[int, int] | None:
+    """Rows of a vocabulary in the file and in the model (0: not told); None for anything else."""
+    parts = set(shape.key.split("."))
+    named = bool(parts & ENDS)
+    anonymous = (
+        shape.key in {"weight", "embed_tokens.weight"}
+        and min((shape.found or (0,))[0], (shape.wanted or (0,))[0]) > 4096
+    )
+    if not (named or anonymous):
+        return None
+    axis = 1 if "lora_embedding_A" in parts else 0
+    if ("lora_A" in parts) or "lora_embedding_B" in parts:
+        return None
+    found, wanted = shape.found, shape.wanted
+    if found is not None and wanted is not None:
+        if len(found) != len(wanted) or any(a != b for at, (a, b) in enumerate(zip(found, wanted)) if at != axis):
+            return None
+        return found[axis], wanted[axis]
+    return (found[axis] if found is not None and axis < len(found) else 0), 0
+
+
+def _three_numbers(symptoms: Symptoms, held: tuple[LogShape, ...], file: int, model: int) -> Readings:
+    """Rows in the file, rows in the model, and the tokenizer's length where it is told: opposite cures."""
+    tokens = tokenizer_length(symptoms)
+    if not model:
+        odd = file % 64 != 0
+        return {
+            "vocabulary-grown": Reading(0.7 if odd else 0.6, held, file),
+            "vocabulary-shrunk": Reading(0.35, held, file),
+            "base-resized-by-loader": Reading(0.2 if odd else 0.4, held, file),
+        }
+    if file > model:
+        cut = model == tokens or (file % 64 == 0 and model % 64 != 0 and model not in _ODD_VOCABULARIES)
+        if cut and (model == tokens or file - model >= _PADDING):
+            return {
+                "base-resized-by-loader": Reading(0.88, held, file, model),
+                "vocabulary-grown": Reading(0.4, held, file, model),
+            }
+        sure = 0.85 if cut else 0.94
+        readings = {"vocabulary-grown": Reading(sure, held, file, model)}
+        if cut:
+            readings["base-resized-by-loader"] = Reading(0.45, held, file, model)
+        return readings
+    grown_by_loader = file % 64 == 0 and model % 64 != 0 and model - file < 64
+    if grown_by_loader:
+        return {
+            "base-resized-by-loader": Reading(0.7, held, file, model),
+            "vocabulary-shrunk": Reading(0.6, held, file, model),
+        }
+    return {"vocabulary-shrunk": Reading(0.94, held, file, model)}
+
+
+def tokenizer_length(symptoms: Symptoms) -> int:
+    """The tokenizer's length where the text tells it, else 0."""
+    for phrase in (
+        "len(tokenizer)",
+        "tokenizer vocab size",
+        "vocab size of the tokenizer",
+        "tokenizer length",
+        "tokenizer size",
+    ):
+        at = symptoms.folded.find(phrase)
+        digits = "".join(
+            c if c.isdigit() else " " for c in symptoms.folded[at + len(phrase) : at + len(phrase) + 16]
+        ).split()
+        if at >= 0 and digits and 3 < len(digits[0]) < 8:
+            return int(digits[0])
+    return 0
+
+
+def _rank(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """Only the rank differs. A k-fold rank on a fused projection may also be a MergedLinear of which B is not shown."""
+    told = _whole(shapes)
+    if not told or not all(_only_rank(s) for s, _, _ in told):
+        return {}
+    first, found, wanted = told[0]
+    axis = _rank_axis(first.key)
+    file, model = found[axis], wanted[axis]
+    pairs = {(f[_rank_axis(s.key)], w[_rank_axis(s.key)]) for s, f, w in told}
+    readings = {"rank-mismatch": Reading(0.94, shapes, file, model, note="" if len(pairs) == 1 else "pattern")}
+    fused = module_leaf(first.key) in {"c_attn", "qkv", "query_key_value", "attn", "qkv_proj", "Wqkv", "W_pack"}
+    if fused and not any(side(s.key) == "B" for s in shapes) and model and file % model == 0:
+        readings["rank-mismatch"] = Reading(0.6, shapes, file, model)
+        readings["merged-linear-era"] = Reading(0.5, shapes, file, model)
+    return readings
+
+
+def _dimensions(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """Widths differ: another base; only in the MLP, maybe a padded one."""
+    told = [(s, f, w) for s, f, w in _whole(shapes) if f != w]
+    if not told:
+        return {}
+    lora = [(s, f, w) for s, f, w in told if tuner(s.key)]
+    if not lora:
+        own = all(not tuner(s.key) for s in shapes)
+        return {"wrong-base": Reading(0.7 if own else 0.6, shapes, *_pair(told[0]))}
+    leaves = {module_leaf(s.key) for s, _, _ in lora}
+    file, model = _pair(lora[0])
+    if (
+        leaves <= set(_MLP)
+        and file
+        and model
+        and abs(file - model) <= 0.02 * max(file, model)
+        and file % 64 == model % 64 == 0
+    ):
+        quantised = any(word in symptoms.folded for word in ("gptq", "awq", "int4", "int8", "quant"))
+        sure = 0.88 if quantised or {file, model} == {29568, 29696} else 0.5
+        return {
+            "quantised-base-padded": Reading(sure, shapes, file, model),
+            "wrong-base": Reading(0.6, shapes, file, model),
+        }
+    return {"wrong-base": Reading(0.93 if len(lora) > 1 else 0.88, shapes, file, model)}
+
+
+def _pair(told: tuple[LogShape, Shape, Shape]) -> tuple[int, int]:
+    """The width in the file and in the model: the first axis, not the rank's, that differs."""
+    shape, found, wanted = told
+    axes = [at for at in range(min(len(found), len(wanted))) if found[at] != wanted[at]]
+    other = [at for at in axes if not side(shape.key) or at != _rank_axis(shape.key)]
+    return (found[(other or axes)[0]], wanted[(other or axes)[0]]) if axes else (0, 0)
+
+
+def _cut(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """Only a name is left of the line: what is most common for such a tensor."""
+    first = shapes[0]
+    if set(first.key.split(".")) & ENDS and not tuner(first.key):
+        return {
+            "vocabulary-grown": Reading(0.6, shapes),
+            "vocabulary-shrunk": Reading(0.3, shapes),
+            "zero3-empty-weights": Reading(0.25, shapes),
+        }
+    if not tuner(first.key) and "lo" not in first.key.rpartition(".")[2]:
+        return {"wrong-base": Reading(0.4, shapes)}
+    return {
+        "wrong-base": Reading(0.4, shapes),
+        "rank-mismatch": Reading(0.38, shapes),
+        "zero3-empty-weights": Reading(0.3, shapes),
+    }
+
+
+_STEPS: tuple[_Step, ...] = (
+    _emptied,
+    _merged_linear,
+    _packed,
+    _base_partitioned,
+    _projector,
+    _experts,
+    _prompt,
+    _labels,
+    _image,
+    _vocabulary,
+    _rank,
+    _dimensions,
+    _cut,
+)
