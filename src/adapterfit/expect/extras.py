@@ -71,12 +71,19 @@ def save_modules(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...]
     if str(config.get("task_type")) in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"):
         hits = list(dict.fromkeys([*hits, *saved_modules(wrapped.tree, wanted, wrapped.prefix)]))
     tie = frozenset(config.get("modules_to_tie") or ())
+    own = [f"{name}.{part}" for name, part in _attributes(wrapped) if f"{name}.{part}".endswith(tuple(wanted))]
     for name in hits:
         wrapped.saved[name] = False
     for module in wrapped.tree.modules:
         if tie and module.name.endswith(tuple(tie)):
             wrapped.saved[module.name] = True
-    return _clashes(wrapped)
+    return _clashes(wrapped) + ((f"modules_to_save also reaches PEFT's own {own[0]}",) if own else ())
+
+
+def _attributes(wrapped: Wrapped) -> set[tuple[str, str]]:
+    """The containers that a method hangs into the modules it wraps: `q_proj` and `lora_A`."""
+    layers = ((name, slot) for name, wrappers in wrapped.tuned.items() for slots in wrappers for slot in slots)
+    return {(name, slot.key.partition(".")[0]) for name, slot in layers}
 
 
 def _clashes(wrapped: Wrapped) -> tuple[str, ...]:

@@ -43,17 +43,35 @@ def inert(config: Mapping[str, Any]) -> bool:
 
 
 def survey(modules: tuple[Module, ...], _config: Mapping[str, Any], _tree: ModuleTree) -> Mapping[str, int]:
-    """The categories, sorted, each with the inputs of its modules."""
-    widths: dict[str, set[int]] = {}
-    for module in modules:
-        if module.kind in ("Linear", "Conv1D"):
-            widths.setdefault(category(module.name), set()).add(features(module)[0])
+    """The categories, sorted, each with the inputs of the modules its basis is made of."""
+    widths: dict[int, dict[str, int]] = {}
+    linear = [module for module in modules if module.kind in ("Linear", "Conv1D")]
+    for at, module in enumerate(linear):
+        widths.setdefault(_layer_number(module.name, at), {})[category(module.name)] = features(module)[0]
     if not widths:
         fails("No layer types compatible with FRoD were found. Please check `peft_config.target_modules`.")
-    uneven = next((name for name, found in widths.items() if len(found) > 1), None)
-    if uneven is not None:
-        raise Undecided(f"the modules called {uneven} differ in width, and FRoD makes one basis for all of them")
-    return {name: min(widths[name]) for name in sorted(widths)}
+    names = sorted({name for layer in widths.values() for name in layer})
+    return {name: _common([layer[name] for _, layer in sorted(widths.items()) if name in layer]) for name in names}
+
+
+def _common(widths: list[int]) -> int:
+    """The width of one category's matrices, which PEFT stacks."""
+    at = next((at for at, width in enumerate(widths) if width != widths[0]), None)
+    if at is not None:
+        fails(
+            f"Sizes of tensors must match except in dimension 0. Expected size {widths[0]} but got size {widths[at]} for "
+            f"tensor number {at} in the list.",
+            "RuntimeError",
+        )
+    return widths[0]
+
+
+def _layer_number(name: str, otherwise: int) -> int:
+    """Where PEFT counts a module: of two with one number and category, the later one makes the basis."""
+    parts = name.split(".")
+    after = parts[parts.index("layers") + 1 :][:1] if "layers" in parts else []
+    digits = [part for part in (*after, *parts) if part.isascii() and part.isdigit()]
+    return int(digits[0]) if digits else otherwise
 
 
 def category(name: str) -> str:
@@ -75,7 +93,11 @@ def layer(module: Module, name: str, _rank: int, config: Mapping[str, Any]) -> t
     if module.kind not in ("Linear", "Conv1D"):
         kinds = "`torch.nn.Linear`, `transformers.pytorch_utils.Conv1D`"
         unsupported(module, f"Currently, only the following modules are supported: {kinds}.", "TypeError")
-    width = features(module)[0]
+    width, height = features(module)
+    wide = config["surveyed"][category(name)]
+    if width != wide:
+        line = f"mat1 and mat2 shapes cannot be multiplied ({height}x{width} and {wide}x{wide})"
+        fails(line, "RuntimeError")
     return parameter("frod_lambda_l", (width,)), parameter("frod_lambda_s_values", (_entries(width, config),))
 
 

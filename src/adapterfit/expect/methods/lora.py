@@ -71,9 +71,11 @@ def prepare(config: Mapping[str, Any]) -> None:
 def inert(config: Mapping[str, Any]) -> bool:
     """Whether an adapter whose tensors were not loaded leaves the base's outputs as they are.
 
-    Every initialization but `false` starts with ΔW = 0; PiSSA and OLoRA subtract from the base what they add.
+    Every initialization but `false` starts with ΔW = 0; PiSSA and OLoRA subtract from the base what they add. A base
+    whose layers are repeated, or that KaSA has cut small directions from, is another one.
     """
-    return bool(config.get("init_lora_weights", True))
+    changed = config.get("layer_replication") or config.get("kasa_config") is not None
+    return bool(config.get("init_lora_weights", True)) and not changed
 
 
 def layer(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:

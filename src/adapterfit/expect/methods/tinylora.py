@@ -68,8 +68,9 @@ def layer(module: Module, name: str, _rank: int, config: Mapping[str, Any]) -> t
         width, height = height, width
     rank, length = min(whole(config, "r"), width, height), whole(config, "u")
     slots = [parameter("tinylora_A", (rank, width)), parameter("tinylora_B", (height, rank))]
-    if config.get("save_projection", True):
-        slots.append(parameter("tinylora_P", (length, rank, rank)))
+    saved = bool(config.get("save_projection", True))
+    if saved or module.kind == "Embedding":  # an embedding's stays in the state dict, and still is not saved
+        slots.append(parameter("tinylora_P", (length, rank, rank), optional=not saved))
     return (*slots, *(second_name("tinylora_v", group, (length,)) for group in config["surveyed"]))
 
 
