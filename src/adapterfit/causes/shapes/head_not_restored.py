@@ -33,7 +33,163 @@ CAUSE = Cause(
     messages=(
         "KeyError: 'base_model.model.classifier.weight'",
         "KeyError: 'base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta'",
-        "Some weights of BertForSequenceClassification were not initialized from the model checkpoint at bert and are newly initialized: ['classifier.bias', 'classifier.weight']",
+        "Some weights of BertForSequenceClassification were not initialized: ['classifier.weight', 'classifier.bias']",
+    ),
+    needs=("config", "diff"),
+    broken="""
+base = AutoModelForCausalLM.from_pretrained(name)
+PeftModel.from_pretrained(base, "a-classifier")               # score.weight is dropped
+""",
+    fixed="""
+base = AutoModelForSequenceClassification.from_pretrained(name)
+PeftModel.from_pretrained(base, "a-classifier")
+""",
+)
+_AUTO = {
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+}
+_HEADS = ("classifier", "score", "qa_outputs", "lm_head", "embed_out", "pre_classifier", "pooler")
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding for what the file lacks, one for what the base lacks."""
+    if case.adapter.config is None or not evidence.comparable(diff) or evidence.no_target(diff):
+        return
+    chain = renames.chain(diff, diff.extra)
+    renamed = frozenset(chain.names.values()) if chain is not None else frozenset()
+    lacking = [s for s in diff.missing if s.role in ("saved-module", "tokens") and s.key not in renamed]
+    heads = [tensor for tensor in diff.extra if chain is None and _is_head(tensor, case)]
+    wanted = {_last(slot.module) for slot in lacking}
+    elsewhere = [tensor for tensor in heads if _last(_path(tensor.name).rpartition(".")[0]) in wanted]
+    if lacking:
+        yield _lacking(case, lacking, elsewhere)
+    if len(elsewhere) < len(heads):
+        yield _unwanted(case, diff, [tensor for tensor in heads if tensor not in elsewhere])
+
+
+def _lacking(case: Case, lacking: list[Slot], elsewhere: list[TensorInfo]) -> Finding:
+    """What the file lacks; or holds under another path."""
+    modules = list(dict.fromkeys(slot.module for slot in lacking))
+    there = shorten(dict.fromkeys(_path(tensor.name).rpartition(".")[0] for tensor in elsewhere))
+    but = f"; it holds {there}, which this base does not have" if elsewhere else ""
+    names = [slot.key for slot in lacking]
+    return finding(
+        f"the file lacks the trained copy of {shorten(modules)}, which the config asks for ({_asked(case)}): "
+        f"PEFT looks it up and stops{but}",
+        at=names,
+        predicted="raises",
+        found=quote(elsewhere[0].name) if elsewhere else "no such tensors",
+        expected=shorten(names, 2),
+        fix=Fix(
+            "unsafe",
+            _lost(case, modules) if not elsewhere else "load the base by the class and version of the training",
+        ),
+        explains=[*names, *(tensor.name for tensor in elsewhere)],
+    )
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _asked(case: Case) -> str:
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    names = ("modules_to_save", "trainable_token_indices", "task_type")
+    return ", ".join(f"{name} = {show(values[name], 60)}" for name in names if values.get(name) is not None)
+
+
+def _lost(case: Case, modules: Iterable[str]) -> str:
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    said = f"look for another checkpoint of this run that holds {shorten(modules)}; else train it again"
+    if values.get("task_type") in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS") and not values.get("modules_to_save"):
+        said += "; with task_type null the rest loads, and the head stays the base's own"
+    return said
+
+
+def _is_head(tensor: TensorInfo, case: Case) -> bool:
+    """A stray tensor that is a whole module's: one the config saves, or a head by its name."""
+    if evidence.parts(tensor.name).leaf or ".base_layer." in tensor.name:
+        return False
+    path = _path(tensor.name).rpartition(".")[0]
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    saved = [name for name in values.get("modules_to_save") or () if isinstance(name, str) and name]
+    listed = any(path.endswith(name) or f".{name}." in f".{path}." for name in saved)
+    return bool(path) and (listed or any(part in _HEADS for part in path.split(".")))
+
+
+def _path(name: str) -> str:
+    for prefix in (evidence.PREFIX, "base_model."):
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return name
+
+
+def _unwanted(case: Case, diff: Diff, heads: list[TensorInfo]) -> Finding:
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    names = list(dict.fromkeys(_path(tensor.name).rpartition(".")[0] for tensor in heads))
+    loaded = show(diff.expectation.tree.class_name or "this base")
+    auto = _AUTO.get(str(values.get("task_type")))
+    said = f"load the base by the class of the training{f': base = {auto}.from_pretrained(...)' if auto else ''}"
+    return finding(
+        f"the file holds {shorten(names)}, which {loaded} does not have: dropped, and the base's own weights answer",
+        at=heads,
+        predicted="silent",
+        found=quote(heads[0].name),
+        expected=f"a base with {shorten(names)}",
+        fix=Fix("unsafe", said),
+    )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Heads that the file lacks, and heads that the base lacks; a head that is loaded into the base is fine."""
+    bert = make.lora("bert", target_modules=["query"], task_type="SEQ_CLS")
+    head = make.lora("llama", modules_to_save=["lm_head"])
+    tokens = make.lora("llama", trainable_token_indices=[1, 2])
+    return {
+        "silent": [
+            bert,
+            head,
+            tokens,
+            bert.with_config(task_type=None),
+            bert.added({"base_model.model.classifier.modules_to_save.bias": (3,)}),
+            head.on("llama", vocab_size=300),
+        ],
+        "fires": [
+            bert.dropped(lambda name: "classifier" in name),
+            head.dropped(lambda name: "lm_head" in name),
+            tokens.dropped(lambda name: "tokens_delta" in name),
+            make.lora("llama", task_type="CAUSAL_LM").added({"base_model.model.score.weight": (2, 64)}),
+            make.adapter("bert", peft_type="PREFIX_TUNING", num_virtual_tokens=4, task_type="SEQ_CLS").dropped(
+                lambda name: "classifier" in name
+            ),
+        ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: only a task's head is missing."""
+    found = names_of(symptoms, "head-not-restored")
+    if found is not None:
+        names = shorten(key.name for key in found.keys)
+        yield suspect(
+            symptoms,
+            f"the head starts at random: {names} is in no file that was read",
+            found.likelihood,
+            found.lines,
+            fix="name the head in modules_to_save (task_type SEQ_CLS does it) and train again, if the adapter's file does not hold it",
+            apart="adapterfit check ADAPTER: whether the file holds the head; if it does, the line is normal and PEFT fills it afterwards",
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """A new head; base weights that are missing are harmless."""
+    return {
+        "fires": [
+            "Some weights of BertForSequenceClassification were not initialized from the model checkpoint at bert and are newly initialized: ['classifier.bias', 'classifier.weight']",
             "classifier.weight | MISSING | ",
         ],
         "silent": ["_IncompatibleKeys(missing_keys=['base_model.model.bert.pooler.dense.weight'], unexpected_keys=[])"],
