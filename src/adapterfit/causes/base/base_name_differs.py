@@ -24,7 +24,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Base, Case, Finding, Fix
+from adapterfit.causes.heard import between, said, suspect
+from adapterfit.records import Base, Case, Finding, Fix, Suspicion, Symptoms
 from adapterfit.text import quote, show
 
 CAUSE = Cause(
@@ -147,4 +148,24 @@ def examples(make: Any) -> dict[str, list[Any]]:
             on("models/base", qwen),
             pinned.with_config(revision=commits[0]),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: a server compares names only."""
+    told = said(symptoms, "is not compatible with model", "was not trained on base model", "adapter was trained on")
+    if told:
+        wanted = between(symptoms, "use --model-id ")
+        yield suspect(
+            symptoms, "the server compares base_model_name_or_path with the model's name, as text", 0.86, told,
+            fix=f"set base_model_name_or_path in adapter_config.json to the name that is served{f', or serve {quote(wanted)}' if wanted else ''}",
+            apart="adapterfit check ADAPTER --base BASE: the shapes fit if only the name differs",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Two names of one model; an architecture that differs."""
+    return {
+        "fires": ["ValueError: Adapter 'a' is not compatible with model '/models/b'. Use --model-id 'org/b' instead."],
+        "silent": ["model arch and LoRA arch mismatch"],
     }

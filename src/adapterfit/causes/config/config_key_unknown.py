@@ -23,9 +23,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import said, suspect
 from adapterfit.edits import DropConfig
-from adapterfit.records import AdapterConfig, Case, Diff, Finding, Fix
-from adapterfit.text import shorten, show
+from adapterfit.records import AdapterConfig, Case, Diff, Finding, Fix, Suspicion, Symptoms
+from adapterfit.text import quote, shorten, show
 
 CAUSE = Cause(
     minutes=2,
@@ -160,4 +161,75 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {
         "silent": [plain, plain.with_config(use_dora=False, kasa_config=None)],
         "fires": [*(plain.with_config(**each) for each in fields), plain.with_config(runtime_config={})],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: a keyword that a config class did not know, or PEFT's word that it ignores some."""
+    for argument in symptoms.arguments:
+        config = argument.called.rpartition(".")[2].endswith("Config")
+        known = argument.name in SINCE or argument.name in _GONE
+        from_file = any(frame.library == "peft" for frame in symptoms.frames)
+        if not (config or known or from_file) or (config and not argument.called.endswith(_CONFIGS) and not known):
+            continue
+        yield suspect(
+            symptoms, _heard(argument.name), 0.95 if known and argument.name not in _GONE else 0.85, [argument.line],
+            fix=_heard_fix(argument.name),
+            apart="the frame above: config_cls(**kwargs) means the field is in adapter_config.json, your own line means your call",
+        )  # fmt: skip
+    ignored = said(symptoms, "unexpected keyword arguments [")
+    if ignored:
+        yield suspect(
+            symptoms,
+            "PEFT drops fields of a newer version",
+            0.88,
+            ignored,
+            fix="pip install -U peft, if one of the fields is not null",
+        )
+
+
+#: Endings of PEFT's config classes; a model's config is another matter.
+_CONFIGS = (
+    "LoraConfig",
+    "PeftConfig",
+    "LoHaConfig",
+    "LoKrConfig",
+    "IA3Config",
+    "OFTConfig",
+    "BOFTConfig",
+    "TuningConfig",
+    "EncoderConfig",
+    "VeraConfig",
+    "AdaptionPromptConfig",
+)
+
+
+def _heard(name: str) -> str:
+    if name in SINCE:
+        return f"{name} came with PEFT {SINCE[name]}: the PEFT that loads is older, the one that saved is at least that"
+    if name in _GONE:
+        return f"{name} is a field of PEFT 0.2, gone since 0.3"
+    return f"no PEFT has a field {quote(name)}: a fork, another config's field, or your own call"
+
+
+def _heard_fix(name: str) -> str:
+    if name in SINCE:
+        return f"pip install 'peft>={SINCE[name]}' (0.14 and later drop what they do not know); or delete {name} from adapter_config.json if it is null, false or empty"
+    if name in _GONE:
+        return f"delete {name} from adapter_config.json if it is null or false"
+    return f"pip install 'peft>=0.14', or delete {quote(name)} from adapter_config.json if it says nothing"
+
+
+def logs() -> dict[str, list[str]]:
+    """Fields of newer versions, in old and new wordings; a model's own config."""
+    return {
+        "fires": [
+            "TypeError: LoraConfig.__init__() got an unexpected keyword argument 'corda_config'",
+            "TypeError: __init__() got an unexpected keyword argument 'use_dora'",
+            "UserWarning: Unexpected keyword arguments ['arrow_config'] for class LoraConfig, these are ignored.",
+        ],
+        "silent": [
+            "TypeError: LlamaConfig.__init__() got an unexpected keyword argument 'foo'",
+            "TypeError: LoraConfig.__init__() missing 1 argument",
+        ],
     }

@@ -18,9 +18,12 @@ Prevention: save with `model.save_pretrained` of PEFT 0.6 or later, and edit the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion, Symptoms
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
@@ -39,3 +42,35 @@ CAUSE = Cause(
     ),
     codes=("config-not-json",),
 )
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: what JSON readers say, or a set that could not be written."""
+    fix = "write adapter_config.json anew: r is the rows of lora_A, target_modules the modules in the names; lora_alpha must be known"
+    unwritten = said(symptoms, "object of type set is not json serializable")
+    if unwritten:
+        yield suspect(
+            symptoms, "the config could not be saved: since peft 0.6 target_modules is a set", 0.93, unwritten,
+            fix="save with config.save_pretrained(folder), or turn the set into a list before json.dump",
+        )  # fmt: skip
+    decoded = [error for error in symptoms.errors if error.kind == "JSONDecodeError"]
+    ours = said(symptoms, "adapter_config") or any(frame.library == "peft" for frame in symptoms.frames)
+    if decoded:
+        yield suspect(
+            symptoms,
+            "a config is empty or is not JSON",
+            0.88 if ours else 0.6,
+            [error.line for error in decoded],
+            fix=fix,
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """A file that breaks off; a set; a config that is only missing."""
+    return {
+        "fires": [
+            'File "/usr/lib/python3/site-packages/peft/config.py", line 80, in from_json_file\njson.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)',
+            "TypeError: Object of type set is not JSON serializable",
+        ],
+        "silent": ["ValueError: Can't find 'adapter_config.json' at 'x'"],
+    }

@@ -23,7 +23,8 @@ from typing import Any
 
 from adapterfit.causes import anatomy, evidence, retarget
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, Module
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Case, Diff, Finding, Fix, Module, Suspicion, Symptoms
 from adapterfit.text import shorten, show
 
 CAUSE = Cause(
@@ -113,4 +114,51 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.lora("llama", target_modules=["q_proj", "embed_tokens"]),
             plain.with_config(target_modules=["nope"]),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: the class of the module that PEFT cannot wrap."""
+    for targets in symptoms.targets:
+        if targets.wording == "unsupported":
+            name = targets.names[0]
+            router = name.endswith(("TopKRouter", "Experts", "Router"))
+            yield suspect(
+                symptoms, f"the targets select a {show(name)}, {_what(name)}", 0.5 if router else 0.92, [targets.line], fix=_cure(name),
+                apart="the class: a quantiser's, a container's, or a wrapper around a Linear",
+            )  # fmt: skip
+    if not symptoms.targets:
+        told = said(
+            symptoms, "currently, only the following modules are supported", "does not support targeting nn.parameter"
+        )
+        if told:
+            yield suspect(symptoms, "the targets select a module that PEFT cannot wrap", 0.85, told, fix=_cure(""))
+
+
+def _what(name: str) -> str:
+    if "Linear" in name and any(mark in name for mark in ("Quant", "WQ", "Int8", "4bit", "8bit", "Awq", "GPTQ")):
+        return "a quantiser's class that the installed PEFT does not know"
+    if name.endswith(("Layer", "Block", "Attention", "MLP", "Model", "Encoder", "ModuleList", "Norm")):
+        return "a container or a norm, not a single linear layer"
+    return "a class that PEFT does not know"
+
+
+def _cure(name: str) -> str:
+    if "quantiser" in _what(name):
+        return "align peft with the quantiser's library (auto-gptq, gptqmodel, autoawq, bitsandbytes), or load the base unquantised"
+    if "container" in _what(name):
+        return "use longer names in target_modules that hit linear layers only, or exclude_modules for this one"
+    return "upgrade peft, exclude this module with exclude_modules, or target the Linear inside it (….linear)"
+
+
+def logs() -> dict[str, list[str]]:
+    """A quantiser's class, a container, a wrapper; names that are not found at all."""
+    line = "ValueError: Target module {} is not supported. Currently, only the following modules are supported: `torch.nn.Linear`."
+    return {
+        "fires": [
+            line.format("WQLinear_GEMM()"),
+            line.format("LlamaDecoderLayer((self_attn): LlamaAttention())"),
+            line.format("ClippedLinear()"),
+        ],
+        "silent": ["ValueError: Target modules {'q'} not found in the base model."],
     }

@@ -25,8 +25,9 @@ from typing import Any
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import said, suspect
 from adapterfit.edits import SetConfig
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
 from adapterfit.text import quote, shorten, show
 
 CAUSE = Cause(
@@ -159,4 +160,60 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.lora("llama", target_modules="all-linear"),
             make.lora("gpt2", target_modules=["c_attn"]).on("bert"),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT found none of the names; how they are printed tells what was passed."""
+    for targets in symptoms.targets:
+        if targets.wording != "not-found":
+            continue
+        names = targets.names
+        paths = names and all(name.count(".") > 1 for name in names)
+        flattened = any(name.startswith(("lora_unet_", "lora_te")) for name in names)
+        yield suspect(
+            symptoms, _heard(targets.names, quoted=targets.quoted), 0.4 if paths or flattened else 0.89 if not targets.quoted or not names else 0.88,
+            [targets.line], fix=_heard_fix(targets.names, quoted=targets.quoted),
+            apart="the names of the base's layers: print(model), or adapterfit check ADAPTER --base BASE",
+        )  # fmt: skip
+    told = said(
+        symptoms,
+        "please specify `target_modules` in `peft_config`",
+        "were set but no module was matched",
+        "no `target_modules` passed",
+    )
+    if told:
+        yield suspect(
+            symptoms,
+            "PEFT has no module to wrap, and no default for this architecture",
+            0.88,
+            told,
+            fix="name target_modules, or use 'all-linear'",
+        )
+
+
+def _heard(names: tuple[str, ...], *, quoted: bool) -> str:
+    if not names:
+        return "the list of targets is empty: the helper that collected them found no layer of the class it looked for"
+    if not quoted:
+        return f"one string that looks like a list was passed ({shorten(names)}): PEFT takes a string for a pattern"
+    return f"the base has no module called {shorten(names)}"
+
+
+def _heard_fix(names: tuple[str, ...], *, quoted: bool) -> str:
+    if not names:
+        return 'target_modules="all-linear", or load the base quantised as the helper expects (bnb.nn.Linear4bit)'
+    if not quoted:
+        return f"pass a list: target_modules={list(names)!r}"
+    return (
+        "name the modules this base has, or load the base of the training: these names belong to another architecture"
+    )
+
+
+def logs() -> dict[str, list[str]]:
+    """A list, a string, nothing; full paths and flattened names are other causes."""
+    line = "ValueError: Target modules {} not found in the base model. Please check the target modules and try again."
+    return {
+        "fires": [line.format("{'query', 'value'}"), line.format("[q_proj, v_proj]"), line.format("[]")],
+        "silent": [line.format("{'lora_unet_down_blocks_0_attn'}"), "Target module Linear() is not supported."],
     }

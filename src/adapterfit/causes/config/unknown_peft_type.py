@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.causes.heard import suspect
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
 from adapterfit.text import show
 
 CAUSE = Cause(
@@ -83,3 +84,33 @@ def examples(make: Any) -> dict[str, list[Any]]:
     plain = make.lora("llama")
     fires = [plain.with_config(peft_type=each) for each in ("lora", "BONE", "FINEGATES", "../lora", None)]
     return {"silent": [plain, make.adapter("llama", peft_type="IA3")], "fires": fires}
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: a KeyError with the name of a method."""
+    for error in symptoms.errors:
+        name = error.message.strip("'\" .")
+        method = (
+            name in SINCE
+            or name == "BONE"
+            or (error.library == "peft" and name.isupper() and name.replace("_", "").isalnum())
+        )
+        if error.kind == "KeyError" and method:
+            since = SINCE.get(name, "")
+            yield suspect(
+                symptoms,
+                f"the method {show(name, 40)} is unknown to this PEFT" + (f": it came with {since}" if since else ""),
+                0.88,
+                [error.line],
+                fix=f"pip install 'peft>={since}'"
+                if since
+                else "use the PEFT, or the fork, that the adapter was trained with",
+            )
+
+
+def logs() -> dict[str, list[str]]:
+    """A method's name; a tensor's name."""
+    return {
+        "fires": ["KeyError: 'VERA'", "KeyError: 'BONE'"],
+        "silent": ["KeyError: 'peft_type'", "KeyError: 'base_model.model.x.lora_A.weight'"],
+    }

@@ -16,9 +16,12 @@ Prevention: save merged models into a new folder.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion, Symptoms
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
@@ -37,3 +40,30 @@ CAUSE = Cause(
     codes=("adapter-and-model-in-one-folder",),
     minutes=2,
 )
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: Unsloth's line; a listing that holds both."""
+    fix = "put adapter_config.json and adapter_model.* into a folder of their own, or delete the one that is not meant"
+    told = said(symptoms, "has a lora adapter and a base model", "2 files `config.json` and `adapter_config.json`")
+    if told:
+        yield suspect(symptoms, "config.json and adapter_config.json lie in one folder", 0.93, told, fix=fix)
+    named = {file.name: file.line for file in symptoms.files if not file.folder}
+    model = [name for name in named if name.startswith(("model.safetensors", "model-0", "pytorch_model"))]
+    if (
+        {"config.json", "adapter_config.json"} <= named.keys()
+        and model
+        and not any("non_lora" in name for name in named)
+    ):
+        yield suspect(
+            symptoms, "an adapter and a model lie in one folder", 0.7, [named["config.json"], named["adapter_config.json"]], fix=fix,
+            apart="which of the two the loader took",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Both in one folder; an adapter alone."""
+    return {
+        "fires": ["- config.json\n- model.safetensors\n- adapter_config.json\n- adapter_model.safetensors"],
+        "silent": ["- adapter_config.json\n- adapter_model.safetensors"],
+    }

@@ -18,9 +18,13 @@ Prevention: save with `model.save_pretrained(folder)` of the PeftModel, and copy
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import between, said, suspect
+from adapterfit.records import Suspicion, Symptoms
+from adapterfit.text import quote
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
@@ -44,3 +48,60 @@ CAUSE = Cause(
     codes=("adapter-config-missing", "merged-model-folder", "trainer-checkpoint"),
     minutes=10,
 )
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT's line, unless the exception above it says why."""
+    told = said(
+        symptoms,
+        "can't find 'adapter_config.json'",
+        "can't find config.json",
+        "can't find `adapter_config.json`",
+        "no adapter_config.json",
+        'can\'t find "adapter_config.json"',
+    )
+    told += (
+        said(symptoms, "no such file or directory: 'adapter_config.json", "/adapter_config.json'")
+        if not told and _absent(symptoms)
+        else ()
+    )
+    if not told:
+        return
+    hub = any(url.status in {401, 403, 404} for url in symptoms.urls) or bool(
+        said(symptoms, "repository not found", "gated repo")
+    )
+    path = any(error.kind == "HFValidationError" for error in symptoms.errors)
+    where = between(symptoms, "adapter_config.json' at ") or between(symptoms, "config.json at ")
+    named = f" in {quote(where)}" if where else ""
+    yield suspect(
+        symptoms, f"there is no adapter_config.json{named}: a trainer's checkpoint, a merged model, or another program's file",
+        0.45 if hub else 0.55 if path else 0.86, told,
+        fix=_heard_fix(where),
+        apart="the files in the folder, and the exception above this one: HFValidationError means a wrong path, 401 or 404 the Hub",
+    )  # fmt: skip
+
+
+def _absent(symptoms: Symptoms) -> bool:
+    return any(
+        error.kind == "FileNotFoundError" and "adapter_config.json" in error.message for error in symptoms.errors
+    )
+
+
+def _heard_fix(where: str) -> str:
+    if where.endswith((".safetensors", ".bin", ".pt", ".ckpt")):
+        return "give the folder, not the file; a diffusers file (pytorch_lora_weights) is loaded with pipe.load_lora_weights"
+    return "list the folder: with pytorch_model.bin, load that into get_peft_model(base, config); with a merged model, load it without PEFT"
+
+
+def logs() -> dict[str, list[str]]:
+    """The line alone, new and old; with a reason above it, the reason is the answer."""
+    return {
+        "fires": [
+            "ValueError: Can't find 'adapter_config.json' at 'output/checkpoint-100'",
+            "ValueError: Can't find config.json at 'my-lora'",
+        ],
+        "silent": [
+            "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': './out/lora/x'.\n"
+            "ValueError: Can't find 'adapter_config.json' at './out/lora/x'",
+        ],
+    }

@@ -17,9 +17,13 @@ Prevention: leave the adapter's name at "default" where one adapter is enough.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import older, said, suspect
+from adapterfit.records import Suspicion, Symptoms
+from adapterfit.text import quote
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
@@ -39,3 +43,52 @@ CAUSE = Cause(
     codes=("adapter-in-subfolder",),
     minutes=1,
 )
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: the Trainer finds nothing in a checkpoint; a listing with a folder and no adapter; the subfolder keyword."""
+    fix = "give the folder below, or PeftModel.from_pretrained(base, folder, subfolder=NAME)"
+    told = said(symptoms, "can't find a valid checkpoint at")
+    beside = [file for file in symptoms.files if not file.folder and file.name.startswith("adapter_")]
+    if told:
+        old = older(symptoms, "transformers", "4.31.0")
+        yield suspect(
+            symptoms, "the Trainer finds no adapter in the checkpoint: a named adapter lies in a folder of its own name", 0.5 if old or beside else 0.8,
+            told, fix=fix, apart="the checkpoint's folder: adapter_model.* in it means an old Trainer, a sub-folder a named adapter",
+        )  # fmt: skip
+    folders = [
+        file for file in symptoms.files if file.folder and not file.name.startswith(("global_step", "checkpoint-", "."))
+    ]
+    checkpoint = [
+        file
+        for file in symptoms.files
+        if file.name in {"optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth"}
+    ]
+    if folders and checkpoint and not beside:
+        yield suspect(
+            symptoms, f"the checkpoint holds no adapter, but a folder {quote(folders[0].name)}: a named adapter lies there", 0.85,
+            [folders[0].line, checkpoint[0].line], fix=f"PeftModel.from_pretrained(base, folder, subfolder={quote(folders[0].name)})",
+        )  # fmt: skip
+    keyword = said(symptoms, "subfolder=", "subfolder =", "'subfolder'")
+    if keyword:
+        yield suspect(
+            symptoms,
+            "the adapter lies in a folder below; the loader did not look there",
+            0.7,
+            keyword,
+            fix="give the folder itself, or upgrade peft",
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """The Trainer's line; a listing; a checkpoint that holds its adapter."""
+    row = "{} 2 me me {} Jan 1 10:00 {}"
+    return {
+        "fires": [
+            "ValueError: Can't find a valid checkpoint at out/checkpoint-20",
+            row.format("drwxr-xr-x", 4096, "english") + "\n" + row.format("-rw-r--r--", 9000, "optimizer.pt"),
+        ],
+        "silent": [
+            row.format("-rw-r--r--", 90000, "adapter_model.bin") + "\n" + row.format("-rw-r--r--", 9000, "optimizer.pt")
+        ],
+    }

@@ -16,9 +16,13 @@ Prevention: keep adapters of different libraries in folders whose names say whic
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion, Symptoms
+from adapterfit.text import quote
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
@@ -41,3 +45,46 @@ CAUSE = Cause(
     ),
     codes=("config-not-peft",),
 )
+
+
+#: Fields of a model's config.json, and of other programs' adapter configs.
+_FOREIGN = frozenset(
+    {
+        "_name_or_path", "architectures", "model_type", "vocab_size", "hidden_size", "torch_dtype", "_from_model_config", "eos_token_id",
+        "fine_tune_type", "lora_parameters", "num_layers", "hidden_act", "attention_dropout", "transformers_version",
+    }
+)  # fmt: skip
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: no peft_type, or a field of a model's config."""
+    fix = "use the adapter's own adapter_config.json; a merged model is loaded without PEFT"
+    for error in symptoms.errors:
+        name = error.message.strip("'\" .")
+        if error.kind == "KeyError" and (
+            name == "peft_type" or (name == "None" and (error.library == "peft" or said(symptoms, "peft")))
+        ):
+            yield suspect(
+                symptoms, "the config has no peft_type: it was not written for PEFT", 0.9, [error.line], fix=fix
+            )
+    told = said(symptoms, "missing required keys: {'peft_type'}", "'nonetype' object has no attribute 'peft_type'")
+    if told:
+        yield suspect(symptoms, "the config has no peft_type: it was not written for PEFT", 0.9, told, fix=fix)
+    for argument in symptoms.arguments:
+        if argument.name in _FOREIGN and (
+            argument.called.endswith("Config") or any(f.library == "peft" for f in symptoms.frames)
+        ):
+            yield suspect(
+                symptoms, f"{quote(argument.name)} is a field of a model's config, not of an adapter's", 0.93, [argument.line], fix=fix,
+            )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """No peft_type; a model's field; a field of a newer PEFT."""
+    return {
+        "fires": [
+            "KeyError: 'peft_type'",
+            "TypeError: PeftConfig.__init__() got an unexpected keyword argument 'architectures'",
+        ],
+        "silent": ["TypeError: LoraConfig.__init__() got an unexpected keyword argument 'use_dora'"],
+    }

@@ -25,8 +25,9 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.dates import written_before
+from adapterfit.causes.heard import said, suspect
 from adapterfit.edits import SetConfig
-from adapterfit.records import Case, Finding, Fix
+from adapterfit.records import Case, Finding, Fix, Suspicion, Symptoms
 from adapterfit.text import quote
 
 CAUSE = Cause(
@@ -128,4 +129,40 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain,
             *(plain.with_config(init_lora_weights=name) for name in ("gaussian", "eva", "orthogonal", True)),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: an initialisation that takes its part out of the base's weights."""
+    fix = "save with path_initial_model_for_weight_conversion: it makes a plain LoRA of it"
+    told = said(
+        symptoms,
+        "changes the base weights of the model",
+        "modify the base model weights",
+        "init_lora_weights='pissa",
+        'init_lora_weights="pissa',
+    )
+    if told:
+        refused = said(symptoms, "vllm does not support")
+        yield suspect(
+            symptoms, "the adapter's initialisation changed the base's weights", 0.6 if refused else 0.85, told, fix=fix
+        )
+    named = said(symptoms, "pissa", "olora", "corda", "loftq")
+    if named and not told:
+        yield suspect(
+            symptoms,
+            "PiSSA, OLoRA, CorDA and LoftQ change the base's weights when the adapter is put in",
+            0.45,
+            named,
+            fix=fix,
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """PEFT's warning; a plain one."""
+    return {
+        "fires": [
+            "UserWarning: CorDA changes the base weights of the model and should thus not be used with other adapters."
+        ],
+        "silent": ["init_lora_weights=True"],
     }

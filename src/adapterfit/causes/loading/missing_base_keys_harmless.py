@@ -22,7 +22,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding
+from adapterfit.causes.heard import suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.records import Case, Diff, Finding, Suspicion, Symptoms
 from adapterfit.text import quote
 
 CAUSE = Cause(
@@ -65,3 +67,24 @@ def examples(make: Any) -> dict[str, list[Any]]:
     embedding = make.lora("llama", target_modules=["q_proj", "embed_tokens"])
     weight = {"base_model.model.model.embed_tokens.base_layer.weight": (256, 64)}
     return {"fires": [embedding], "silent": [embedding.added(weight), make.lora("llama")]}
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: names are missing, and none of them is an adapter's."""
+    found = names_of(symptoms, "missing-base-keys-harmless")
+    if found is not None:
+        yield suspect(
+            symptoms, f"only weights of the base are listed as missing, such as {quote(found.keys[0].name)}: an adapter's file never holds them",
+            found.likelihood, found.lines, fix="none needed; look only at names with lora_: [k for k in result.missing_keys if 'lora_' in k]",
+            apart="whether the list goes on with names that hold lora_: then it is not harmless",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Base weights only; a LoRA among them is not harmless."""
+    keys = "'base_model.model.model.embed_tokens.weight', 'base_model.model.model.layers.0.self_attn.q_proj.base_layer.weight'"
+    lora = "'base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight'"
+    return {
+        "fires": [f"_IncompatibleKeys(missing_keys=[{keys}], unexpected_keys=[])"],
+        "silent": [f"_IncompatibleKeys(missing_keys=[{keys}, {lora}], unexpected_keys=[])"],
+    }

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
 from adapterfit.text import quote
 
 CAUSE = Cause(
@@ -73,4 +74,37 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {
         "fires": [plain.with_config(task_type="SEQ_2_SEQ_LM"), prompt.with_config(task_type=None)],
         "silent": [plain, prompt, make.lora("llama"), make.lora("llama").with_config(task_type=None)],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT asks a base to generate that cannot."""
+    told = said(
+        symptoms,
+        "no attribute 'prepare_inputs_for_generation'",
+        "no attribute '_prepare_encoder_decoder_kwargs_for_generation'",
+    )
+    remote = any(frame.library == "transformers_modules" for frame in symptoms.frames)
+    if told:
+        yield suspect(
+            symptoms, "task_type is CAUSAL_LM or SEQ_2_SEQ_LM, and the base's class cannot generate", 0.6 if remote else 0.89, told,
+            fix="load the base with AutoModelForCausalLM or AutoModelForSeq2SeqLM; for a model without generation set task_type to null or FEATURE_EXTRACTION",
+            apart="the base's class: AutoModel has no head; with remote code, transformers >= 4.50 took generate out of it",
+        )  # fmt: skip
+    invalid = said(symptoms, "invalid task type")
+    if invalid:
+        yield suspect(
+            symptoms,
+            "task_type is none of PEFT's",
+            0.85,
+            invalid,
+            fix="one of CAUSAL_LM, SEQ_2_SEQ_LM, SEQ_CLS, TOKEN_CLS, QUESTION_ANS, FEATURE_EXTRACTION",
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """A base without generation; a missing adapter method."""
+    return {
+        "fires": ["AttributeError: 'BertModel' object has no attribute 'prepare_inputs_for_generation'"],
+        "silent": ["AttributeError: 'LlamaForCausalLM' object has no attribute 'disable_adapter'"],
     }

@@ -17,9 +17,13 @@ Prevention: copy the whole folder.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion, Symptoms
+from adapterfit.text import quote
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
@@ -37,3 +41,38 @@ CAUSE = Cause(
     ),
     codes=("weights-file-missing",),
 )
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT, which knows both names, finds neither file; or an engine finds no tensors."""
+    fix = "fetch adapter_model.safetensors from where the adapter came from; for a Hub repo, ask its owner to upload it"
+    told = said(symptoms, "can't find weights for", "doesn't contain tensors", "no adapter weights found for")
+    if told:
+        yield suspect(symptoms, "there is a config, and no weights file beside it", 0.9, told, fix=fix)
+    urls = [
+        url
+        for url in symptoms.urls
+        if url.file.rpartition("/")[2] in {"adapter_model.bin", "adapter_model.safetensors"} and url.status == 404
+    ]
+    if urls:
+        both = any(frame.library == "peft" and frame.file.endswith("save_and_load.py") for frame in symptoms.frames)
+        yield suspect(
+            symptoms, f"{quote(urls[0].repo)} has no adapter_model.bin, the last name that PEFT tries", 0.85 if both else 0.5,
+            [url.line for url in urls], fix=fix, apart="the repository's file list: an adapter_model.safetensors there means an old PEFT",
+        )  # fmt: skip
+    located = said(symptoms, "unable to locate the file")
+    if located and said(symptoms, "adapter_model", "pytorch_lora_weights"):
+        yield suspect(symptoms, "the weights file is not where it is looked for", 0.6, located, fix=fix)
+
+
+def logs() -> dict[str, list[str]]:
+    """PEFT's line; a 404 of a PEFT that knows both names; a config that is missing."""
+    url = "requests.exceptions.HTTPError: 404 Client Error: Not Found for url: https://huggingface.co/some/repo/resolve/main/{}"
+    return {
+        "fires": [
+            "ValueError: Can't find weights for some/repo in some/repo or in the Hugging Face Hub.",
+            'File "/x/site-packages/peft/utils/save_and_load.py", line 400, in load_peft_weights\n'
+            + url.format("adapter_model.bin"),
+        ],
+        "silent": [url.format("adapter_config.json")],
+    }

@@ -16,9 +16,13 @@ Prevention: download whole folders with `hf download`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion, Symptoms
+from adapterfit.text import quote
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
@@ -39,3 +43,41 @@ CAUSE = Cause(
     codes=("wrong-file-in-folder",),
     minutes=1,
 )
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: a whole model's file where an adapter's is meant, or a name that is almost right."""
+    told = said(
+        symptoms,
+        'weight_name="model.safetensors"',
+        "weight_name='model.safetensors'",
+        'weight_name="pytorch_model.bin"',
+    )
+    if told:
+        yield suspect(
+            symptoms, "model.safetensors of a training checkpoint is the trainer's whole state, not the LoRA", 0.85, told,
+            fix='weight_name="pytorch_lora_weights.safetensors"',
+        )  # fmt: skip
+    odd = [file for file in symptoms.files if _is_odd(file.name)]
+    if odd:
+        yield suspect(
+            symptoms, f"{quote(odd[0].name)} is not a name that PEFT looks for", 0.75, [file.line for file in odd],
+            fix="rename it to adapter_config.json, adapter_model.safetensors or adapter_model.bin; join parts with cat",
+        )  # fmt: skip
+
+
+def _is_odd(name: str) -> bool:
+    last = name.rpartition("/")[2]
+    known = last in {"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"}
+    return last.startswith(("adapter_config", "adapter_model")) and not known
+
+
+def logs() -> dict[str, list[str]]:
+    """Downloaded twice; a trainer's file; the right names."""
+    return {
+        "fires": [
+            "adapter_config (1).json\nadapter_model (1).safetensors",
+            'pipe.load_lora_weights("run/checkpoint-500", weight_name="model.safetensors")',
+        ],
+        "silent": ["adapter_config.json\nadapter_model.safetensors"],
+    }

@@ -24,8 +24,10 @@ from typing import Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
 from adapterfit.edits import Rename
-from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
 from adapterfit.text import quote
 
 CAUSE = Cause(
@@ -232,5 +234,38 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain.on_base(None),
             named[1].on_base(None),
             plain.renamed(lambda name: name.replace("q_proj", "lora_q")),
+        ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT's own warning, or names in which the adapter's name shows."""
+    fix = "rename the keys in the file: adapterfit fix ADAPTER --base BASE --out FIXED; call no adapter 'lora'"
+    told = said(symptoms, "should not be contained in the prefix")
+    if told:
+        yield suspect(
+            symptoms,
+            "the adapter's name is a part of the method's prefix, so names were mangled at saving",
+            0.95,
+            told,
+            fix=fix,
+        )
+    found = names_of(symptoms, "adapter-name-in-keys")
+    if found is not None:
+        yield suspect(
+            symptoms, "the adapter's name, or what was cut out with it, shows in the names", found.likelihood, found.lines, fix=fix,
+            apart="the first key of the file: lora_A.<name>.weight, or a module's path with a piece missing",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """The warning; a mangled name; the usual name is fine."""
+    return {
+        "fires": [
+            "UserWarning: Adapter name 'lora' should not be contained in the prefix 'lora_'. This may lead to reinitialization",
+            "Found missing adapter keys; the file has base_model.model.model.layers.0.self_attn.q_proj_A.weight",
+        ],
+        "silent": [
+            "Found missing adapter keys while loading the checkpoint: ['base_model.model.h.0.attn.c_attn.lora_A.default.weight']"
         ],
     }

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
 from adapterfit.text import quote, show
 
 CAUSE = Cause(
@@ -87,4 +88,50 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.folder(make.as_files(plain.renamed(lambda name: name.replace("q_proj", "unet.q_proj")))),
         ],
         "fires": [make.weights_file({make.WEIGHTS: data}) for data in files],
+    }
+
+
+#: Words of another program's loader → whose format it wants.
+_LOADERS = (
+    ("no attribute 'num_layers'", "mlx-lm", 0.9), ('stringvalue: "num_layers"', "mlx-swift", 0.9), ("missing required key 'scale'", "mlx-lm", 0.9),
+    ("no valid adapter config file found", "LoRAX", 0.7), ("is not found in adapter_config.json", "llama.cpp", 0.6),
+    ("missing lora key", "torchtune", 0.8), ("unhandled keys [", "mlx", 0.7), ("model_weights.ckpt", "NeMo", 0.6), ("0 lora slot", "mlx", 0.6),
+)  # fmt: skip
+#: Segments that only one dialect has.
+_DIALECTS = {"lora_a": "mlx or torchtune", "lora_b": "mlx or torchtune", "linear_in": "NeMo", "linear_out": "NeMo"}
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: another program's loader misses its own fields, or names are in another program's dialect."""
+    fix = "convert the adapter with that program's own tool; where A and B are stored (in, r), transpose them too"
+    for phrase, whose, likelihood in _LOADERS:
+        told = said(symptoms, phrase)
+        if told:
+            yield suspect(
+                symptoms,
+                f"the loader is that of {whose}, and the adapter is in another format",
+                likelihood,
+                told,
+                fix=fix,
+            )
+    every = (*symptoms.unexpected, *symptoms.missing, *symptoms.keys)
+    spoken = [(key, part) for key in every for part in key.name.split(".") if part in _DIALECTS]
+    if spoken:
+        yield suspect(
+            symptoms, f"{quote(spoken[0][1])} is how {_DIALECTS[spoken[0][1]]} name their matrices; PEFT says lora_A and lora_B", 0.85,
+            [key.line for key, _ in spoken], fix=fix, apart="the orientation: PEFT stores A as (r, in), MLX as (in, r)",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Loaders of MLX; names of torchtune; PEFT's own are no dialect."""
+    return {
+        "fires": [
+            "AttributeError: 'types.SimpleNamespace' object has no attribute 'num_layers'",
+            "KeyError: LoRA config is missing required key 'scale'. Found 'alpha' instead",
+            "unexpected: layers.0.attn.output_proj.lora_a.weight",
+        ],
+        "silent": [
+            "Found missing adapter keys while loading the checkpoint: ['base_model.model.h.0.attn.c_attn.lora_A.default.weight']"
+        ],
     }

@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, Module, TensorInfo
-from adapterfit.text import show
+from adapterfit.causes.heard import suspect
+from adapterfit.records import Case, Diff, Finding, Fix, Module, Suspicion, Symptoms, TensorInfo
+from adapterfit.text import shorten, show
 
 CAUSE = Cause(
     level="advanced",
@@ -177,5 +178,39 @@ def examples(make: Any) -> dict[str, list[Any]]:
             fused.with_config(target_modules=["qkv_proj", "o_proj"]),
             split.with_config(target_modules=["q_proj", "dense"]),
             split.added(more).with_config(target_modules=["q_proj", "k_proj", "v_proj"]),
+        ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: a fused layer's name on one side, the parts' names on the other."""
+    fix = "split the fused LoRA: copy lora_A to every part and cut the rows of lora_B; or load the implementation of the training"
+    by_wording = {targets.wording: targets for targets in symptoms.targets}
+    received, expected = by_wording.get("received"), by_wording.get("expected")
+    fused = set(_QKV) | set(_GATE_UP)
+    parts = {part for layer in _LAYERS for part in layer}
+    if received is not None and expected is not None:
+        has, wants = ({name.rpartition(".")[2] for name in targets.names} for targets in (received, expected))
+        if (has & fused and wants & parts) or (has & parts and wants & fused and not wants & parts):
+            yield suspect(
+                symptoms, f"the adapter has {shorten(sorted(has & (fused | parts)))}, the loader {shorten(sorted(wants & (fused | parts)))}", 0.85,
+                [received.line], fix=fix,
+            )  # fmt: skip
+    missing = by_wording.get("not-found")
+    if missing is not None and missing.names and set(missing.names) <= (fused | parts):
+        yield suspect(
+            symptoms, "the base may have these layers fused, or split", 0.35, [missing.line], fix=fix,
+            apart="the names of the base's attention layers: qkv_proj, W_pack, query_key_value, c_attn or q_proj, k_proj, v_proj",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Fused names for a loader that splits; names that are simply wrong."""
+    return {
+        "fires": [
+            "ValueError: While loading x, expected target modules in ['q_proj', 'k_proj', 'v_proj'] but received ['qkv_proj']"
+        ],
+        "silent": [
+            "ValueError: While loading x, expected target modules in ['q_proj', 'v_proj'] but received ['lm_head']"
         ],
     }

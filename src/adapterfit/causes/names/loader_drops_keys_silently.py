@@ -22,7 +22,8 @@ from typing import Any
 
 from adapterfit.causes import anatomy, evidence, remainder
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
 from adapterfit.text import quote
 
 CAUSE = Cause(
@@ -126,4 +127,23 @@ def examples(make: Any) -> dict[str, list[Any]]:
                 {"base_model.model.transformer.h.0.attn.bias": (1, 1, 128, 128)}
             ),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: code that asks the loader not to be strict, and looks at nothing it returns."""
+    told = said(symptoms, "strict=false")
+    read = symptoms.missing or symptoms.unexpected or symptoms.misshapen or symptoms.errors or symptoms.warnings
+    if told and not read:
+        yield suspect(
+            symptoms, "names that do not fit are dropped without a word where the load is not strict", 0.4, told,
+            fix="print(model.load_state_dict(weights, strict=False).unexpected_keys): it must be empty",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """A load that is not strict, and nothing more."""
+    return {
+        "fires": ["model.load_state_dict(adapter_weights, strict=False)"],
+        "silent": ["model.load_state_dict(weights)"],
     }

@@ -24,7 +24,10 @@ from typing import Any
 
 from adapterfit.causes import anatomy, evidence, renames, retarget
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.causes.sizes import diffusion
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
 from adapterfit.text import quote, show
 
 CAUSE = Cause(
@@ -155,5 +158,43 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.lora("llava", target_modules=["language_model.layers.0.self_attn.q_proj"])
             .renamed(lambda name: name.replace("model.language_model.layers", "model.layers"))
             .with_config(target_modules=["q_proj"]),
+        ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: all names of the adapter missing, or full paths that another class has."""
+    fix = "load the base with the class of the training: task_type and auto_mapping.base_model_class in adapter_config.json name it"
+    found = names_of(symptoms, "model-class-differs")
+    if found is not None:
+        named = f": {quote(found.old)} in the file, {quote(found.new)} in the model" if found.new else ""
+        yield suspect(
+            symptoms, f"the base is loaded as another class than in training{named}", found.likelihood, found.lines, fix=fix,
+            apart="the first key of the file beside the first missing one: a level more or less means another class",
+        )  # fmt: skip
+    for targets in symptoms.targets:
+        paths = [name for name in targets.names if targets.wording == "not-found" and name.count(".") > 2]
+        if paths and len(paths) == len(targets.names) and not diffusion(paths):
+            yield suspect(
+                symptoms, f"target_modules names full paths such as {quote(paths[0])}, which this class does not have", 0.75,
+                [targets.line], fix=fix, apart="named_modules() of the base beside the path",
+            )  # fmt: skip
+    mapped = said(symptoms, '"base_model_class"', "'base_model_class'")
+    if mapped and said(symptoms, '"target_modules"', "not found in the base model"):
+        yield suspect(symptoms, "the config says which class it was trained on", 0.65, mapped, fix=fix)
+
+
+def logs() -> dict[str, list[str]]:
+    """All missing; a level that differs; a path; what transformers renamed is another cause."""
+    tail = "layers.0.self_attn.q_proj.lora_A.default.weight"
+    return {
+        "fires": [
+            f"Found missing adapter keys while loading the checkpoint: ['base_model.model.{tail}'].",
+            f'Missing key(s) in state_dict: "base_model.model.{tail}". Unexpected key(s) in state_dict: "base_model.model.model.{tail}".',
+            "ValueError: Target modules {'language_model.model.layers.3.self_attn.q_proj'} not found in the base model.",
+        ],
+        "silent": [
+            f"visual.{tail} | MISSING |\nmodel.visual.{tail} | UNEXPECTED |",
+            "ValueError: Target modules {'q_proj'} not found in the base model.",
         ],
     }

@@ -25,8 +25,10 @@ from typing import Any
 
 from adapterfit.causes import evidence, renames, retarget
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix
-from adapterfit.text import quote
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
+from adapterfit.text import quote, show
 
 CAUSE = Cause(
     level="intermediate",
@@ -141,5 +143,47 @@ def examples(make: Any) -> dict[str, list[Any]]:
             output.renamed(lambda name: name.replace("lm_head", "embed_out")).with_config(
                 target_modules=["query_key_value", "embed_out"]
             ),
+        ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: names that differ by a level of nesting, classes that took a Linear's place, remote code that is too old."""
+    pin = "use the transformers version of the training, or peft >= 0.16 with transformers >= 4.52, which translate old names"
+    found = names_of(symptoms, "modules-renamed")
+    if found is not None:
+        named = f": {quote(found.old)} in the file, {quote(found.new)} in the model" if found.new else ""
+        yield suspect(
+            symptoms, f"the model's parts are nested otherwise than when the adapter was saved{named}", found.likelihood, found.lines,
+            fix=pin, apart="the transformers version of the training: before 4.52, or before 5.0, and not now",
+        )  # fmt: skip
+    for targets in symptoms.targets:
+        if targets.wording == "unsupported" and targets.names[0].endswith(("TopKRouter", "Experts", "Router")):
+            yield suspect(
+                symptoms, f"{show(targets.names[0])} was a Linear before transformers 5: the adapter targets its old name", 0.88,
+                [targets.line], fix="load with the transformers 4 of the training, or leave the router out of target_modules",
+            )  # fmt: skip
+    remote = [frame for frame in symptoms.frames if frame.library == "transformers_modules"]
+    told = said(symptoms, "prepare_inputs_for_generation")
+    if remote and told:
+        yield suspect(
+            symptoms, "the model's own code relies on what newer transformers took out of PreTrainedModel (generate, since 4.50)", 0.75,
+            [*told, *(frame.line for frame in remote)], fix="pin transformers < 4.50, or let the model's class inherit GenerationMixin",
+            apart="whether it works with the transformers version in the model's own config.json",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """A level that moved, in a report and in PEFT's warning; a router; another rank has nothing to do with it."""
+    tail = "layers.0.self_attn.q_proj.lora_A.default.weight"
+    return {
+        "fires": [
+            "model.visual.blocks.0.attn.qkv.lora_A.default.weight | UNEXPECTED | \nvisual.blocks.0.attn.qkv.lora_A.default.weight | MISSING |",
+            f"Found missing adapter keys while loading the checkpoint: ['base_model.model.model.language_model.{tail}'].",
+            "ValueError: Target module MixtralTopKRouter() is not supported. Currently, only the following modules are supported",
+        ],
+        "silent": [
+            f"Found missing adapter keys while loading the checkpoint: ['base_model.model.model.{tail}'].",
+            "AttributeError: 'LlamaModel' object has no attribute 'prepare_inputs_for_generation'",
         ],
     }

@@ -27,8 +27,11 @@ from typing import Any
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.causes.sizes import sizes_of
 from adapterfit.edits import SetConfig
-from adapterfit.records import Case, Diff, Finding, Fix, Match, Misshape, Module, Shape
+from adapterfit.records import Case, Diff, Finding, Fix, Match, Misshape, Module, Shape, Suspicion, Symptoms
 from adapterfit.text import quote, shorten, show
 
 CAUSE = Cause(
@@ -300,4 +303,51 @@ def examples(make: Any) -> dict[str, list[Any]]:
             translated.with_config(target_modules=["q_proj"]),
             old.with_config(target_parameters=["mlp.experts.down_proj"]),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: experts among the names, per expert on one side and fused on the other, or their sides exchanged."""
+    fix = "load with the peft and transformers of the training, or convert: peft >= 0.19 fuses mixtral and qwen2_moe by itself"
+    sizes = sizes_of(symptoms, "moe-layout-changed")
+    names = names_of(symptoms, "moe-layout-changed")
+    for found in (sizes, names):
+        if found is not None:
+            yield suspect(
+                symptoms,
+                "the experts are laid out otherwise in the file than in the model",
+                found.likelihood,
+                found.lines,
+                fix=fix,
+            )
+    received = [
+        t for t in symptoms.targets if t.wording in {"received", "not-found"} and any(".experts" in n for n in t.names)
+    ]
+    if received:
+        yield suspect(
+            symptoms, "the file has a LoRA for each expert; the loader knows the experts of a layer as one", 0.88,
+            [targets.line for targets in received], fix=fix,
+        )  # fmt: skip
+    told = said(
+        symptoms, "fused 3d moe weights", "cannot convert peft target(s)", "lora.paramwrapper does not", "unprocessed experts", "different lora ranks for the same projection",
+    )  # fmt: skip
+    if told:
+        yield suspect(symptoms, "the loader wants the experts in another layout", 0.88, told, fix=fix)
+    multiplied = said(symptoms, "must match the size of tensor b", "shapes cannot be multiplied")
+    if multiplied and said(symptoms, "expert", "moe"):
+        yield suspect(symptoms, "the two sides of the experts' matrices are exchanged", 0.75, multiplied, fix=fix)
+
+
+def logs() -> dict[str, list[str]]:
+    """Exchanged sides; experts one by one for a fused module; another rank on plain layers."""
+    line = "size mismatch for base_model.model.model.layers.1.mlp.{}.default.weight: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {
+        "fires": [
+            line.format("experts.lora_A", "64, 2048", "64, 768")
+            + "\n"
+            + line.format("experts.lora_B", "768, 64", "2048, 64"),
+            "ValueError: While loading x, expected target modules in {'experts', 'q_proj'} but received ['model.layers.0.mlp.experts.3.up_proj']",
+            "RuntimeError: The size of tensor a (768) must match the size of tensor b (2048) in experts.gate_up_proj",
+        ],
+        "silent": [line.format("up_proj.lora_A", "16, 2048", "8, 2048")],
     }

@@ -25,7 +25,9 @@ from typing import Any
 
 from adapterfit.causes import anatomy, evidence, retarget
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, Module, TensorInfo
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.records import Case, Diff, Finding, Fix, Module, Suspicion, Symptoms, TensorInfo
 from adapterfit.text import quote, show
 
 CAUSE = Cause(
@@ -121,4 +123,41 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {
         "silent": [plain, plain.with_config(**told), plain.renamed(lambda name: evidence.PREFIX + name), experts],
         "fires": [plain.renamed(lambda name: evidence.PREFIX + name).with_config(**told), inner, both],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT's warning, a layer inside a layer, or an adapter's name that is not known where it is injected."""
+    fix = "wrap once: load the base anew, and use model.load_adapter(path, adapter_name) for a second adapter"
+    told = said(
+        symptoms,
+        "already found a `peft_config` attribute",
+        "you are trying to modify a model with peft for a second time",
+    )
+    if told:
+        yield suspect(symptoms, "the model already carried an adapter when this one was put in", 0.85, told, fix=fix)
+    found = names_of(symptoms, "wrapped-twice")
+    if found is not None:
+        yield suspect(
+            symptoms, "adapter layers are looked for inside adapter layers", found.likelihood, found.lines, fix=fix
+        )
+    inject = [frame for frame in symptoms.frames if frame.function in {"inject_adapter", "_get_submodules"}]
+    errors = [error for error in symptoms.errors if error.kind == "KeyError" and "." not in error.message]
+    if inject and errors:
+        yield suspect(
+            symptoms, f"PEFT injects an adapter it has no config of ({show(errors[0].message, 60)})", 0.6,
+            [frame.line for frame in inject] + [error.line for error in errors], fix=fix,
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """The warning; the nested layer; experts have such names by nature."""
+    return {
+        "fires": [
+            "UserWarning: Already found a `peft_config` attribute in the model. This will lead to having multiple adapters in the model.",
+            "Found missing adapter keys while loading the checkpoint: ['base_model.model.h.0.attn.c_attn.base_layer.lora_A.default.weight']",
+        ],
+        "silent": [
+            "Found missing adapter keys while loading the checkpoint: ['base_model.model.h.0.attn.c_attn.lora_A.default.weight']"
+        ],
     }

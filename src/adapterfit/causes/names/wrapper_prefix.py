@@ -25,8 +25,11 @@ from typing import Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.causes.sizes import diffusion
 from adapterfit.edits import Rename
-from adapterfit.records import Case, Diff, Finding, Fix, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
 from adapterfit.text import quote
 
 WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.")
@@ -111,3 +114,39 @@ CAUSE = Cause(
     broken=BROKEN,
     fixed=FIXED,
 )
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: a wrapper's prefix in the names, or full paths that find nothing in an image model."""
+    found = names_of(symptoms, "wrapper-prefix")
+    if found is not None:
+        named = f": {quote(found.old)} in the file, {quote(found.new)} in the model" if found.new else ""
+        yield suspect(
+            symptoms, f"the names carry what a wrapper put before them{named}", found.likelihood, found.lines,
+            fix=f"rename the keys without {quote(found.old)}: adapterfit fix ADAPTER --base BASE" if found.old and not found.new
+            else "rename the keys: adapterfit fix ADAPTER --base BASE --out FIXED",
+            apart="the first key of the file: _orig_mod., module., _fsdp_wrapped_module., or base_model.model. twice or not at all",
+        )  # fmt: skip
+    for targets in symptoms.targets:
+        paths = [name for name in targets.names if targets.wording == "not-found" and name.count(".") > 1]
+        if paths and len(paths) == len(targets.names) and diffusion(paths):
+            yield suspect(
+                symptoms, "the adapter names full paths, and the model's begin otherwise: it is compiled or wrapped", 0.85,
+                [targets.line], fix="load the adapter before torch.compile, or into model._orig_mod",
+                apart="the first name in model.named_modules(): _orig_mod means compiled",
+            )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Prefixes on one side, or merely said; a nesting of the model's own is none."""
+    key = "model.layers.0.self_attn.q_proj.lora_A.default.weight"
+    return {
+        "fires": [
+            f'Missing key(s) in state_dict: "base_model.model.{key}". Unexpected key(s) in state_dict: "module.base_model.model.{key}".',
+            f"the keys look like _orig_mod.base_model.model.{key}",
+            "ValueError: Target modules {'transformer_blocks.3.attn.to_k'} not found in the base model.",
+        ],
+        "silent": [
+            f"Found missing adapter keys while loading the checkpoint: ['base_model.model.model.language_model.{key}']."
+        ],
+    }
