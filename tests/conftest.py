@@ -36,3 +36,14 @@ def adapterfit(tmp_path):
         )
 
     return run
+
+
+#: Folders whose tests take minutes together: they run in the slow tier.
+SLOW = ("hostile", "property")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of the slow folders."""
+    for item in items:
+        if item.path.parent.name in SLOW:
+            item.add_marker(pytest.mark.slow)

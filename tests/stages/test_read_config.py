@@ -186,6 +186,7 @@ def inventories():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_every_saver_lies_within_the_bounds_of_its_config():
     wrong = []
@@ -198,6 +199,7 @@ def test_every_saver_lies_within_the_bounds_of_its_config():
     assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_every_config_that_peft_wrote_is_free_of_errors():
     errors = Counter(

@@ -440,6 +440,7 @@ def _expected(folder, row):
     return {name: value[1] if len(value) == 2 and isinstance(value[1], list) else value for name, value in keys.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_every_adapter_ever_saved_by_peft_is_read_without_a_flaw(shared):
     read = 0
