@@ -348,7 +348,7 @@ def _clashes(config: _Config) -> Iterator[Flaw]:
         yield config.flaw("layers_pattern", "it says nothing without layers_to_transform", raised=line)
     if config.facts.peft_type == "OFT" and "oft_block_size" not in raw:
         problem = "oft_block_size is missing: OFT was written anew in 0.14 and such adapters cannot be converted"
-        yield config.flaw("r", problem, raised=_OFT_GONE, remedy="use PEFT 0.13.2")
+        yield config.flaw("r", problem, code="oft-generation-changed", raised=_OFT_GONE, remedy="use PEFT 0.13.2")
     if raw.get("lora_bias") is True and raw.get("use_dora") is True:
         line = "ValueError: The argument lora_bias=True is not supported for DoRA, please pass use_dora=False"
         yield config.flaw("lora_bias", "it cannot stand beside use_dora", raised=line)

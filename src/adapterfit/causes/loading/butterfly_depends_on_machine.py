@@ -1,0 +1,95 @@
+"""BOFT's butterfly factor is obeyed on some machines only.
+
+What this means: `boft_n_butterfly_factor` above 1 needs a CUDA extension that PEFT compiles when it is first used. Where that
+fails (no nvcc, no ninja, no GPU) PEFT takes 1 instead, with a warning. The factor is the first dimension of every `boft_R`, so
+the same config makes tensors of different shapes, and an adapter of one kind of machine is refused by the other.
+
+Why it happens: the machine of the training and that of the load differ in whether the extension can be built.
+
+Detection: the factor in the config, beside the first dimension of the tensors. adapterfit answers for a machine without the
+extension.
+
+Fix: tensors made with factor 1: set `boft_n_butterfly_factor` to 1, which is what they were trained with. Tensors made with a
+larger one: load them where the extension can be built, and merge there.
+
+Workaround: as the fix.
+
+Prevention: leave `boft_n_butterfly_factor` at 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes import evidence
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.edits import SetConfig
+from adapterfit.records import Case, Diff, Finding, Fix
+
+CAUSE = Cause(
+    severity="warning",
+    level="intermediate",
+    minutes=10,
+    messages=(
+        "UserWarning: Failed to load the CUDA extension: ..., check if ninja is available.",
+        "UserWarning: Setting boft_n_butterfly_factor to 1 to speed up the finetuning process.",
+        (
+            "size mismatch for ...boft_R.default: copying a param with shape torch.Size([2, 8, 8, 8]) from checkpoint, the shape "
+            "in current model is torch.Size([1, 8, 8, 8])."
+        ),
+    ),
+    versions="peft >= 0.11",
+    needs=("config", "diff"),
+    broken="""
+{"peft_type": "BOFT", "boft_n_butterfly_factor": 2}     # trained on a CPU: the tensors have factor 1
+""",
+    fixed="""
+{"peft_type": "BOFT", "boft_n_butterfly_factor": 1}
+""",
+)
+
+
+def check(_case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding where the config asks for more than every machine gives."""
+    config = diff.expectation.config
+    factor = config.get("boft_n_butterfly_factor")
+    if config.get("peft_type") != "BOFT" or not isinstance(factor, int) or factor <= 1:
+        return
+    larger = [entry for entry in diff.misshapen if _is_rotation(entry.tensor.name) and entry.found[:1] == (factor,)]
+    plain = [match for match in diff.matched if _is_rotation(match.tensor.name)]
+    if larger and not plain:
+        yield finding(
+            f"the rotations were made with boft_n_butterfly_factor = {factor}, which PEFT obeys only where it can build its "
+            "CUDA extension; elsewhere it takes 1 and refuses them",
+            at=[entry.tensor for entry in larger],
+            predicted="raises",
+            fix=Fix("unsafe", "load and merge it on a machine with nvcc, ninja and a GPU"),
+        )
+    elif plain and not larger:
+        yield finding(
+            f"boft_n_butterfly_factor is {factor}, but the rotations were made with 1, on a machine without PEFT's CUDA "
+            "extension: where PEFT can build it, it expects other shapes and refuses the file",
+            at=(),
+            severity="warning",
+            predicted="none",
+            fix=Fix("safe", "set boft_n_butterfly_factor to 1, which they were made with", _one()),
+        )
+
+
+def _one() -> tuple[SetConfig, ...]:
+    return (SetConfig("boft_n_butterfly_factor", 1),)
+
+
+def _is_rotation(name: str) -> bool:
+    return evidence.parts(name).leaf == "boft_R"
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Rotations of either machine under a factor of 2; factor 1; another block size."""
+    options = {"peft_type": "BOFT", "boft_block_size": 8, "target_modules": ["q_proj"]}
+    one, two = make.adapter("llama", **options), make.adapter("llama", **options, boft_n_butterfly_factor=2)
+    return {
+        "fires": [two, two.reshaped(lambda name: "boft_R" in name, lambda shape: (2, *shape[1:]))],
+        "silent": [one, one.with_config(boft_block_size=16), make.lora("llama")],
+    }

@@ -1,0 +1,122 @@
+"""A part of the adapter is drawn from a seed, or computed from the base, when it is loaded.
+
+What this means: the file holds only what was trained. The rest PEFT makes anew at every load: random projections from a seed
+in the config, or directions from the base's own weights. It comes out the same only with the same seed, the same base and the
+same random generator of torch or numpy; nothing in the file tells whether it did.
+
+Why it happens: `save_projection: false`, or a method that never saves its places or directions (FourierFT, WaveFT, PSOFT, OSF).
+
+Detection: the method and these fields of the config.
+
+Fix: none is needed on the machine of the training. Before moving the adapter, save it with the projections where the method
+can (`save_projection: true`, `save_indices: true`, `save_precomputed_indices: true`).
+
+Workaround: compare an output on one known input before trusting the adapter elsewhere.
+
+Prevention: keep the versions of PEFT and torch, and never edit the seeds. TinyLoRA of PEFT 0.19 drew its projections without
+a seed: such an adapter without them is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.dates import written_before
+from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.text import show
+
+CAUSE = Cause(
+    severity="note",
+    level="advanced",
+    minutes=5,
+    messages=(
+        (
+            "UserWarning: Specified to not load vera_A and vera_B from state dictionary. This means we will be relying on PRNG "
+            "initialisation to restore these projections using `config.projection_prng_key`, which may not be accurate on all "
+            "system configurations."
+        ),
+        "UserWarning: Projection tensors will be regenerated from the projection_seed.",
+    ),
+    versions="peft >= 0.11",
+    needs=("config", "diff"),
+    broken="""
+VeraConfig(save_projection=False)     # the file depends on torch's random generator
+""",
+    fixed="""
+VeraConfig(save_projection=True)
+""",
+)
+#: Method → what is made anew, the field it is made from, and the field that says it is saved after all.
+_DRAWN: Mapping[str, tuple[str, str, str]] = {
+    "VERA": ("the projections", "projection_prng_key", "save_projection"),
+    "PVERA": ("the projections", "projection_prng_key", "save_projection"),
+    "RANDLORA": ("the projections", "projection_prng_key", "save_projection"),
+    "TINYLORA": ("the projections", "projection_seed", "save_projection"),
+    "FROD": ("the basis, from the base's weights, and the places", "projection_prng_key", "save_projection"),
+    "UNILORA": ("the indices", "proj_seed", "save_indices"),
+    "FOURIERFT": ("the places of the frequencies", "random_loc_seed", ""),
+    "WAVEFT": ("the places of the coefficients", "random_loc_seed", ""),
+    "SUPERTUNING": ("the places, from the base's weights", "", "save_precomputed_indices"),
+    "PSOFT": ("the directions, from the base's weights", "", ""),
+    "OSF": ("the directions that are kept, from the base's weights", "", ""),
+}
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """A note for a method that makes a part of itself anew; an error where it never can."""
+    config = diff.expectation.config
+    kind = str(config.get("peft_type"))
+    what, seed, saved = _DRAWN.get(kind, ("", "", ""))
+    if not what or (saved and config.get(saved)) or not diff.matched or diff.raised is not None:
+        return
+    if kind == "TINYLORA" and written_before(case, "0.20.0"):
+        yield _lost()
+        return
+    source = f" from {seed} = {show(config.get(seed))}" if seed else ""
+    yield finding(
+        f"{what} are not in the file: PEFT makes them anew{source} at every load, the same only with the same base and versions",
+        at=(),
+        severity="note",
+        predicted="none",
+        fix=Fix("unsafe", f"before moving it, save it with {saved} on") if saved else None,
+    )
+
+
+def _lost() -> Finding:
+    return finding(
+        "the projections are not in the file, and TinyLoRA of PEFT 0.19 drew them without a seed: what PEFT draws now are others, "
+        "and the adapter adds noise",
+        at=(),
+        predicted="warns",
+        expected="tinylora_P in the file",
+        fix=Fix("unsafe", "none; train it anew with save_projection on"),
+        differs=True,
+    )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Every way to make a part anew; the same methods with that part saved; a LoRA."""
+    two = {"target_modules": ["q_proj", "v_proj"]}
+    vera = {"peft_type": "VERA", "r": 4, **two}
+    tiny = {"peft_type": "TINYLORA", "r": 2, "save_projection": False, **two}
+    old = ("init_weights", "bias", "fan_in_fan_out", "layers_pattern", "layers_to_transform", "modules_to_save", "u")
+    return {
+        "fires": [
+            make.adapter("llama", **vera, save_projection=False),
+            make.adapter("llama", peft_type="FOURIERFT", n_frequency=20, **two),
+            make.adapter("llama", peft_type="UNILORA", r=4, **two),
+            make.adapter("llama", peft_type="PSOFT", r=4, **two),
+            make.adapter("llama", peft_type="SUPERTUNING", save_precomputed_indices=False, **two),
+            make.adapter("llama", **tiny, peft_version="0.21.2"),
+            make.adapter("llama", **tiny, peft_version="0.19.1").without_config(*old),
+        ],
+        "silent": [
+            make.adapter("llama", **vera),
+            make.adapter("llama", peft_type="UNILORA", r=4, save_indices=True, **two),
+            make.adapter("llama", peft_type="SUPERTUNING", **two),
+            make.lora("llama"),
+            make.adapter("llama", **vera, save_projection=False).renamed(lambda name: "module." + name),
+        ],
+    }

@@ -1,0 +1,121 @@
+"""A tensor that the whole adapter hangs on is not in the file.
+
+What this means: some methods keep one tensor for the whole model (VB-LoRA's bank of vectors, TinyLoRA's and Uni-LoRA's
+vectors, the projections of VeRA, RandLoRA and FRoD), or one that stands outside the usual names (SHiRA's indices, the
+prompts and gates of adaption prompts, the task matrices of multitask prompts). Without it the rest says nothing: PEFT fills
+it with fresh random numbers, and about most of them it says nothing at all.
+
+Why it happens: the file was filtered by layer names, merged from shards, or converted by a script that knows layers only.
+
+Detection: the other tensors of the adapter land, and these do not exist.
+
+Fix: take the whole file of the training.
+
+Workaround: projections that were drawn from a seed can be drawn again: set `save_projection` to false, with the same
+versions of PEFT and torch. What was trained cannot be had back.
+
+Prevention: keep every tensor that `save_pretrained` writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes import evidence
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix, Slot
+from adapterfit.text import shorten
+
+CAUSE = Cause(
+    level="advanced",
+    minutes=10,
+    messages=(
+        "(none: the load reports nothing)",
+        "ValueError: Specified to load vera_A and vera_B from state dictionary however they were not present!",
+        "ValueError: Specified to load FRoD projection tensors from state dictionary however they were not present.",
+    ),
+    versions="peft >= 0.6",
+    needs=("config", "diff"),
+    broken="""
+kept = {k: v for k, v in tensors.items() if ".layers." in k}     # loses base_model.vblora_vector_bank
+""",
+    fixed="""
+model.save_pretrained("adapter")     # writes every tensor the adapter needs
+""",
+)
+_SEEDED = ("vera_", "pvera_", "randlora_", "frod_")
+
+
+def check(_case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding for all of them, where something else of the adapter is there."""
+    empty = [slot for slot in diff.missing if not slot.optional and _is_shared(slot)]
+    if not empty or not _others_land(diff, empty):
+        return
+    raises = diff.raised is not None and diff.raised.stage == "load" and diff.raised.kind == "ValueError"
+    keys = [slot.key for slot in empty]
+    yield finding(
+        f"the file lacks {shorten(keys, 2)}, which {'every layer needs' if len(empty) == 1 else 'its layers need'}; "
+        + ("PEFT refuses the file" if raises else "PEFT takes fresh random numbers or start values instead"),
+        at=keys,
+        predicted="raises" if raises else _told(diff, empty),
+        fix=Fix("unsafe", _remedy(empty)),
+    )
+
+
+def _is_shared(slot: Slot) -> bool:
+    outside = slot.role == "tuner" and (slot.module == "" or bool(slot.shares))
+    return outside or (slot.if_missing == "silent" and slot.role in ("tuner", "prompt"))
+
+
+def _others_land(diff: Diff, empty: list[Slot]) -> bool:
+    """Whether the rest of the adapter is there: then these are missing, and not merely called otherwise."""
+    keys = {slot.key for slot in empty}
+    return bool(diff.matched) and all(slot.key in keys or slot.optional for slot in diff.missing) and not diff.extra
+
+
+def _told(diff: Diff, empty: list[Slot]) -> str:
+    return "warns" if {slot.model_key for slot in empty} & set(diff.warned) else "silent"
+
+
+def _remedy(empty: list[Slot]) -> str:
+    if all(
+        evidence.parts(slot.key).leaf.startswith(_SEEDED) or slot.key.startswith("base_model.") for slot in empty
+    ) and any(name in slot.key for slot in empty for name in _SEEDED):
+        return "take the whole file; or set save_projection to false, and PEFT draws them from the seed in the config again"
+    return "take the whole file of the training; these numbers cannot be had back from anything else"
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Banks, vectors, projections, indices, gates and task matrices gone; whole files; files where all is called otherwise."""
+    bank = make.adapter("llama", peft_type="VBLORA", r=4, num_vectors=9, vector_length=8)
+    vera = make.adapter("llama", peft_type="VERA", r=4, target_modules=["q_proj", "v_proj"])
+    shira = make.adapter("llama", peft_type="SHIRA", r=2, target_modules=["q_proj"])
+    tiny = make.adapter("llama", peft_type="TINYLORA", target_modules=["q_proj"])
+    gates = make.adapter("llama", peft_type="ADAPTION_PROMPT", adapter_len=4, adapter_layers=2)
+    tasks = make.adapter("llama", peft_type="MULTITASK_PROMPT_TUNING", num_virtual_tokens=3, num_tasks=2)
+    rand = make.adapter("llama", peft_type="RANDLORA", r=4, target_modules=["q_proj"])
+    return {
+        "fires": [
+            bank.dropped(lambda name: "vector_bank" in name),
+            vera.dropped(lambda name: name.endswith(("vera_A", "vera_B"))),
+            vera.dropped(lambda name: name.endswith("vera_B")),
+            shira.dropped(lambda name: "indices" in name),
+            tiny.dropped(lambda name: "tinylora_v" in name),
+            gates.dropped(lambda name: "gate" in name),
+            tasks.dropped(lambda name: "rows" in name),
+            rand.dropped(lambda name: "randlora_A" in name),
+        ],
+        "silent": [
+            bank,
+            vera,
+            shira,
+            gates,
+            tasks,
+            rand,
+            rand.dropped(lambda name: name.endswith("q_proj.randlora_A")),
+            bank.renamed(lambda name: "module." + name),
+            bank.dropped(lambda name: "logits_A" in name),
+            make.lora("llama").dropped(lambda name: "lora_B" in name),
+        ],
+    }
