@@ -14,6 +14,7 @@ _PUBLIC = {
     "check": "adapterfit.pipeline",
     "read_base": "adapterfit.pipeline",
     "load": "adapterfit.guard.load",
+    "save": "adapterfit.guard.save",
     "stamp": "adapterfit.guard.stamp",
     "AdapterMisfit": "adapterfit.errors",
     "BadInput": "adapterfit.errors",
@@ -26,6 +27,7 @@ _PUBLIC = {
 if TYPE_CHECKING:
     from adapterfit.errors import AdapterMisfit, BadInput, CannotCheck
     from adapterfit.guard.load import load
+    from adapterfit.guard.save import save
     from adapterfit.guard.stamp import stamp
     from adapterfit.pipeline import check, read_base
     from adapterfit.records import Base, Finding, Report
@@ -41,6 +43,7 @@ __all__ = [
     "check",
     "load",
     "read_base",
+    "save",
     "stamp",
 ]
 

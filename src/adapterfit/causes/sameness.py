@@ -36,11 +36,16 @@ def _is_cast(pairs: Iterable[tuple[float, float]], rounded: Callable[[float], fl
 
 
 def _both_cast(one: WeightSample, other: WeightSample) -> bool:
-    if {one.dtype, other.dtype} != {"F16", "BF16"}:
+    """Two roundings of one weight: each side has only numbers of its own type, whatever they are kept in now."""
+    if not (_all(one, _float16) and _all(other, _bfloat16)) and not (_all(one, _bfloat16) and _all(other, _float16)):
         return False
     return all(
         _equal(a, b) or abs(a - b) <= _NEAR * max(abs(a), abs(b)) + _TINY for a, b in zip(one.values, other.values)
     )
+
+
+def _all(sample: WeightSample, rounded: Callable[[float], float]) -> bool:
+    return all(_equal(rounded(number), number) for number in sample.values)
 
 
 def _equal(one: float, other: float) -> bool:

@@ -73,11 +73,11 @@ class Shortfall:
         )
 
 
-def shortfall(model: Any, adapter_name: str, source: Source, report: Report) -> Shortfall:
-    """Hold the file against a `PeftModel` that was loaded from it."""
+def shortfall(model: Any, adapter_name: str, source: Source, report: Report, state: Tensors | None = None) -> Shortfall:
+    """Hold the file against a `PeftModel` that was loaded from it, or against its whole `state` gathered elsewhere."""
     from peft import get_peft_model_state_dict
 
-    state = model.state_dict()
+    state = model.state_dict() if state is None else state
     held = get_peft_model_state_dict(model, state_dict=state, adapter_name=adapter_name, save_embedding_layers=False)
     places = _Places(held, state, adapter_name, report)
     wrong: dict[str, list[str]] = {kind: [] for kind in (*_SAID, "in_base")}

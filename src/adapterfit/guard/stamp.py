@@ -58,28 +58,36 @@ def stamp(
         CannotCheck: Something is not there, or the folder must not be written to (a link, the Hub's cache).
     """
     folder = _own_folder(adapter)
-    given = plain_model(base) if is_live(base) else base
     if is_live(base) and merged(base):
         raise CannotCheck("an adapter is merged into the base's weights right now; call unmerge_adapter() first")
+    return write_stamp(
+        folder, base, full=full, online=online, allow=allow, changed=is_live(base) and changes_base(base)
+    )
+
+
+def write_stamp(
+    folder: Path, base: Any, *, full: bool = False, online: bool = False, allow: Collection[str] = (), changed: bool
+) -> Path:
+    """As `stamp`. `changed`: the live base's numbers are not the base's own, so they are not kept."""
+    given = plain_model(base) if is_live(base) else base
     with contextlib.closing(locate(str(folder), kind="adapter")) as source:
         found = dataclasses.replace(read_adapter(source), stamp=None)
         report = pipeline.check(found, base=given, online=online)
         if report.case.base is None:
             raise CannotCheck("a stamp needs the base: name it, or download the one that the adapter names")
         refuse_misfit(report, ("cannot-tell", *allow))
-        made = _stamp(report, report.case.base, given, source, full=full, wrapped=given is not base)
+        made = _stamp(report, report.case.base, given, source, full=full, changed=changed)
     return _write(folder, made)
 
 
 # ------------------------------------------------------------------------------------------------ the stamp
 
 
-def _stamp(report: Report, base: Base, given: Any, source: Source, *, full: bool, wrapped: bool) -> Stamp:
+def _stamp(report: Report, base: Base, given: Any, source: Source, *, full: bool, changed: bool) -> Stamp:
     tree = report.diff.expectation.tree if report.diff is not None else base.tree
     names = touched_weights(report, tree) if tree is not None else []
     asked = samples.spread(names, limits.STAMP_WEIGHTS)
     adapter = report.case.adapter
-    changed = wrapped and _changes_base(report)
     tensors = {tensor.name: tensor for tensor in adapter.tensors}
     return Stamp(
         file=FILE,
@@ -128,11 +136,16 @@ def _content(
     return samples.of_files(base.opened, {name: known[name] for name in names if name in known}, full=full)
 
 
-def _changes_base(report: Report) -> bool:
-    config = report.case.adapter.config
-    start = config.values.get("init_lora_weights") if config is not None else None
-    kasa = config is not None and config.values.get("kasa_config") is not None
-    return kasa or (isinstance(start, str) and start.lower().startswith(_CHANGING))
+def changes_base(model: Any) -> bool:
+    """Whether an adapter on this live model changed the base's weights when it was put on."""
+    configs = getattr(model, "peft_config", None)
+    return isinstance(configs, Mapping) and any(map(_changes, configs.values()))
+
+
+def _changes(config: Any) -> bool:
+    start = getattr(config, "init_lora_weights", None)
+    by_start = isinstance(start, str) and start.lower().startswith(_CHANGING)
+    return by_start or getattr(config, "kasa_config", None) is not None
 
 
 def _name(report: Report, base: Base) -> str:
