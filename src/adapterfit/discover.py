@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import cache
 from types import ModuleType
-from typing import Mapping
 
 
-@lru_cache(maxsize=None)
+@cache
 def members(package: str) -> Mapping[str, ModuleType]:
     """The modules directly in `package` (a name of ours, never of an input), by file name, in sorted order."""
     root = importlib.import_module(package)
@@ -23,7 +23,7 @@ def names(package: str, root: ModuleType | None = None) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-@lru_cache(maxsize=None)
+@cache
 def member(package: str, name: str) -> ModuleType | None:
     """One member, or None. `name` may come from a file: it is looked up in the closed set, never imported blindly."""
     return importlib.import_module(f"{package}.{name}") if name in names(package) else None

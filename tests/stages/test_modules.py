@@ -205,8 +205,9 @@ def test_that_an_unknown_activation_is_doubted():
     assert any("hidden_act" in doubt for doubt in tree({**LLAMA, "hidden_act": "made_up"}).doubts)
 
 
-def test_that_remote_code_is_doubted():
-    assert any("auto_map" in doubt for doubt in tree(LLAMA, remote_code=True).doubts)
+def test_that_a_type_transformers_knows_is_built_from_its_own_class_whatever_code_the_folder_names():
+    """Without trust_remote_code transformers takes its own class, even where config.json has an auto_map."""
+    assert tree(LLAMA, remote_code=True).doubts == ()
 
 
 @pytest.mark.parametrize(

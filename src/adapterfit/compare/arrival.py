@@ -24,7 +24,7 @@ class Arrival:
     sources: tuple[TensorInfo, ...]
 
 
-class ConversionFails(Exception):  # noqa: N818 - a prediction about the loader
+class ConversionFails(Exception):
     """The loader would raise while it converts the names."""
 
     def __init__(self, kind: str, line: str) -> None:

@@ -109,7 +109,7 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         config=fields.prompt_config(),
         adapter_renames=adapter_renames(rules, entry["prefix"]) if found["converts_adapters"] else (),
         expert_fusion=found["expert_fusion"],
-        doubts=_doubts(base, found, entry, fields, growth),
+        doubts=_doubts(found, entry, fields, growth),
     )
     return reconcile(grown, base, rules) if compared else grown
 
@@ -133,17 +133,9 @@ def _tied(entry: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, ...], ..
     return tuple(tuple(names) for when, *names in entry["tied"] if fields.value(when))
 
 
-def _doubts(base: Base, found: Facts, entry: Mapping[str, Any], fields: Fields, growth: Growth) -> tuple[str, ...]:
-    remote = [_remote_doubt(base)] if base.remote_code else []
+def _doubts(found: Facts, entry: Mapping[str, Any], fields: Fields, growth: Growth) -> tuple[str, ...]:
     gaps = [f"the facts about {entry_doubt}" for entry_doubt in (*found["doubts"], *entry["doubts"])]
-    return tuple(dict.fromkeys((*remote, *gaps, *fields.doubts(), *growth.doubts)))
-
-
-def _remote_doubt(base: Base) -> str:
-    return (
-        f"config.json of {show(base.label)} names its own modelling code (auto_map); with trust_remote_code another "
-        f"class than transformers' own is built"
-    )
+    return tuple(dict.fromkeys((*gaps, *fields.doubts(), *growth.doubts)))
 
 
 def _implausible(base: Base, why: str) -> Flaw:
