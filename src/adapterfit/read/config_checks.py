@@ -29,6 +29,13 @@ _COUNTS = ("num_virtual_tokens", "num_layers", "token_dim", "num_attention_heads
 _OWN = frozenset(("r", "peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision",
                   "lora_alpha", "alpha", "rank_pattern", "alpha_pattern", "bias", "layer_replication",
                   "trainable_token_indices", *_COUNTS))  # fmt: skip
+#: Methods that refuse layers beside a `target_modules` that is one pattern; the others ignore them.
+_REFUSE_BESIDE = frozenset(("LORA", "ADALORA", "DEFT", "FOURIERFT", "HRA", "PSOFT", "WAVEFT", "C3A", "HIRA", "MISS",
+                            "UNILORA", "SHADOW", "DELORA"))  # fmt: skip
+#: Methods that take a `layers_pattern` without `layers_to_transform`, and ignore it.
+_TAKE_ALONE = frozenset(("C3A", "HIRA", "MISS", "UNILORA", "GRALORA", "RANDLORA", "ADAMSS"))
+#: Methods whose refusal of that ends without a blank.
+_WITHOUT_BLANK = frozenset(("LILY", "PEANUT", "TINYLORA", "SHADOW"))
 _OFT_GONE = (
     "ValueError: OFT has been updated since PEFT 0.14.0. Your trained adapter weights are incompatible with the latest "
     "version of OFT. Please retrain your adapter weights with newer PEFT versions. Alternatively, downgrade PEFT to "
@@ -337,16 +344,18 @@ def _clashes(config: _Config) -> Iterator[Flaw]:
     """Fields that exclude each other."""
     raw = config.raw
     pattern, layers = raw.get("layers_pattern"), raw.get("layers_to_transform")
-    if isinstance(raw.get("target_modules"), str) and "layers_pattern" in config.facts.fields:
-        for key in ("layers_to_transform", "layers_pattern"):
+    kind = config.facts.peft_type
+    if isinstance(raw.get("target_modules"), str) and kind in _REFUSE_BESIDE:
+        for key in ("layers_to_transform", *(("layers_pattern",) if kind != "DELORA" else ())):
             if raw.get(key) is not None:
                 line = f"ValueError: `{key}` cannot be used when `target_modules` is a str."
                 yield config.flaw(key, "it cannot stand beside a target_modules that is one pattern", raised=line)
                 return
-    if pattern and layers is None and "layers_pattern" in config.facts.fields:
-        line = "ValueError: When `layers_pattern` is specified, `layers_to_transform` must also be specified. "
+    if pattern and layers is None and kind not in _TAKE_ALONE and "layers_pattern" in config.facts.fields:
+        end = "" if kind in _WITHOUT_BLANK else " "
+        line = f"ValueError: When `layers_pattern` is specified, `layers_to_transform` must also be specified.{end}"
         yield config.flaw("layers_pattern", "it says nothing without layers_to_transform", raised=line)
-    if config.facts.peft_type == "OFT" and "oft_block_size" not in raw:
+    if kind == "OFT" and "oft_block_size" not in raw:
         problem = "oft_block_size is missing: OFT was written anew in 0.14 and such adapters cannot be converted"
         yield config.flaw("r", problem, code="oft-generation-changed", raised=_OFT_GONE, remedy="use PEFT 0.13.2")
     if raw.get("lora_bias") is True and raw.get("use_dora") is True:

@@ -58,7 +58,7 @@ def layer(module: Module, name: str, _rank: int, config: Mapping[str, Any]) -> t
     width, height = features(module)
     if module.kind == "Conv2d":
         kernel = module.params["weight"][2:]
-        width = module.params["weight"][1] * kernel[0] * kernel[1]
+        width *= kernel[0] * kernel[1]
     return (
         parameter("lora_A", (rank, width)),
         parameter("lora_B", (height, rank)),

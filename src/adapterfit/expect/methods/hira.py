@@ -42,17 +42,17 @@ def inert(config: Mapping[str, Any]) -> bool:
     return bool(config.get("init_weights", True))
 
 
-def layer(module: Module, _name: str, rank: int, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
-    """The tensors of one module."""
+def layer(module: Module, _name: str, _rank: int, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
+    """The tensors of one module. PEFT looks `rank_pattern` up and then takes `r` all the same."""
     if module.kind not in ("Linear", "Conv1D", "Embedding", *_CONVOLUTIONS):
         unsupported(module, _SUPPORTED)
-    positive_rank(rank)
+    rank = positive_rank(config.get("r"))
     width, height = features(module)
     if module.kind in _CONVOLUTIONS:
         return _convolution(module, rank)
-    _known_init(config.get("init_weights", True))
     if module.kind == "Embedding":
         return parameter("hira_embedding_A", (rank, width)), parameter("hira_embedding_B", (height, rank))
+    _known_init(config.get("init_weights", True))
     return parameter("hira_A", (rank, width)), parameter("hira_B", (height, rank))
 
 

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapterfit.expect.methods._layer import InjectionFails, LayerSlot, features, parameter, positive_rank
+from adapterfit.expect.methods._layer import (
+    InjectionFails,
+    LayerSlot,
+    features,
+    no_layers_with_regex,
+    parameter,
+    positive_rank,
+)
 from adapterfit.records import LoadRename, Module
 
 KIND = "tuner"
@@ -20,8 +27,9 @@ RENAMES: tuple[LoadRename, ...] = ()
 CONVOLUTIONS = ("Conv1d", "Conv2d")
 
 
-def prepare(_config: Mapping[str, Any]) -> None:
-    """Nothing that a loaded config could trip."""
+def prepare(config: Mapping[str, Any]) -> None:
+    """The checks of `LoHaConfig.__post_init__`."""
+    no_layers_with_regex(config, beside=())
 
 
 def inert(config: Mapping[str, Any]) -> bool:

@@ -12,7 +12,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from adapterfit.expect.methods._layer import LayerSlot, Undecided, features, parameter, positive_rank
+from adapterfit.expect.methods._layer import (
+    LayerSlot,
+    Undecided,
+    features,
+    no_layers_with_regex,
+    parameter,
+    positive_rank,
+)
 from adapterfit.expect.methods.loha import CONVOLUTIONS, refuse_unknown
 from adapterfit.records import LoadRename, Module
 
@@ -24,8 +31,9 @@ RENAMES: tuple[LoadRename, ...] = ()
 _LARGEST = 10_000_000
 
 
-def prepare(_config: Mapping[str, Any]) -> None:
-    """Nothing that a loaded config could trip."""
+def prepare(config: Mapping[str, Any]) -> None:
+    """The checks of `LoKrConfig.__post_init__`."""
+    no_layers_with_regex(config, beside=())
 
 
 def inert(config: Mapping[str, Any]) -> bool:

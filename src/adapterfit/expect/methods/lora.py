@@ -88,6 +88,8 @@ def layer(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tu
     _known_init(config, rank)
     variant = _variant(module, config)
     if module.kind == "Embedding":
+        if config.get("lora_bias"):
+            raise InjectionFails("ValueError", "lora_bias=True is not supported for Embedding.")
         return _embedding(module, rank, variant)
     slots = _convolution(module, rank) if module.kind in _CONVOLUTIONS else _linear(module, name, rank, config)
     if config.get("lora_bias"):

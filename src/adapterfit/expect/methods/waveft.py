@@ -53,6 +53,8 @@ def survey(modules: tuple[Module, ...], config: Mapping[str, Any], _tree: Module
     if not config.get("proportional_parameters"):
         return {}
     sizes = {module.name: math.prod(features(module)) for module in modules if module.kind in ("Linear", "Conv1D")}
+    if modules and not sizes:
+        fails("No target modules found for proportional parameter allocation.")
     budget = whole(config, "n_frequency", 0) * len(sizes)
     total = sum(sizes.values())
     return {name: max(1, round(size / total * budget)) for name, size in sizes.items()}
