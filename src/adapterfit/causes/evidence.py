@@ -120,7 +120,7 @@ def comparable(diff: Diff) -> bool:
     found = diff.expectation
     if diff.raised is not None and diff.raised.stage != "load":
         return no_target(diff) and bool(found.tree.modules)
-    return bool(found.slots)
+    return bool(found.slots or found.targets)
 
 
 def is_number(part: str) -> bool:

@@ -71,7 +71,7 @@ def check(_case: Case, diff: Diff) -> Iterator[Finding]:
             f"boft_n_butterfly_factor is {factor}, but the rotations were made with 1, on a machine without PEFT's CUDA "
             "extension: where PEFT can build it, it expects other shapes and refuses the file",
             at=(),
-            severity="warning",
+            severity="note",
             predicted="none",
             fix=Fix("safe", "set boft_n_butterfly_factor to 1, which they were made with", _one()),
         )
