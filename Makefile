@@ -9,7 +9,7 @@ TORCH  := torch==2.13.0
 CPU    := $(if $(filter Darwin,$(shell uname -s)),$(TORCH),$(TORCH)+cpu)
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: demo test lint fast slow python39 bench docs clean
+.PHONY: demo test lint fast slow python39 bench docs clean why-score
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -33,6 +33,9 @@ python39: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python bench/bench.py
+
+why-score: .venv/core
+	$(BIN)/python tools/why_score.py --verbose
 
 docs: .venv/core
 	$(BIN)/python tools/gen_docs.py

@@ -13,38 +13,50 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "check": "adapterfit.pipeline",
     "read_base": "adapterfit.pipeline",
+    "why": "adapterfit.pipeline",
     "load": "adapterfit.guard.load",
     "save": "adapterfit.guard.save",
     "stamp": "adapterfit.guard.stamp",
+    "StampCallback": "adapterfit.guard.callback",
+    "load_ipython_extension": "adapterfit.guard.notebook",
+    "unload_ipython_extension": "adapterfit.guard.notebook",
     "AdapterMisfit": "adapterfit.errors",
     "BadInput": "adapterfit.errors",
     "CannotCheck": "adapterfit.errors",
     "Base": "adapterfit.records",
+    "Diagnosis": "adapterfit.records",
     "Finding": "adapterfit.records",
     "Report": "adapterfit.records",
 }
 
 if TYPE_CHECKING:
     from adapterfit.errors import AdapterMisfit, BadInput, CannotCheck
+    from adapterfit.guard.callback import StampCallback
     from adapterfit.guard.load import load
+    from adapterfit.guard.notebook import load_ipython_extension, unload_ipython_extension
     from adapterfit.guard.save import save
     from adapterfit.guard.stamp import stamp
-    from adapterfit.pipeline import check, read_base
-    from adapterfit.records import Base, Finding, Report
+    from adapterfit.pipeline import check, read_base, why
+    from adapterfit.records import Base, Diagnosis, Finding, Report
 
 __all__ = [
     "AdapterMisfit",
     "BadInput",
     "Base",
     "CannotCheck",
+    "Diagnosis",
     "Finding",
     "Report",
+    "StampCallback",
     "__version__",
     "check",
     "load",
+    "load_ipython_extension",
     "read_base",
     "save",
     "stamp",
+    "unload_ipython_extension",
+    "why",
 ]
 
 

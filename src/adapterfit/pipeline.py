@@ -28,7 +28,19 @@ from adapterfit.read.config import parse_config
 from adapterfit.read.live import base_from_module, is_live
 from adapterfit.read.locate import base_in_cache, locate
 from adapterfit.read.seen import in_files, in_module
-from adapterfit.records import Adapter, AdapterConfig, Base, Case, Diff, Exact, ModuleTree, NotChecked, Report, Seen
+from adapterfit.records import (
+    Adapter,
+    AdapterConfig,
+    Base,
+    Case,
+    Diagnosis,
+    Diff,
+    Exact,
+    ModuleTree,
+    NotChecked,
+    Report,
+    Seen,
+)
 from adapterfit.text import show
 
 #: Outcomes from good to bad; among the classes a base may be loaded as, the best one is reported.
@@ -95,6 +107,35 @@ def _best(case: Case, base_class: str | None) -> Report:
     """The report for the class of the base with which the adapter does best."""
     reports = [diagnose(case, diff, why) for diff, why in _compared(case, base_class)]
     return min(reports, key=lambda one: _BEST_FIRST.index(one.predicted))
+
+
+def why(
+    text: str,
+    adapter: Any = None,
+    base: Any = None,
+    consumer: str | None = None,
+    *,
+    online: bool = False,
+) -> Diagnosis:
+    """Which causes explain this traceback, log or error line, the most likely first.
+
+    Args:
+        text: What was printed, as it was pasted: cut, coloured and wrapped is fine.
+        adapter: The adapter it is about, as for `check`; with it the answer is confirmed on the files.
+        base: The base it was loaded on, as for `check`.
+        consumer: Who loaded it, as for `check`.
+        online: Whether the network may be asked.
+
+    Raises:
+        CannotCheck: A path is not there, or cannot be read.
+    """
+    from adapterfit.diagnose.recognition import confirm, recognise
+    from adapterfit.read.log import read_log
+
+    diagnosis = recognise(read_log(text))
+    if adapter is None:
+        return diagnosis
+    return confirm(diagnosis, check(adapter, base, consumer, online=online))
 
 
 def read_base(base: Any, *, online: bool = False) -> Base:

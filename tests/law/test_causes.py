@@ -43,8 +43,14 @@ def test_the_head_uses_the_words_of_the_contract(cause):
 
 
 @every_cause
-def test_a_cause_is_found_in_files_or_names_what_a_reader_saw(cause):
-    assert hasattr(MODULES[cause], "check") or PAGES[cause].cause.codes
+def test_a_cause_is_found_in_files_or_in_a_log_or_names_what_a_reader_saw(cause):
+    module = MODULES[cause]
+    assert hasattr(module, "check") or hasattr(module, "recognise") or PAGES[cause].cause.codes
+
+
+@every_cause
+def test_a_cause_that_recognises_has_logs(cause):
+    assert not hasattr(MODULES[cause], "recognise") or hasattr(MODULES[cause], "logs")
 
 
 @every_cause

@@ -83,7 +83,7 @@ def _image(symptoms: Symptoms) -> Readings:
     """Image models: magnitudes only, methods that are no LoRA, another family's text encoder, or the names' dialect."""
     names = symptoms.unexpected
     said = tuple(key for key in (*names, *symptoms.keys) if tuner(key.name) or key.name.startswith("lora_"))
-    if names and all(_is_magnitude(key.name) for key in names):
+    if names and all(_is_magnitude(key.name) and key.wording != "vllm" for key in names):
         return {"dora-magnitude-misplaced": Names(0.95, names)}
     foreign = tuple(key for key in said if _is_lycoris(key.name))
     if foreign and (names or symptoms.errors):
@@ -165,7 +165,7 @@ def _between(file: LogKey, model: LogKey, keys: tuple[LogKey, ...], sure: float)
     differing = set(ours) ^ set(theirs)
     if differing & set(WRAPPERS) or old.count("base_model") != new.count("base_model"):
         return {"wrapper-prefix": Names(sure, keys, old, new)}
-    if differing & NESTING:
+    if (set(ours) | set(theirs)) & NESTING:
         return {"modules-renamed": Names(sure, keys, old, new), "model-class-differs": Names(0.5, keys, old, new)}
     return {"model-class-differs": Names(sure - 0.1, keys, old, new), "modules-renamed": Names(0.5, keys, old, new)}
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from adapterfit.diagnose.registry import all_causes
-from adapterfit.records import Diagnosis, Suspicion, Symptoms
+from adapterfit.records import Diagnosis, Finding, Report, Suspicion, Symptoms
 from adapterfit.text import show
 
 #: From here on an answer is called certain, or likely.
@@ -58,3 +58,49 @@ def _unread(symptoms: Symptoms, causes: tuple[Suspicion, ...]) -> Iterable[str]:
     lines = dict.fromkeys(error.line for error in symptoms.errors)
     shown = (show(" ".join(symptoms.lines[line].split()), _CHARS) for line in lines)
     yield from [line for line in shown if line and line not in quoted][:_UNREAD]
+
+
+# -------------------------------------------------------------------------------------------- the files
+
+#: What the files confirm comes first; what they rule out keeps this part of its likelihood.
+_CONFIRMED, _RULED_OUT = 0.97, 0.3
+
+
+def confirm(diagnosis: Diagnosis, report: Report) -> Diagnosis:
+    """The same answers, held against what a check of the files found; errors found there only are added."""
+    found = {finding.id: finding for finding in reversed(report.findings)}
+    checked = _checked(report)
+    held = [_held(one, found.get(one.id), checked) for one in diagnosis.causes]
+    known = {one.id for one in held}
+    held += [_from_files(f) for name, f in found.items() if f.severity == "error" and name not in known]
+    ranked = sorted(held, key=lambda one: (-one.likelihood, one.id))
+    return dataclasses.replace(diagnosis, causes=tuple(ranked[:_MOST]), report=report)
+
+
+def _checked(report: Report) -> set[str]:
+    """The causes whose question the files answered."""
+    open_questions = {part for item in report.not_checked for part in item.what.split(", ")}
+    able = {entry.id for entry in all_causes() if hasattr(entry.module, "check")}
+    return able - open_questions if report.diff is not None else set()
+
+
+def _held(one: Suspicion, finding: Finding | None, checked: set[str]) -> Suspicion:
+    if finding is not None:
+        return dataclasses.replace(
+            one,
+            likelihood=_CONFIRMED,
+            confidence="high",
+            confirmed="yes",
+            message=finding.message,
+            fix=finding.fix or one.fix,
+        )
+    if one.id not in checked:
+        return one
+    likelihood = one.likelihood * _RULED_OUT
+    return dataclasses.replace(one, likelihood=likelihood, confidence="low", confirmed="no")
+
+
+def _from_files(finding: Finding) -> Suspicion:
+    sure = {"high": 0.85, "medium": 0.6}.get(finding.confidence, 0.3)
+    words = "medium" if sure >= _MEDIUM else "low"
+    return Suspicion(finding.id, finding.message, sure, words, fix=finding.fix, confirmed="yes")

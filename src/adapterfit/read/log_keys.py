@@ -100,13 +100,18 @@ def _names(flat: str, at: int, most: int) -> Iterator[tuple[str, int]]:
     pattern = _QUOTED if flat[at : at + 1] in {"'", '"', "`"} else _BARE
     for _ in range(most):
         match = pattern.match(flat, at)
-        if match is None or not _is_name(match[1]):
+        if match is None or not _is_name(match[1]) or _is_broken(flat, match):
             return
         yield match[1].rstrip(".,"), match.start(1)
         after = _BETWEEN.match(flat, match.end())
         at = after.end() if after is not None else match.end()
         if not (bracketed or "," in flat[match.end() : at] or pattern is _QUOTED):
             return
+
+
+def _is_broken(flat: str, match: re.Match[str]) -> bool:
+    """Whether the text ends within the name."""
+    return match.end() == len(flat) and match.re is _QUOTED and match.end(1) == match.end()
 
 
 def _is_name(word: str) -> bool:

@@ -83,7 +83,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
 
 def _absent(symptoms: Symptoms) -> bool:
     return any(
-        error.kind == "FileNotFoundError" and "adapter_config.json" in error.message for error in symptoms.errors
+        error.kind == "FileNotFoundError" and "adapter_config.json" in error.message and "'--" not in error.message
+        for error in symptoms.errors
     )
 
 
@@ -101,7 +102,9 @@ def logs() -> dict[str, list[str]]:
             "ValueError: Can't find config.json at 'my-lora'",
         ],
         "silent": [
-            "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': './out/lora/x'.\n"
-            "ValueError: Can't find 'adapter_config.json' at './out/lora/x'",
+            (
+                "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': './out/lora/x'.\n"
+                "ValueError: Can't find 'adapter_config.json' at './out/lora/x'"
+            ),
         ],
     }

@@ -1,0 +1,62 @@
+"""The server applies a part of the adapter only, and says so in a warning.
+
+What this means: for a multimodal model vLLM and others put LoRA on the language model alone. Tensors for the vision tower and the
+connector are left out: the model answers, with half of what was trained.
+
+Why it happens: the adapter was trained on all linear layers, including those of the vision tower.
+
+Detection: "… will be ignored", "skipped", once per module. vLLM prints it for each module of the model, even where the adapter is
+for the text part only: look whether the file has tensors called visual or vision.
+
+Fix: merge the adapter and serve the merged model; or use a server that wraps the tower (`enable_tower_connector_lora`).
+
+Workaround: none that keeps the vision part.
+
+Prevention: leave the vision tower out of target_modules, if it is served so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion, Symptoms
+
+CAUSE = Cause(
+    severity="warning",
+    level="intermediate",
+    minutes=15,
+    messages=(
+        "Regarding multimodal models, vLLM currently only supports adding LoRA to language model, visual.blocks.0 will be ignored.",
+    ),
+)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: modules that are ignored or skipped."""
+    told = said(
+        symptoms,
+        "only supports adding lora to language model",
+        "weight(s) skipped because they did not match",
+        "unused adapter weights",
+        "lora weights will be ignored",
+    )
+    ignored = said(symptoms, "will be ignored") if said(symptoms, "lora") else ()
+    if told or ignored:
+        yield suspect(
+            symptoms, "the server leaves a part of the adapter out", 0.91 if told else 0.7, told or ignored,
+            fix="merge the adapter (merge_and_unload) and serve the merged model, or use a newer server",
+            apart="whether the file has tensors called visual or vision: if not, nothing is lost",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """A vision tower; nothing at all applied."""
+    return {
+        "fires": [
+            "WARNING [models.py:472] Regarding multimodal models, vLLM currently only supports adding LoRA to language model, visual.blocks.1 will be ignored.",
+            "LoRA adapter 'x': 12 weight(s) skipped because they did not match any target module",
+        ],
+        "silent": ["No LoRA weights were applied for adapter x"],
+    }

@@ -1,0 +1,116 @@
+"""The LoRA of an image model is written in another dialect than the loader reads.
+
+What this means: kohya-ss, diffusers, PEFT, ComfyUI and Black Forest Labs name the same tensors in five ways. A loader that does not
+know the dialect of a file reports keys as "not loaded" or "unexpected", and applies what is left: often nothing.
+
+Why it happens: the model is newer than the loader, the file was converted halfway, or a folder of PEFT was given to a loader of
+diffusers.
+
+Detection: the first segment of the names: `lora_unet_` (kohya), `transformer.` and `unet.` (diffusers), `diffusion_model.` (ComfyUI),
+`base_model.model.` (PEFT). A 1×1 convolution beside a linear layer of the same numbers is a dialect too.
+
+Fix: upgrade diffusers or ComfyUI; else convert the names to the loader's prefix.
+
+Workaround: load it in the program it was made for.
+
+Prevention: save with `pipe.save_lora_weights`, and keep the dialect in the file's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import diffusion_names, names_of
+from adapterfit.causes.sizes import sizes_of
+from adapterfit.records import Suspicion, Symptoms
+from adapterfit.text import quote
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=15,
+    messages=(
+        "lora key not loaded: lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
+        "Loading adapter weights from state_dict led to unexpected keys not found in the model: [...]",
+        "No LoRA keys associated to FluxTransformer2DModel found with the prefix='transformer'.",
+    ),
+)
+_WORDS = (
+    ("no lora keys associated to", 0.86), ("led to unexpected keys found in the model", 0.75), ("led to unexpected keys not found in the model", 0.75),
+    ("led to missing keys in the model", 0.75), ("`original_state_dict` should be empty", 0.88), ("`old_state_dict` should be empty", 0.88), ("state_dict should be empty at this point", 0.88),
+    ("have not been correctly renamed", 0.85), ("lora key not loaded", 0.8), ("unexpected keys found in the lora", 0.8), ("doesn't seem to be a lora", 0.5),
+    ("lora_te1_text_model", 0.3), ("unable to match lora key", 0.8), ("could not load lora", 0.4), ("unknown lora format", 0.8), ("unsupported lora format", 0.8),
+)  # fmt: skip
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: names of one dialect that a loader of another reports, or the loaders' own words."""
+    fix = "upgrade diffusers or ComfyUI; else convert the names to the prefix this loader reads (transformer., unet., diffusion_model.)"
+    names = names_of(symptoms, "diffusion-key-format")
+    magnitudes = names_of(symptoms, "dora-magnitude-misplaced") or names_of(symptoms, "lycoris-not-lora")
+    if names is not None:
+        yield suspect(
+            symptoms, f"the loader does not know names such as {quote(names.keys[0].name)}", names.likelihood, names.lines, fix=fix,
+            apart="all keys or a few: all mean a dialect, only text encoders mean that none was given to load them into",
+        )  # fmt: skip
+    elif not magnitudes:
+        for phrase, likelihood in _WORDS:
+            told = said(symptoms, phrase)
+            if told:
+                yield suspect(
+                    symptoms,
+                    "the loader does not know the dialect of the names in this file",
+                    likelihood,
+                    told,
+                    fix=fix,
+                )
+                break
+    sizes = sizes_of(symptoms, "diffusion-key-format")
+    if sizes is not None:
+        yield suspect(
+            symptoms, "1×1 convolutions in one, linear layers in the other, of the same numbers", sizes.likelihood, sizes.lines, fix=fix,
+            apart="the inputs of attn2.to_k: equal in both for a dialect, different for another base",
+        )  # fmt: skip
+    flat = [
+        t
+        for t in symptoms.targets
+        if t.wording == "not-found" and any(n.startswith(("lora_unet_", "lora_te", "lycoris_")) for n in t.names)
+    ]
+    if flat:
+        yield suspect(
+            symptoms,
+            "names of kohya-ss were passed to PEFT as they are",
+            0.92,
+            [targets.line for targets in flat],
+            fix=fix,
+        )
+    if names is None and not magnitudes and not symptoms.misshapen:
+        adapted = [
+            key
+            for key in symptoms.keys
+            if key.name.startswith(
+                ("text_model.encoder.", "lora_unet_", "lora_te", "transformer.", "diffusion_model.", "unet.")
+            )
+        ]
+        if adapted and diffusion_names(adapted):
+            yield suspect(
+                symptoms,
+                "these are names of an image model's LoRA, in one dialect of several",
+                0.6,
+                [key.line for key in adapted],
+                fix=fix,
+            )
+
+
+def logs() -> dict[str, list[str]]:
+    """Names that are not loaded, flattened targets, the same numbers in four dimensions; magnitudes and other widths are other causes."""
+    line = "size mismatch for down_blocks.0.attentions.0.proj_in.lora_A.default.weight: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {
+        "fires": [
+            "lora key not loaded: diffusion_model.double_blocks.0.img_attn.proj.lora_A.weight",
+            "ValueError: Target modules {'lora_unet_single_blocks_0_linear1'} not found in the base model.",
+            line.format("16, 320, 1, 1", "16, 320"),
+        ],
+        "silent": ["lora key not loaded: unet.a.to_k.lora_magnitude_vector", line.format("16, 320", "16, 640")],
+    }

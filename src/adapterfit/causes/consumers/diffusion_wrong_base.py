@@ -1,0 +1,79 @@
+"""The LoRA was made for another family of image models.
+
+What this means: SD 1.5, SD 2, SDXL, its refiner, and the Flux variants have layers of the same names and other widths. The load raises
+size mismatches, or the program skips every layer with an error line and renders as the base does.
+
+Why it happens: a LoRA's file does not say which family it is for, and its name may lie.
+
+Detection: the inputs of cross attention: 768 is SD 1, 1024 SD 2, 2048 SDXL, 1280 the refiner. Inputs of x_embedder: 64 is Flux dev, 128 a
+control model, 384 Fill. Text encoders called `lora_te_` are SD 1, `lora_te1_` and `lora_te2_` SDXL.
+
+Fix: use the base of that family, or a LoRA made for this one.
+
+Workaround: none: the layers have other sizes.
+
+Prevention: keep the family in the file's name; kohya-ss writes it into the metadata as ss_base_model_version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.causes.sizes import side, sizes_of
+from adapterfit.records import Suspicion, Symptoms
+from adapterfit.text import quote
+
+CAUSE = Cause(
+    minutes=5,
+    messages=(
+        "size mismatch for down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.default_0.weight: copying a param with shape torch.Size([32, 768]) from checkpoint, the shape in current model is torch.Size([32, 2048]).",
+    ),
+)
+#: Width of a layer's input → the family that has it.
+_CROSS = {768: "SD 1", 1024: "SD 2", 2048: "SDXL", 1280: "the SDXL refiner", 4096: "SD 3 or Flux"}
+_INPUT = {64: "Flux dev or schnell", 128: "a Flux control model", 384: "Flux Fill"}
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: widths, or text encoders that this family does not have."""
+    sizes = sizes_of(symptoms, "diffusion-wrong-base")
+    if sizes is not None:
+        yield suspect(
+            symptoms, f"the LoRA is for another family of image models{_families(symptoms)}", sizes.likelihood, sizes.lines,
+            fix=f"use the base of that family{_families(symptoms, found=True)}, or a LoRA made for this one",
+            apart="the inputs of attn2.to_k and x_embedder in the file: they name the family",
+        )  # fmt: skip
+    names = names_of(symptoms, "diffusion-wrong-base")
+    if names is not None:
+        yield suspect(
+            symptoms, f"the loader has no place for {quote(names.keys[0].name)}: the LoRA may be for another family", names.likelihood, names.lines,
+            fix="use the base the LoRA was made for; lora_te_ is SD 1, lora_te1_ and lora_te2_ are SDXL",
+            apart="whether a text encoder was connected to the loader at all: if not, these lines are harmless",
+        )  # fmt: skip
+
+
+def _families(symptoms: Symptoms, *, found: bool = False) -> str:
+    """What the widths name: `: SD 1, and the base is SDXL`."""
+    for shape in symptoms.misshapen:
+        known = _INPUT if "x_embedder" in shape.key else _CROSS if "attn2.to_" in shape.key else {}
+        file = known.get(shape.found[-1]) if shape.found and len(shape.found) == 2 else None
+        model = known.get(shape.wanted[-1]) if shape.wanted and len(shape.wanted) == 2 else None
+        if file and side(shape.key) != "B":
+            return f" ({file})" if found else f": {file}" + (f", and the base is {model}" if model else "")
+    return ""
+
+
+def logs() -> dict[str, list[str]]:
+    """Cross attention, an input, a program that skips; the same numbers in four dimensions are a dialect."""
+    line = "size mismatch for {}.lora_A.default.weight: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {
+        "fires": [
+            line.format("up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_v", "8, 2048", "8, 768"),
+            line.format("x_embedder", "16, 64", "16, 384"),
+            "ERROR lora diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight shape '[640, 2048]' is invalid for input of size 491520",
+        ],
+        "silent": [line.format("down_blocks.0.attentions.0.proj_in", "8, 320, 1, 1", "8, 320")],
+    }

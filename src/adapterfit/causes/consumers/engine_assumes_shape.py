@@ -1,0 +1,57 @@
+"""The server computes a layer's size in a way that is wrong for this model.
+
+What this means: the adapter is right, and the server expects other sizes: it takes the attention's width to be the hidden size, where
+a model has heads times head_dim instead (Mistral-Nemo, Gemma, Qwen3).
+
+Why it happens: the server's code was written for models in which both are equal.
+
+Detection: too few or too many values for attention tensors, while PEFT loads the adapter without complaint.
+
+Fix: upgrade the server.
+
+Workaround: merge the adapter and serve the merged model.
+
+Prevention: look at head_dim in the base's config.json: if heads × head_dim is not hidden_size, test the server first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion, Symptoms
+
+CAUSE = Cause(
+    level="advanced",
+    minutes=10,
+    messages=("[TensorRT-LLM][ERROR] Assertion failed: lora_weights has to few values for attn_q",),
+)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: the server's words about sizes that it computed."""
+    told = said(
+        symptoms,
+        "lora_weights has to few values",
+        "lora_weights has too few values",
+        "lora buffer shape",
+        "few values for attn",
+    )
+    if told:
+        yield suspect(
+            symptoms, "the server expects other sizes than the model has: heads × head_dim is not hidden_size", 0.91, told,
+            fix="upgrade the server, or serve the merged model", apart="whether PEFT loads the adapter on this base: then the server is at fault",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """TensorRT-LLM's assertion; PEFT's mismatch."""
+    return {
+        "fires": [
+            "[TensorRT-LLM][ERROR] Assertion failed: lora_weights has to few values for attn_k (loraUtils.cpp:84)"
+        ],
+        "silent": [
+            "size mismatch for a.q_proj.lora_B.default.weight: copying a param with shape torch.Size([4096, 8]) from checkpoint, the shape in current model is torch.Size([5120, 8])."
+        ],
+    }

@@ -1,0 +1,69 @@
+"""The file is a LyCORIS adapter of another method, not a LoRA.
+
+What this means: LoHa (`hada_`), LoKr (`lokr_`), full differences (`.diff`) and Tucker-decomposed convolutions (`lora_mid`) have tensors
+that a LoRA loader has no place for. Diffusers stops, since not every name has "lora" in it.
+
+Why it happens: LyCORIS files have the same ending and often the same names of layers as LoRA files.
+
+Detection: `hada_`, `lokr_`, `lora_mid`, `.diff` or `oft_` in the names.
+
+Fix: load it with a program that knows LyCORIS (ComfyUI, A1111, the `lycoris-lora` package), or a newer diffusers.
+
+Workaround: merge it into the base with `lycoris-lora`, or extract a LoRA from the merged model.
+
+Prevention: train plain LoRA where diffusers is to load it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.records import Suspicion, Symptoms
+from adapterfit.text import quote
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=15,
+    messages=("ValueError: Invalid LoRA checkpoint. Make sure all LoRA param names contain `'lora'` substring.",),
+)
+_WORDS = (
+    ("make sure all lora param names contain", 0.86), ("must end in lora_up.weight", 0.85), ("invalid lora checkpoint", 0.82), ("lycoris", 0.6),
+    ("hada_w1", 0.85), ("lokr_w1", 0.85), ("lora_mid", 0.85),
+)  # fmt: skip
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: names of other methods, or a loader that finds names without "lora"."""
+    fix = "load it with ComfyUI or the lycoris-lora package, or with a diffusers that knows LoHa and LoKr"
+    found = names_of(symptoms, "lycoris-not-lora")
+    if found is not None:
+        yield suspect(
+            symptoms,
+            f"{quote(found.keys[0].name)} is a tensor of LyCORIS, not of a LoRA",
+            found.likelihood,
+            found.lines,
+            fix=fix,
+        )
+        return
+    for phrase, likelihood in _WORDS:
+        told = said(symptoms, phrase)
+        if told:
+            yield suspect(
+                symptoms, "the file holds tensors of LoHa, LoKr or full differences, not of a LoRA", likelihood, told, fix=fix,
+                apart="the names in the file: hada_, lokr_, .diff or lora_mid",
+            )  # fmt: skip
+            return
+
+
+def logs() -> dict[str, list[str]]:
+    """Diffusers' line; names of LoKr; a plain LoRA that is not loaded."""
+    return {
+        "fires": [
+            "ValueError: Invalid LoRA checkpoint. Make sure all LoRA param names contain `'lora'` substring.",
+            "lora key not loaded: lora_unet_down_blocks_0_attentions_0_proj_in.lokr_w1",
+        ],
+        "silent": ["lora key not loaded: transformer.a.to_q.lora_A.weight"],
+    }

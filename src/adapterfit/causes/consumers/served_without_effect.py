@@ -1,0 +1,88 @@
+"""The server accepts the adapter and answers as the base does.
+
+What this means: the names of the layers end as they should, so the adapter passes the check; but their whole paths are not those
+of the model as the server builds it, so no layer gets any weights. Every request succeeds.
+
+Why it happens: the adapter was trained on the text model (`model.layers…`) and is served in a multimodal wrapper
+(`language_model.model.layers…`), or the other way round; or its names carry a wrapper's prefix.
+
+Detection: a debug line "No LoRA weights …", or the two kinds of path beside each other.
+
+Fix: rename the keys to the server's paths, or upgrade the server: newer ones map the text model's names.
+
+Workaround: merge the adapter and serve the merged model.
+
+Prevention: compare the answers with and without the adapter at temperature 0, once, after each deployment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import root
+from adapterfit.records import Suspicion, Symptoms
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=15,
+    messages=("No LoRA weights found in adapter x, skipping", "No LoRA weights were applied for adapter x"),
+)
+_SERVERS = (
+    "vllm",
+    "sglang",
+    "tgi",
+    "lorax",
+    "text-generation-inference",
+    "served",
+    "server",
+    "engine",
+    "internal module path",
+    "200 ok",
+)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: the server's own words, or paths that differ by the wrapper's level beside words about a server."""
+    fix = "rename the keys to the paths of the model as the server builds it, upgrade the server, or serve the merged model"
+    told = said(
+        symptoms,
+        "no lora weights found",
+        "no lora weights were applied",
+        "no lora layers",
+        "zero effective modules",
+        "zero active modules",
+        "silently no-op",
+        "output identical to base",
+        "same output as the base",
+        "identical to the base model",
+    )
+    if told:
+        yield suspect(symptoms, "no layer of the served model got the adapter's weights", 0.92, told, fix=fix)
+        return
+    roots = {root(key.name): key for key in symptoms.keys if ".layers." in key.name}
+    wrapped = [
+        key
+        for path, key in roots.items()
+        if path.split(".")[0] in {"language_model", "model"} and "language_model" in path
+    ]
+    if len(roots) > 1 and wrapped and not (symptoms.errors or symptoms.missing or symptoms.unexpected):
+        served = bool(said(symptoms, *_SERVERS))
+        yield suspect(
+            symptoms, "the adapter's paths and the model's differ by the multimodal wrapper: every layer is passed over without a word",
+            0.8 if served else 0.55, [key.line for key in roots.values()], fix=fix, apart="the answers with and without the adapter",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """The server's line; two kinds of path; a warning of PEFT is another matter."""
+    return {
+        "fires": [
+            "DEBUG No LoRA weights were applied for adapter my-lora",
+            "vLLM serves it, adapter keys: base_model.model.model.layers.0.mlp.up_proj.lora_A.weight\nmodel: language_model.model.layers.0.mlp.up_proj",
+        ],
+        "silent": [
+            "Found missing adapter keys while loading the checkpoint: ['base_model.model.model.layers.0.mlp.up_proj.lora_A.default.weight']"
+        ],
+    }

@@ -1,0 +1,92 @@
+"""The server does not wrap the modules that the adapter names.
+
+What this means: a server has a closed list of layers that can carry a LoRA. It compares that list with the names in the adapter's
+config or file, and stops at the first other one, even where PEFT would pass over it.
+
+Why it happens: target_modules lists names that no tensor belongs to (left from another architecture); the names carry a prefix; the
+server's list is too short for this model (its own fault), or it wants q, k and v together.
+
+Detection: the message prints both lists. An expected list of `embed_tokens` alone means that the server knows no layer of this
+model.
+
+Fix: take names without tensors out of target_modules in adapter_config.json; else upgrade the server, or merge.
+
+Workaround: merge the adapter and serve the merged model.
+
+Prevention: train the modules that the server lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.sizes import module_leaf
+from adapterfit.records import Suspicion, Symptoms
+from adapterfit.text import shorten, show
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=10,
+    messages=(
+        "ValueError: While loading my-adapter, expected target modules in ['q_proj', ...] but received ['w1', 'w2']. Please verify that the loaded LoRA module is correct",
+        "KeyError: (0, 'gate_proj')",
+    ),
+)
+_WORDS = (
+    ("is not in supported list", 0.9), ("lora_target_modules is empty", 0.9), ("only 'all' or 'all-linear' can be used as the string", 0.9),
+    ("target modules are included in `--lora-target-modules`", 0.85), ("lora is not supported for", 0.85), ("--lora-target-modules", 0.7), ("skipping unsupported lora module", 0.7),
+    ("do not support lora", 0.7), ("does not support lora", 0.8), ("missing lora_a weight", 0.7), ("missing lora_b weight", 0.7),
+)  # fmt: skip
+_FUSED = ("qkv_proj", "gate_up_proj", "query_key_value", "Wqkv")
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: two lists, a layer that is looked up by number and name, or a member of a fused layer that is missed."""
+    fix = "take names without tensors out of target_modules in adapter_config.json; else upgrade the server, or merge the adapter"
+    lists = {targets.wording: targets for targets in symptoms.targets}
+    if "expected" in lists:
+        expected, received = lists["expected"], lists.get("received", lists["expected"])
+        experts = any(".experts" in name for name in received.names)
+        fused = any(name.rpartition(".")[2] in _FUSED for name in received.names)
+        few = len(expected.names) < 2
+        yield suspect(
+            symptoms, f"the server can wrap {shorten(expected.names, 4)}, and the adapter names {shorten(received.names, 4) or 'others'}",
+            0.5 if experts else 0.6 if fused else 0.91 if received.names and not few else 0.88, [expected.line],
+            fix="upgrade the server: it knows no layer of this model" if few else fix,
+        )  # fmt: skip
+    for phrase, likelihood in _WORDS:
+        told = said(symptoms, phrase)
+        if told and "expected" not in lists:
+            yield suspect(symptoms, "the server cannot wrap what the adapter was trained on", likelihood, told, fix=fix)
+            break
+    for error in symptoms.errors:
+        name = error.message.strip("'\" .")
+        numbered = error.message.startswith("(") and "_proj'" in error.message
+        member = ".lora_" in name and module_leaf(name) in {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"}
+        if error.kind == "KeyError" and (numbered or member):
+            yield suspect(
+                symptoms, f"the server looks for {show(error.message, 80)}, which it should have, or should not need", 0.85, [error.line],
+                fix="upgrade the server; for a missing q, k or v add zero tensors of the same rank, or merge the adapter",
+            )  # fmt: skip
+    nested = [key for key in symptoms.keys if "language_model" in key.name and ("{" in key.name or "<" in key.name)]
+    if nested and not (symptoms.errors or symptoms.missing or symptoms.unexpected):
+        yield suspect(
+            symptoms, "the server may look for these names without their nesting", 0.35, [nested[0].line], fix=fix
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """Two lists; a numbered layer; a member of a fused layer; experts are another cause."""
+    return {
+        "fires": [
+            "ValueError: While loading x, expected target modules in ['q_proj', 'o_proj'] but received ['lm_head', 'wte']. Please verify",
+            "KeyError: (3, 'down_proj')",
+            "KeyError: 'base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight'",
+        ],
+        "silent": [
+            "ValueError: While loading x, expected target modules in ['q_proj', 'experts'] but received ['model.layers.0.mlp.experts.1.up_proj']",
+            "KeyError: 'base_model.model.model.layers.0.self_attn.qkv_proj.lora_A.weight'",
+        ],
+    }

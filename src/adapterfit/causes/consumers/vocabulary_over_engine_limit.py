@@ -1,0 +1,55 @@
+"""The base's vocabulary is larger than the server's LoRA kernels can take.
+
+What this means: with LoRA on, vLLM wraps the head too, and its kernels were written for vocabularies within a range. Outside of
+it the server does not start, or finds no kernel, whatever the adapter holds.
+
+Why it happens: an older vLLM (its range was 32,000 to 128,512, later 257,024) and a model with a larger or smaller vocabulary.
+
+Detection: the range in the message, or a kernel that is missing for an odd width.
+
+Fix: upgrade vLLM; newer ones wrap the head only where an adapter needs it.
+
+Workaround: merge the adapter and serve without LoRA.
+
+Prevention: none needed with a current server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion, Symptoms
+
+CAUSE = Cause(
+    level="advanced",
+    minutes=10,
+    messages=(
+        "ValueError: When using LoRA, vocab size must be 32000 >= vocab_size <= 128512",
+        "RuntimeError: No suitable kernel. h_in=16 h_out=3424 dtype=Float out_dtype=BFloat16",
+    ),
+)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: the server's words."""
+    told = said(symptoms, "when using lora, vocab size must be", "vocab size must be 32000", "no suitable kernel")
+    if told:
+        yield suspect(
+            symptoms, "the server's LoRA kernels do not take this base's vocabulary, or a width of it", 0.93, told,
+            fix="upgrade vLLM, or merge the adapter and serve without --enable-lora",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """A range, a kernel; rows that differ are another cause."""
+    return {
+        "fires": [
+            "ValueError: When using LoRA, vocab size must be 32000 >= vocab_size <= 257024",
+            "RuntimeError: No suitable kernel. h_in=64 h_out=152064 dtype=Float",
+        ],
+        "silent": [
+            "size mismatch for base_model.model.lm_head.weight: copying a param with shape torch.Size([32001, 64]) from checkpoint, the shape in current model is torch.Size([32000, 64])."
+        ],
+    }

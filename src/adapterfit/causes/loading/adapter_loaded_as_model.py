@@ -1,0 +1,88 @@
+"""An adapter was given where a whole model is expected.
+
+What this means: the folder or repository holds an adapter only: no config.json and no model weights. A loader of models finds
+nothing it knows; an old engine even loads the tensors and stops at the first `lora_A`.
+
+Why it happens: the path of the adapter was passed as the model, for example to `AutoModel.from_pretrained` without peft, to
+`vllm serve`, or to a tool's `--model` option.
+
+Detection: the loader misses config.json, or fails on a tensor's name with `lora_A`.
+
+Fix: load the base as the model, and the adapter on top: `PeftModel.from_pretrained(base, adapter)`,
+`AutoPeftModelForCausalLM.from_pretrained(adapter)`, or in vLLM `--enable-lora` with `LoRARequest`.
+
+Workaround: merge the adapter into the base (`merge_and_unload`) and give the merged model.
+
+Prevention: keep "adapter" or "lora" in the names of adapter folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.causes.sizes import module_leaf
+from adapterfit.records import Suspicion, Symptoms
+
+CAUSE = Cause(
+    minutes=3,
+    messages=(
+        "OSError: my-adapter does not appear to have a file named config.json.",
+        "ValueError: No supported config format found in my-adapter",
+        "KeyError: 'base_model.model.model.layers.0.self_attn.qkv_proj.lora_A.weight'",
+    ),
+    broken="""
+model = AutoModelForCausalLM.from_pretrained("adapter")                # peft is not installed
+""",
+    fixed="""
+base = AutoModelForCausalLM.from_pretrained("base")
+model = PeftModel.from_pretrained(base, "adapter")
+""",
+)
+#: Words of loaders of models → how sure they are.
+_WORDS = (
+    ("does not appear to have a file named config.json", 0.89),
+    ("no supported config format found in", 0.92),
+    ("should have a `model_type` key in its config.json", 0.7),
+    ("does not appear to have files named", 0.6),
+    ("no file named pytorch_model.bin", 0.55),
+    ("does not appear to have a file named pytorch_model.bin", 0.6),
+    ("does not appear to have a file named model.safetensors", 0.6),
+    ("unrecognized model in", 0.6),
+    ("cannot find the config file for", 0.6),
+)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: a loader of models finds no model, or meets an adapter's tensor."""
+    fix = "load the base as the model and the adapter on top: PeftModel.from_pretrained(base, adapter); in vLLM --enable-lora and LoRARequest"
+    for phrase, likelihood in _WORDS:
+        told = said(symptoms, phrase)
+        if told:
+            yield suspect(
+                symptoms, "an adapter was given where a whole model is expected", likelihood, told, fix=fix,
+                apart="the folder: adapter_config.json and no config.json mean an adapter; and whether peft is installed",
+            )  # fmt: skip
+    for error in symptoms.errors:
+        name = error.message.strip("'\" .")
+        if error.kind == "KeyError" and ".lora_" in name and module_leaf(name) in {"qkv_proj", "gate_up_proj"}:
+            yield suspect(symptoms, "the engine reads the adapter's tensors as a model's", 0.92, [error.line], fix=fix)
+    found = names_of(symptoms, "adapter-loaded-as-model")
+    if found is not None:
+        yield suspect(symptoms, "a model's loader met an adapter's tensors", found.likelihood, found.lines, fix=fix)
+
+
+def logs() -> dict[str, list[str]]:
+    """No config.json; a fused name; a split name is a server's refusal."""
+    return {
+        "fires": [
+            "OSError: out/lora does not appear to have a file named config.json. Checkout 'https://huggingface.co/out/lora/main' for available files.",
+            "KeyError: 'base_model.model.model.layers.3.mlp.gate_up_proj.lora_B.weight'",
+        ],
+        "silent": [
+            "KeyError: 'base_model.model.model.layers.3.self_attn.v_proj.lora_A.weight'",
+            "ValueError: Can't find 'adapter_config.json' at 'x'",
+        ],
+    }

@@ -1,0 +1,68 @@
+"""The folder that was given is not there, so it was taken for a name on the Hub.
+
+What this means: PEFT and transformers look for a local folder first. Where there is none, they take the text for a Hub id, and
+the Hub's client complains about its form. The message about repository names hides a plain wrong path.
+
+Why it happens: a relative path from another working directory, a typing error, a folder that a container does not see, or a
+training that never saved.
+
+Detection: a value with more than one slash, `./` or a leading slash in a message about Hub ids.
+
+Fix: give the absolute path of the folder that holds adapter_config.json.
+
+Workaround: change into the directory that the path is relative to.
+
+Prevention: build paths with `pathlib.Path(__file__).parent`, and check `.is_dir()` before loading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import between, said, suspect
+from adapterfit.records import Suspicion, Symptoms
+from adapterfit.text import quote
+
+CAUSE = Cause(
+    minutes=1,
+    messages=(
+        "HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': './out/lora'. Use `repo_type` argument if needed.",
+        "OSError: Incorrect path_or_model_id: './out/lora'. Please provide either the path to a local folder or the repo_id of a model on the Hub.",
+    ),
+)
+_WORDS = (
+    "repo id must be in the form",
+    "repo id must use alphanumeric",
+    "incorrect path_or_model_id",
+    "loraadapternotfounderror",
+    "no such file or directory: './",
+    "cannot have -- or ..",
+)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: the Hub's client refuses a text that is a path."""
+    told = said(symptoms, *_WORDS)
+    if not told:
+        return
+    path = between(symptoms, "or 'namespace/repo_name': ") or between(symptoms, "path_or_model_id: ")
+    damaged = said(symptoms, "metadataincompletebuffer", "headertoolarge", "header too large", "incomplete metadata")
+    yield suspect(
+        symptoms, f"the folder {quote(path) if path else 'that was given'} does not exist here: it was taken for a Hub id",
+        0.6 if damaged else 0.88, told, fix="give the absolute path of the folder with adapter_config.json; check it with ls",
+        apart="whether the folder exists: if it does, its weights file is missing or has another name",
+    )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Paths that are no ids; an id that does not exist."""
+    return {
+        "fires": [
+            "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': 'out/run1/lora'. Use `repo_type` argument if needed.",
+            "OSError: Incorrect path_or_model_id: './adapter'. Please provide either the path to a local folder",
+        ],
+        "silent": [
+            "RepositoryNotFoundError: 404 Client Error. Repository Not Found for url: https://huggingface.co/some/adapter/resolve/main/adapter_config.json"
+        ],
+    }

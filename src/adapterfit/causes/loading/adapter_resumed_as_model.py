@@ -1,0 +1,73 @@
+"""A training is resumed from an adapter as if it were the whole model's checkpoint.
+
+What this means: the checkpoint holds the adapter only. A loader that wants the whole model finds no file it knows, or lists every
+weight of base and adapter as missing.
+
+Why it happens: transformers before 4.31, and other libraries' own resume code, know nothing of adapter files; or a script
+calls `model.load_state_dict(torch.load(checkpoint))` in strict mode.
+
+Detection: base weights and the adapter's are missing at once; or the Trainer finds no valid checkpoint where adapter files are.
+
+Fix: use a version that resumes adapters (transformers >= 4.31), or load it yourself:
+`PeftModel.from_pretrained(base, checkpoint, is_trainable=True)`. That restores weights, not the optimizer.
+
+Workaround: for weights alone, `set_peft_model_state_dict(model, load_file("adapter_model.safetensors"))`.
+
+Prevention: try a resume after the first checkpoint, not after a week.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import older, said, suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.records import Suspicion, Symptoms
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=10,
+    messages=(
+        'RuntimeError: Error(s) in loading state_dict for ...: Missing key(s) in state_dict: "...query.base_layer.weight", "...query.lora_A.default.weight", ...',
+        "ValueError: Can't find a valid checkpoint at out/checkpoint-500",
+    ),
+    broken="""
+model = get_peft_model(base, config)
+model.load_state_dict(load_file("adapter/adapter_model.safetensors"))
+""",
+    fixed="""
+model = PeftModel.from_pretrained(base, "adapter", is_trainable=True)
+""",
+)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: base and adapter are missing together; or the Trainer sees no checkpoint although adapter files lie there."""
+    fix = "PeftModel.from_pretrained(base, checkpoint, is_trainable=True), or a library version that resumes adapters (transformers >= 4.31)"
+    found = names_of(symptoms, "adapter-resumed-as-model")
+    if found is not None:
+        yield suspect(
+            symptoms, "a checkpoint with an adapter only is loaded as the whole model", found.likelihood, found.lines, fix=fix,
+            apart="the size of adapter_model.*: 443 or 40 bytes mean that it is empty",
+        )  # fmt: skip
+    told = said(symptoms, "can't find a valid checkpoint at")
+    if told:
+        beside = any(file.name.startswith("adapter_") and not file.folder for file in symptoms.files)
+        old = older(symptoms, "transformers", "4.31.0")
+        yield suspect(
+            symptoms, "the Trainer looks for a whole model in a checkpoint that holds an adapter", 0.9 if old and beside else 0.86 if old or beside else 0.6,
+            told, fix=fix, apart="the transformers version: before 4.31 the Trainer knows no adapters",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """A strict load; an old Trainer; a new one has another reason."""
+    keys = '"encoder.layer.0.attention.self.query.base_layer.weight", "encoder.layer.0.attention.self.query.lora_A.default.weight"'
+    return {
+        "fires": [
+            f"RuntimeError: Error(s) in loading state_dict for BertModel: Missing key(s) in state_dict: {keys}",
+            "transformers==4.28.1\nValueError: Can't find a valid checkpoint at out/checkpoint-500",
+        ],
+        "silent": ["ValueError: Can't find a valid checkpoint at out/checkpoint-500"],
+    }

@@ -1,0 +1,89 @@
+"""The base does not fit into memory, and its offloaded layers get in the adapter's way.
+
+What this means: with `device_map="auto"` accelerate puts layers on the CPU, the disk or the meta device. PEFT then needs an offload
+folder of its own, or looks for modules under names with one `model.` too many, or finds tensors without data. The adapter itself
+is fine.
+
+Why it happens: too little GPU memory, or memory that another process holds.
+
+Detection: an error about `offload_dir`, meta tensors, or a KeyError with `base_model.model.model.model.` in `_update_offload`.
+
+Fix: put everything on one device, `device_map={"": 0}` or `"cpu"`, for the base and for PeftModel; or pass `offload_folder` to both.
+
+Workaround: load the base quantised, so that it fits.
+
+Prevention: look at `model.hf_device_map` before an adapter is loaded: "disk" or "cpu" in it is a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion, Symptoms
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=10,
+    messages=(
+        "ValueError: We need an `offload_dir` to dispatch this model according to this `device_map`, ...",
+        "KeyError: 'base_model.model.model.model.layers.14.mlp.down_proj'",
+        "NotImplementedError: Cannot copy out of meta tensor; no data!",
+    ),
+    broken="""
+base = AutoModelForCausalLM.from_pretrained("base", device_map="auto")
+model = PeftModel.from_pretrained(base, "adapter")
+""",
+    fixed="""
+base = AutoModelForCausalLM.from_pretrained("base", device_map={"": 0})
+model = PeftModel.from_pretrained(base, "adapter", device_map={"": 0})
+""",
+)
+#: Words → how sure they are.
+_WORDS = (
+    ("we need an `offload_dir`", 0.95),
+    ("we need an offload_dir", 0.95),
+    ("offload_dir is none and", 0.9),
+    ("_update_offload", 0.93),
+    ("cannot copy out of meta tensor", 0.91),
+    ("offload_dir", 0.8),
+    ("is on the meta device", 0.8),
+    ("disk offloading currently only supported", 0.92),
+    ("some parameters are on the meta device", 0.75),
+    ("dispatch_model(", 0.6),
+)
+_DOUBLED = "base_model.model.model.model."
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: accelerate's and PEFT's words about offloading, or a module's name with a level too many."""
+    fix = 'device_map={"": 0} (or "cpu") for the base and for PeftModel, or offload_folder="offload" in both calls'
+    for phrase, likelihood in _WORDS:
+        told = said(symptoms, phrase)
+        if told:
+            yield suspect(
+                symptoms, "the base does not fit into memory; layers of it are offloaded", likelihood, told, fix=fix
+            )
+            break
+    doubled = [key for key in symptoms.keys if key.name.startswith(_DOUBLED) and ".lora_" not in key.name]
+    if doubled and said(symptoms, "keyerror"):
+        yield suspect(
+            symptoms,
+            "PEFT looks for an offloaded module under a name with one level too many",
+            0.93,
+            [key.line for key in doubled],
+            fix=fix,
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """Three faces of one cause; a tensor's name is another KeyError."""
+    return {
+        "fires": [
+            "ValueError: We need an `offload_dir` to dispatch this model according to this `device_map`, the following submodules need to be offloaded: lm_head.",
+            "KeyError: 'base_model.model.model.model.layers.3.mlp.up_proj'",
+            "NotImplementedError: Cannot copy out of meta tensor; no data!",
+        ],
+        "silent": ["KeyError: 'base_model.model.model.layers.0.self_attn.qkv_proj.lora_A.weight'"],
+    }

@@ -1,0 +1,61 @@
+"""The run trained weights that are not in the adapter's file, and these do not fit or are not loaded.
+
+What this means: multimodal recipes (LLaVA and its kin) write the projector and other trained parts into non_lora_trainables.bin
+beside the adapter. PEFT does not know that file; the recipe's own loader fails where its sizes do not fit the base.
+
+Why it happens: the base, or its vision tower, is not that of the training; the base is loaded in four bits, which packs
+the projector too; or the file was left behind when the adapter was copied.
+
+Detection: a mismatch on mm_projector or non_lora_trainables only.
+
+Fix: load with the base and vision tower of the training, without `--load-4bit`, and keep non_lora_trainables.bin with the adapter.
+
+Workaround: load the extra file by hand into the projector, in 16 bits, before quantising the rest.
+
+Prevention: merge after training and publish the merged model, or name the base and the extra file in the README.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.sizes import sizes_of
+from adapterfit.records import Suspicion, Symptoms
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=10,
+    messages=(
+        "RuntimeError: Error(s) in loading state_dict for LlavaLlamaForCausalLM: size mismatch for model.mm_projector.0.weight: ...",
+    ),
+)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: the projector's sizes, or the load of the extra file."""
+    fix = "use the base and vision tower of the training, without 4-bit loading; keep non_lora_trainables.bin beside the adapter"
+    found = sizes_of(symptoms, "extra-weights-not-in-adapter")
+    if found is not None:
+        yield suspect(
+            symptoms,
+            "the projector that was trained beside the adapter does not fit this base",
+            found.likelihood,
+            found.lines,
+            fix=fix,
+        )
+    told = said(symptoms, "load_state_dict(non_lora_trainables", "load_state_dict(non_lora_state_dict")
+    if told:
+        yield suspect(
+            symptoms, "the weights beside the adapter (non_lora_trainables.bin) cannot be loaded", 0.85, told, fix=fix
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """The projector; a LoRA of other sizes."""
+    line = "size mismatch for {}: copying a param with shape torch.Size([4096, 1024]) from checkpoint, the shape in current model is torch.Size([5120, 1024])."
+    return {
+        "fires": [line.format("model.mm_projector.0.weight")],
+        "silent": [line.format("base_model.model.model.layers.0.self_attn.q_proj.lora_B.default.weight")],
+    }

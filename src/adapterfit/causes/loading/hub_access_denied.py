@@ -1,0 +1,95 @@
+"""The Hub did not hand out a file: no such repository, no access, or no token.
+
+What this means: the adapter, or the base it names, is asked for on the Hub, and the Hub answers 401, 403 or 404. PEFT often hides
+this behind "Can't find 'adapter_config.json'". Nothing is wrong with the adapter itself.
+
+Why it happens: the repository is private, gated, renamed or deleted; the token is missing where the code runs (a Space, a
+container); or base_model_name_or_path is null, so that the address reads `https://huggingface.co/None/…`.
+
+Detection: the status and the file in the address. `adapter_config.json` is asked of the adapter's repository, `config.json` of the
+base's.
+
+Fix: log in with a token that may read the repository (`hf auth login`, or HF_TOKEN), accept the licence on its page, or
+correct the name. Where the base is meant, correct base_model_name_or_path in adapter_config.json.
+
+Workaround: download the files where there is access, and give the local folder.
+
+Prevention: keep an adapter's base available, and set base_model_name_or_path to a name that others can reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import LogUrl, Suspicion, Symptoms
+from adapterfit.text import quote
+
+CAUSE = Cause(
+    minutes=5,
+    messages=(
+        "huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. Repository Not Found for url: https://huggingface.co/...",
+        "huggingface_hub.errors.GatedRepoError: 403 Client Error. Cannot access gated repo for url https://huggingface.co/...",
+    ),
+)
+_DENIED = frozenset({401, 403, 404})
+_WEIGHTS = ("adapter_model.bin", "adapter_model.safetensors")
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: an address of the Hub with a status, or the Hub's own words."""
+    urls = [u for u in symptoms.urls if u.repo and u.status in _DENIED and not u.file.endswith(_WEIGHTS)]
+    told = said(
+        symptoms,
+        "repository not found for url",
+        "gatedrepoerror",
+        "cannot access gated repo",
+        "repositorynotfounderror",
+        "is not a valid model identifier",
+        "invalid username or password",
+        "you need to share contact information",
+    )
+    if urls:
+        what = _asked(urls[0])
+        model = bool(said(symptoms, "does not appear to have a file named config.json"))
+        yield suspect(
+            symptoms, f"the Hub answers {urls[0].status} for {quote(urls[0].file)} of {quote(urls[0].repo)}: {what}", 0.5 if model else 0.92,
+            [url.line for url in urls], fix=_cure(urls[0]),
+        )  # fmt: skip
+    elif told:
+        named = next((url for url in symptoms.urls if url.repo), None)
+        weak = bool(said(symptoms, "does not appear to have a file named config.json"))
+        yield suspect(
+            symptoms, "the Hub does not hand out the repository" + (f" {quote(named.repo)}" if named else ""), 0.5 if weak else 0.86, told,
+            fix=_cure(named) if named else "log in with a token that may read it (HF_TOKEN), or correct the name",
+            apart="whether the name is that of the adapter or of its base",
+        )  # fmt: skip
+
+
+def _asked(url: LogUrl) -> str:
+    if url.repo == "None":
+        return "the name of the base is null in adapter_config.json"
+    if url.file.endswith("adapter_config.json"):
+        return "the adapter's repository is private, gated, renamed or gone"
+    return "the base's repository is private, gated, renamed or gone"
+
+
+def _cure(url: LogUrl) -> str:
+    if url.repo == "None":
+        return "set base_model_name_or_path in adapter_config.json to the base's name"
+    return f"log in with a token that may read {quote(url.repo)} (HF_TOKEN, hf auth login), or correct the name"
+
+
+def logs() -> dict[str, list[str]]:
+    """Denied and gated; a missing weights file is another cause."""
+    url = "https://huggingface.co/some/adapter/resolve/main/{}"
+    return {
+        "fires": [
+            f"requests.exceptions.HTTPError: 401 Client Error: Unauthorized for url: {url.format('adapter_config.json')}",
+            f"GatedRepoError: 403 Client Error. Cannot access gated repo for url {url.format('config.json')}.\nValueError: Can't find 'adapter_config.json' at 'x'",
+        ],
+        "silent": [
+            f"requests.exceptions.HTTPError: 404 Client Error: Not Found for url: {url.format('adapter_model.bin')}"
+        ],
+    }

@@ -1,0 +1,78 @@
+"""The loader knows adapter_model.bin only, and the adapter is saved as safetensors.
+
+What this means: PEFT writes adapter_model.safetensors since 0.7. A loader that was written before asks for adapter_model.bin and
+stops, although nothing is wrong with the adapter.
+
+Why it happens: PEFT before 0.4, or a script of its own that names the file.
+
+Detection: adapter_model.bin is missed, and a listing shows adapter_model.safetensors; or the PEFT that loads is too old.
+
+Fix: load with peft >= 0.7, or teach the script the other name: `safetensors.torch.load_file`.
+
+Workaround: `torch.save(load_file("adapter_model.safetensors"), "adapter_model.bin")`, or save with `safe_serialization=False`.
+
+Prevention: never name the file in a script; `PeftModel.from_pretrained(base, folder)` finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import older, suspect
+from adapterfit.records import Suspicion, Symptoms
+
+CAUSE = Cause(
+    minutes=2,
+    messages=("FileNotFoundError: [Errno 2] No such file or directory: 'my-adapter/adapter_model.bin'",),
+    broken="""
+weights = torch.load("adapter/adapter_model.bin")
+""",
+    fixed="""
+weights = safetensors.torch.load_file("adapter/adapter_model.safetensors")
+""",
+)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: adapter_model.bin is missed by something other than a PEFT that knows both names."""
+    fix = "load with peft >= 0.7; or torch.save(load_file('adapter_model.safetensors'), 'adapter_model.bin')"
+    named = {file.name.rpartition("/")[2]: file.line for file in symptoms.files}
+    there = "adapter_model.safetensors" in named and "adapter_model.bin" not in named
+    both = any(frame.library == "peft" and frame.file.endswith("save_and_load.py") for frame in symptoms.frames)
+    lines = [url.line for url in symptoms.urls if url.file.endswith("adapter_model.bin") and url.status == 404]
+    lines += [
+        e.line
+        for e in symptoms.errors
+        if e.kind == "FileNotFoundError" and "adapter_model.bin" in e.message and "'--" not in e.message
+    ]
+    old = older(symptoms, "peft", "0.7.0")
+    if lines:
+        yield suspect(
+            symptoms, "the loader asks for adapter_model.bin; PEFT writes adapter_model.safetensors since 0.7",
+            0.9 if there or old else 0.4 if both else 0.75, lines, fix=fix, apart="whether the folder holds adapter_model.safetensors",
+        )  # fmt: skip
+    elif (
+        there
+        and "adapter_config.json" in named
+        and not (symptoms.errors or symptoms.misshapen or symptoms.missing or "config.json" in named)
+    ):
+        small = [f for f in symptoms.files if "adapter_model" in f.name and f.size is not None and f.size < 1_000]
+        if not small:
+            yield suspect(
+                symptoms, "the adapter is whole; it has adapter_model.safetensors instead of adapter_model.bin since PEFT 0.7", 0.75,
+                [named["adapter_model.safetensors"], named["adapter_config.json"]], fix=fix, apart="which of the two names the loader asks for",
+            )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """The old name is missed; a whole adapter in the new manner; both names are missed."""
+    return {
+        "fires": [
+            "FileNotFoundError: [Errno 2] No such file or directory: 'out/adapter_model.bin'",
+            "-rw-r--r-- 1 me me 600 Jan 1 10:00 adapter_config.json\n-rw-r--r-- 1 me me 33600000 Jan 1 10:00 adapter_model.safetensors",
+        ],
+        "silent": [
+            "ValueError: Can't find weights for x in x or in the Hugging Face Hub. Please check that the file adapter_model.bin or adapter_model.safetensors is present at x."
+        ],
+    }

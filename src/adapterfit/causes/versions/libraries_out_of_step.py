@@ -1,0 +1,106 @@
+"""The installed libraries do not go together; the adapter was not even looked at.
+
+What this means: the failure comes at import, or when a layer is chosen, before any key is read. peft, transformers, diffusers,
+torchao or a quantiser expect something of each other that is not there.
+
+Why it happens: one of them was upgraded alone, or pinned while another floats. peft 0.14 needs transformers with EncoderDecoderCache
+(4.43); peft before 0.18 needs HybridCache, which transformers 5 no longer has; diffusers wants a recent peft.
+
+Detection: "cannot import name", "requires", "backend is required", with no tensor's name anywhere.
+
+Fix: install versions that belong together, newest of all or those of the training: `pip install -U peft transformers accelerate`.
+
+Workaround: a fresh environment with the adapter's own requirements.
+
+Prevention: pin peft and transformers together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import between, said, suspect
+from adapterfit.records import Suspicion, Symptoms
+from adapterfit.text import quote
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=10,
+    messages=(
+        "ImportError: cannot import name 'EncoderDecoderCache' from 'transformers'",
+        "RuntimeError: Failed to import diffusers.loaders.lora_pipeline because of the following error: cannot import name 'HybridCache' from 'transformers'",
+        "ValueError: PEFT backend is required for this method.",
+        "ImportError: Found an incompatible version of torchao.",
+    ),
+)
+#: What is imported → what its lack means.
+_NAMES = {
+    "EncoderDecoderCache": "pip install 'transformers>=4.43', or 'peft<0.14': this peft needs it",
+    "HybridCache": "pip install 'peft>=0.18' for transformers 5, or 'transformers>=4.42,<5' for an older peft",
+}
+#: Words → how sure they are.
+_WORDS = (
+    ("cannot import name", 0.89),
+    ("peft backend is required", 0.9),
+    ("found an incompatible version of", 0.92),
+    ("requires the peft library", 0.85),
+    ("no module named 'peft", 0.85),
+    ("requires peft", 0.6),
+    ("failed to import diffusers", 0.8),
+    ("name 'bnb' is not defined", 0.9),
+    ("bitsandbytes is not available", 0.6),
+    ("has no attribute 'lora_extra_vocab_size'", 0.89),
+    ("object has no attribute 'memory_efficient_backward'", 0.89),
+    ("undefined symbol", 0.7),
+    ("is required but found", 0.8),
+    ("is required for a normal functioning", 0.85),
+    ("module 'peft' has no attribute", 0.88),
+)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: an import or a backend that fails, or an attribute that a library no longer has."""
+    for phrase, likelihood in _WORDS:
+        told = said(symptoms, phrase)
+        if told:
+            name = between(symptoms, "cannot import name ")
+            yield suspect(
+                symptoms, f"the libraries do not go together{f': {quote(name)} is not there' if name else ''}", likelihood, told,
+                fix=_NAMES.get(name, "pip install -U peft transformers accelerate diffusers in the Python that runs this, or the versions of the training"),
+            )  # fmt: skip
+            return
+    attributes = [
+        e
+        for e in symptoms.errors
+        if e.kind == "AttributeError" and "Config" in e.message and e.library in {"vllm", "peft", "transformers"}
+    ]
+    if attributes:
+        yield suspect(
+            symptoms,
+            "one library misses an attribute in another's config",
+            0.6,
+            [e.line for e in attributes],
+            fix="align their versions",
+        )
+    calls = [a for a in symptoms.arguments if not a.called.endswith("Config") and a.called not in {"", "__init__"}]
+    if calls and not symptoms.misshapen:
+        yield suspect(
+            symptoms,
+            f"{quote(calls[0].called)} does not know {quote(calls[0].name)}: caller and library differ in version",
+            0.5,
+            [a.line for a in calls],
+            fix="align their versions",
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """Imports, a backend; a config's unknown field is another cause."""
+    return {
+        "fires": [
+            "ImportError: cannot import name 'HybridCache' from 'transformers' (/x/site-packages/transformers/__init__.py)",
+            "ValueError: PEFT backend is required for this method.",
+            "ImportError: Found an incompatible version of torchao. Found version 0.10.0, but only versions above 0.16.0 are supported",
+        ],
+        "silent": ["TypeError: LoraConfig.__init__() got an unexpected keyword argument 'eva_config'"],
+    }

@@ -1,0 +1,47 @@
+"""Every cause that reads logs, against its own texts: those that fire are answered with it first, the others are not."""
+
+from __future__ import annotations
+
+import pytest
+
+import adapterfit
+from adapterfit.diagnose.registry import all_causes
+
+READERS = [entry for entry in all_causes() if hasattr(entry.module, "recognise")]
+
+
+def texts(kind):
+    for entry in READERS:
+        for at, text in enumerate(entry.module.logs().get(kind, ())):
+            yield pytest.param(entry.id, text, id=f"{entry.id} {kind} log {at + 1}")
+
+
+def first(text):
+    causes = adapterfit.why(text).causes
+    return causes[0].id if causes else ""
+
+
+@pytest.mark.parametrize(("cause", "text"), list(texts("fires")))
+def test_a_log_of_a_cause_is_answered_with_it_first_and_quotes_the_text(cause, text):
+    answer = adapterfit.why(text).causes[0]
+    assert answer.id == cause
+    assert answer.evidence
+    assert answer.message
+    assert answer.fix is not None
+
+
+@pytest.mark.parametrize(("cause", "text"), list(texts("silent")))
+def test_a_look_alike_is_answered_with_something_else(cause, text):
+    assert first(text) != cause
+
+
+@pytest.mark.parametrize("entry", READERS, ids=lambda entry: entry.id)
+def test_a_cause_has_logs_of_its_own_and_look_alikes(entry):
+    assert entry.module.logs().get("fires"), "no log that fires"
+    assert entry.module.logs().get("silent"), "no look-alike"
+
+
+@pytest.mark.parametrize("entry", READERS, ids=lambda entry: entry.id)
+@pytest.mark.parametrize("text", ["", "\n", "hello", "x" * 5000, "\x00\x1b[31m", "Traceback (most recent call last):"])
+def test_a_text_that_tells_nothing_gives_no_answer(entry, text):
+    assert list(entry.module.recognise(adapterfit.why(text).symptoms)) == []

@@ -1,0 +1,105 @@
+"""`make why-score`: how often `adapterfit why` names the right cause of real, settled cases.
+
+The cases lie beside the checkout, in `../shared/data/cases`; they are not part of the project. `--holdout FILE` (a JSON list of
+ids) tells apart the cases that nobody looked at while the procedures were written; `--all` counts unsettled cases too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import adapterfit
+
+_FOLDS = 5
+
+
+class Outcome(NamedTuple):
+    """One case: the right cause, the answers in order, and how sure the first one is."""
+
+    case: str
+    right: str
+    answers: tuple[str, ...]
+    confidence: str
+
+    @property
+    def first(self) -> bool:
+        """Whether the first answer is right."""
+        return self.answers[:1] == (self.right,)
+
+    @property
+    def among_three(self) -> bool:
+        """Whether one of the first three is."""
+        return self.right in self.answers[:3]
+
+    @property
+    def surely_wrong(self) -> bool:
+        """Whether the first answer is wrong and says that it is certain."""
+        return self.confidence == "high" and not self.first
+
+
+def cases_file() -> Path | None:
+    """The file of cases in a folder `shared` beside one of our parents."""
+    for parent in Path(__file__).resolve().parents:
+        path = parent / "shared" / "data" / "cases" / "cases.jsonl"
+        if path.is_file():
+            return path
+    return None
+
+
+def outcomes(lines: Iterable[str], *, unsettled: bool = False) -> Iterator[Outcome]:
+    """Answers for every case with a log and a known cause."""
+    for line in lines:
+        case = json.loads(line)
+        if case["log"] and case["cause"] and (case["settled"] or unsettled):
+            causes = adapterfit.why(case["log"]).causes
+            yield Outcome(
+                case["id"], case["cause"], tuple(c.id for c in causes), causes[0].confidence if causes else ""
+            )
+
+
+def summary(found: list[Outcome]) -> str:
+    """One line of figures."""
+    number = len(found) or 1
+    first, three = sum(o.first for o in found), sum(o.among_three for o in found)
+    wrong = sum(o.surely_wrong for o in found)
+    high = sum(o.confidence == "high" for o in found)
+    return (
+        f"{len(found):4} cases   first {first:3} = {first / number:6.1%}   among three {three:3} = {three / number:6.1%}   "
+        f"surely wrong {wrong}   (high confidence given {high} times)"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--holdout", type=Path)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--verbose", action="store_true")
+    asked = parser.parse_args()
+    path = cases_file()
+    if path is None:
+        print("no cases: ../shared/data/cases/cases.jsonl is not there")
+        return 0
+    found = list(outcomes(path.read_text("utf-8").splitlines(), unsettled=asked.all))
+    print("settled and unsettled" if asked.all else "settled", summary(found))
+    for fold in range(_FOLDS):
+        print(f"  fold {fold + 1}", summary(sorted(found)[fold::_FOLDS]))
+    print("  (folds of the same procedures: they were written with all folds but the held-out cases in view)")
+    if asked.holdout:
+        held = set(json.loads(asked.holdout.read_text("utf-8")))
+        print("looked at", summary([o for o in found if o.case not in held]))
+        print("held out ", summary([o for o in found if o.case in held]))
+    for outcome in found:
+        if asked.verbose and not outcome.first:
+            print(
+                f"  {outcome.case}: {outcome.right}, answered {', '.join(outcome.answers) or 'nothing'} ({outcome.confidence})"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
