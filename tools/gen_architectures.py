@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("types", nargs="*")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--samples", type=int, default=48)
     parser.add_argument("--out", type=Path, default=HERE)
     options = parser.parse_args()
     from architectures import rules

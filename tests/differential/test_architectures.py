@@ -91,8 +91,9 @@ def thinned(raw, rng, share):
 def on_meta(class_name, config):
     import torch
     import transformers
+    from transformers.initialization import no_init_weights
 
-    with torch.device("meta"), warnings.catch_warnings():
+    with torch.device("meta"), no_init_weights(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = getattr(transformers, class_name)(config)
     model.tie_weights()

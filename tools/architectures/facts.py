@@ -41,7 +41,7 @@ TASKS = {
     "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES": "SEMANTIC_SEGMENTATION",
 }
 #: How often a class is learned anew with the configs that the learned tree failed on.
-ROUNDS = 6
+ROUNDS = 5
 
 
 class Job:
@@ -95,6 +95,7 @@ class Job:
             "configs": defaults.configs(),
             "aliases": defaults.alias_map,
             "fields": fields,
+            "labels": len(self.sampler.config({}).id2label),
             "fixed": defaults.fixed(),
             "words": defaults.words([bodies, fragments, classes, fields]),
             "activations": defaults.default_activations(fields),
@@ -117,12 +118,14 @@ class Job:
             spec = grower.module("", seen)
             fresh, built = self.draw(cls, self.count)
             wrong = [at for at, one in enumerate(fresh) if not agrees(spec, one, self.activations)]
-            if not wrong or grower.doubts:
+            if not wrong and not grower.doubts:
                 break
-            seen += [fresh[at] for at in wrong[:12]]
-            models += [built[at] for at in wrong[:12]]
+            more = range(len(fresh)) if grower.doubts else wrong[:12]
+            seen += [fresh[at] for at in more]
+            models += [built[at] for at in more]
         else:
-            grower.doubts.append(f"the learned tree still failed on {len(wrong)} of {len(fresh)} fresh configs")
+            if not grower.doubts:
+                grower.doubts.append(f"the learned tree still failed on {len(wrong)} of {len(fresh)} fresh configs")
         for kind, texts in grower.used.items():
             self.proven[kind] += [text for text in dict.fromkeys(texts) if text not in self.proven[kind]]
         facts = self.links(grower, [env for env, _ in seen], models)

@@ -293,7 +293,7 @@ def literal(value: Any) -> str:
         return f"[{', '.join(literal(item) for item in value)}]"
     if isinstance(value, str):
         return f"'{value}'"
-    return str(value) if value >= 0 else f"0-{-value}"
+    return repr(value) if value >= 0 else f"0-{-value}"
 
 
 def _both(a: str, b: str) -> str:

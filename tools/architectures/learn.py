@@ -245,6 +245,8 @@ def _plain_literals(envs: list[Env], numbers: int) -> list[str]:
             nulls.append(f"{key} == null")
         if all(isinstance(v, bool) or v is None for v in values) and any(values):
             flags.append(key)
+        if any(isinstance(v, float) for v in values) and not all(values) and any(values):
+            flags.append(key)
         items = {x for v in values if isinstance(v, (list, tuple)) for x in v if isinstance(x, str)}
         words += [f"'{x}' in {key}" for x in sorted(items)[:6] if len(items) <= 6]
         words += [f"{key} == '{v}'" for v in sorted({v for v in values if isinstance(v, str)})]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
+from transformers.initialization import no_init_weights
 from transformers.pytorch_utils import Conv1D
 
 _KINDS = (
@@ -63,7 +64,7 @@ def kind_of(module: nn.Module) -> str:
 
 def build(cls: type, config: Any) -> PreTrainedModel:
     """An instance without memory."""
-    with torch.device("meta"):
+    with torch.device("meta"), no_init_weights():
         model = cls(config)
     model.tie_weights()
     return model
@@ -98,7 +99,7 @@ def opaque_parts(model: PreTrainedModel, auto_keys: list[str]) -> dict[int, str]
         sub = getattr(model.config, key, None)
         if sub is None:
             continue
-        with torch.device("meta"):
+        with torch.device("meta"), no_init_weights():
             alone = observe(AutoModel.from_config(sub)).flat()
         for module in model.modules():
             if module is model or not isinstance(module, PreTrainedModel) or module.config is not sub:

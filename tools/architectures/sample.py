@@ -229,7 +229,7 @@ class Sampler:
                 return 0
             if _INNER.search(name):
                 return prime
-            return rng.choice((default, default, rng.randint(1, 3), prime)) if default >= 0 else default
+            return rng.choice((default, default, 1, 2, 3, 5 if default <= 16 else prime)) if default >= 0 else default
         if default is None and "list[str]" in self._annotation(name) and name != "layer_types":
             items = self._literals(name)
             chosen = [item for item in items if rng.random() < 0.5]
@@ -342,7 +342,7 @@ def environment(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
             continue
         if isinstance(value, PreTrainedConfig):
             env.update(environment(value, f"{prefix}{key}."))
-        elif isinstance(value, (bool, int, str, list, tuple)) or value is None:
+        elif isinstance(value, (bool, int, float, str, list, tuple)) or value is None:
             env[prefix + key] = list(value) if isinstance(value, tuple) else value
         elif key == "id2label":
             env[f"{prefix}num_labels"] = len(value)

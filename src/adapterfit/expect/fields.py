@@ -122,7 +122,7 @@ class Fields:
             return len(labels)
         count = self.raw.get(_LABELS)
         if count is None:
-            return 2
+            return int(self.facts.get("labels", 2))
         if isinstance(count, bool) or not isinstance(count, int):
             raise FormulaError(f"{_LABELS} is not a whole number")
         return count

@@ -3,7 +3,7 @@
 Grammar, loosest first::
 
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * // %
-    12  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  len(field)  split(field)  (…)
+    12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  len(field)  split(field)  (…)
 
 `unknown` stands where the generator found no formula. Nothing else exists: no calls but `len` and `split` (of text at `|`), no attributes, no loops. A formula comes from our own facts; the
 values it meets come from a stranger's config.json, so every operation checks what it is given.
@@ -28,8 +28,9 @@ Formula = Callable[[Env], Any]
 _Token = tuple[str, str]
 
 _TOKENS = re.compile(
-    r"\s*(?:(?P<int>\d+)|'(?P<str>[^']*)'|(?P<name>[A-Za-z_][\w.]*)|(?P<op>//|==|!=|<=|>=|[-+*%<>?:|&!()\[\],]))"
+    r"\s*(?:(?P<float>\d+(?:\.\d+(?:e[-+]?\d+)?|e[-+]?\d+))|(?P<int>\d+)|'(?P<str>[^']*)'|(?P<name>[A-Za-z_][\w.]*)|(?P<op>//|==|!=|<=|>=|[-+*%<>?:|&!()\[\],]))"
 )
+_NUMBERS: Mapping[str, Callable[[str], Any]] = {"int": int, "float": float}
 _WORDS = {"null": None, "true": True, "false": False}
 
 
@@ -244,7 +245,7 @@ class _Parser:
             raise ValueError(f"not a formula: {self.text!r}: {value!r} where a value was expected")
         if kind == "name":
             return self.name(value)
-        return _constant(int(value) if kind == "int" else value)
+        return _constant(_NUMBERS[kind](value) if kind in _NUMBERS else value)
 
     def listing(self) -> Formula:
         items: list[Formula] = []
