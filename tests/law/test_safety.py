@@ -5,6 +5,8 @@ import ast
 import pytest
 from source import FILES, calls, imports
 
+#: `adapterfit run SCRIPT` runs what the user names, as `python SCRIPT` would.
+RUNS_FOR_THE_USER = {("guard/script.py", "runpy")}
 NEVER_IMPORTED = {
     "pickle",
     "cPickle",
@@ -40,8 +42,13 @@ STARTERS = {"subprocess", "multiprocessing", "socket"}
 
 
 def test_no_module_that_runs_what_it_reads():
-    found = [item.where for file in FILES for item in imports(file) if item.module.split(".")[0] in NEVER_IMPORTED]
-    assert found == []
+    found = {
+        (file.name, item.module.split(".")[0])
+        for file in FILES
+        for item in imports(file)
+        if item.module.split(".")[0] in NEVER_IMPORTED
+    }
+    assert found - RUNS_FOR_THE_USER == set()
 
 
 def test_no_call_that_runs_what_it_is_given():

@@ -89,7 +89,7 @@ def _as_string(case: Case, diff: Diff, targets: Any) -> Finding | None:
 def _nothing(case: Case, diff: Diff, targets: Any) -> Finding:
     """What was looked for and what there is. It accounts for one tensor only: a cause that knows more comes first."""
     base = show(diff.expectation.tree.class_name or "this base")
-    names = targets if isinstance(targets, list) else []
+    names = [str(name) for name in targets] if isinstance(targets, list) else []  # PEFT writes them into a string too
     there = [name for name in names if _hits(diff, name)]
     if there:
         message = (
