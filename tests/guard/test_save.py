@@ -53,6 +53,13 @@ def test_what_is_saved_is_what_peft_saves_and_it_is_stamped(what, tmp_path):
         assert adapterfit.load(real.base(family), folder) is not None
 
 
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    folder = guarded(real.trained(real.base(), **real.LORA), tmp_path / "a")
+    (tmp_path / "plain").touch()
+    usual = (tmp_path / "plain").stat().st_mode
+    assert {path.stat().st_mode for path in folder.iterdir()} == {usual}
+
+
 def test_a_second_adapter_goes_to_its_own_folder_and_each_is_stamped(tmp_path):
     import peft
 

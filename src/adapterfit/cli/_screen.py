@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -42,3 +43,9 @@ def emit(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise CannotCheck(f"cannot write to standard output: {error.strerror}") from error
+
+
+def tell(text: str) -> None:
+    """Write to standard error, as far as that is possible."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(text, nl=False, err=True)

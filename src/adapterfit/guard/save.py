@@ -186,8 +186,8 @@ def _examine(model: Any, folder: Path, adapter_name: str, allow: Collection[str]
 def _move(staging: Path, target: Path) -> None:
     """Into place: by one rename where nothing is there yet, else file by file, the config last."""
     try:
+        _open_up(staging)
         if not target.exists():
-            _open_up(staging)
             staging.replace(target)
             return
         files = sorted((path for path in staging.rglob("*") if path.is_file()), key=lambda path: path.name == _CONFIG)
@@ -201,8 +201,9 @@ def _move(staging: Path, target: Path) -> None:
         raise CannotCheck(f"cannot write {show(target)}: {error.strerror}") from error
 
 
-def _open_up(folder: Path) -> None:
-    """`mkdtemp` makes a folder for its owner alone; one that PEFT makes goes by the umask."""
+def _open_up(staging: Path) -> None:
+    """Modes by the umask: `mkdtemp` makes a folder, and safetensors 0.8 a file, that its owner alone may read."""
     mask = os.umask(0)
     os.umask(mask)
-    folder.chmod(0o777 & ~mask)
+    for path in (staging, *staging.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)

@@ -1,0 +1,94 @@
+"""Run a script as `python script.py` would, and explain under the traceback when an adapter fails to load.
+
+Started by `adapterfit run` in an interpreter of its own: `python -m adapterfit.guard.script SCRIPT ARGS…`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from types import TracebackType
+from typing import Callable
+
+_INTERRUPTED = 130
+
+
+def run(script: str, arguments: list[str], tell: Callable[[str], None]) -> None:
+    """Run a script; what it raises ends the process as it would have ended by itself.
+
+    One thing differs from `python SCRIPT`: `sys.argv[0]` is the absolute path.
+
+    Args:
+        script: The user's own file, a folder or a zip with `__main__.py`, as Python takes it.
+        arguments: What the script finds in `sys.argv[1:]`.
+        tell: Prints the explanation.
+
+    Raises:
+        SystemExit: The script raised something, or left by itself.
+    """
+    import runpy
+
+    interrupted: list[bool] = []
+    atexit.register(_end_by_signal, interrupted)  # first to come, last to run
+    path = os.path.abspath(script)  # noqa: PTH100 - as Python itself names the main script
+    sys.argv[:] = [script, *arguments]
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = path if os.path.isdir(path) else os.path.dirname(os.path.realpath(path))  # noqa: PTH112, PTH120
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except SystemExit:
+        raise
+    except KeyboardInterrupt as error:
+        _show(error, path)
+        interrupted.append(True)
+        raise SystemExit(_INTERRUPTED) from None
+    except BaseException as error:  # noqa: BLE001 - whatever ends a script ends this process the same way
+        _show(error, path)
+        _explain(error, tell)
+        raise SystemExit(1) from None
+
+
+def _show(error: BaseException, path: str) -> None:
+    """The traceback, printed by whoever prints it in this process, without the frames that brought us here."""
+    trace = _of_script(error.__traceback__, path)
+    error.__traceback__ = trace
+    sys.excepthook(type(error), error, trace)
+
+
+def _of_script(trace: TracebackType | None, path: str) -> TracebackType | None:
+    """The traceback from the script's own first frame on; None for a script that could not even be compiled."""
+    own = (path, os.path.join(path, ""))  # noqa: PTH118 - a prefix of file names, for a folder or a zip
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if name == own[0] or name.startswith(own[1]):
+            return trace
+        trace = trace.tb_next
+    return None
+
+
+def _explain(error: BaseException, tell: Callable[[str], None]) -> None:
+    from adapterfit.guard.explain import explanation
+
+    text = explanation(error)
+    if text:
+        tell(text)
+
+
+def _end_by_signal(interrupted: list[bool]) -> None:
+    """After everything else, end by the signal, so that a shell knows that its user pressed Ctrl-C."""
+    if interrupted and os.name == "posix":
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def main() -> None:
+    """The process that `adapterfit run` becomes."""
+    from adapterfit.cli import _screen
+
+    run(sys.argv[1], sys.argv[2:], _screen.tell)
+
+
+if __name__ == "__main__":
+    main()
