@@ -14,8 +14,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from adapterfit.errors import AdapterMisfit
-from adapterfit.records import Diagnosis, Report
-from adapterfit.text import show
+from adapterfit.records import Report
 
 #: Code whose frames tell that an adapter was being loaded.
 _LOADERS = re.compile(r"[\\/](?:peft[\\/]|transformers[\\/]integrations[\\/]peft\.py)")
@@ -33,7 +32,6 @@ _HELD = {
     ("config.py", "from_pretrained"): ("pretrained_model_name_or_path", ""),
     ("peft.py", "load_adapter"): ("peft_model_id", "self"),
 }
-_CAUSES = 3
 _DEPTH = 20
 
 
@@ -60,7 +58,7 @@ def _explained(error: BaseException, width: int, colour: bool) -> str:
     report = report or _checked(chain)
     if report is not None and (report.findings or report.predicted != "loads"):
         return f"\nadapterfit: why this adapter does not load\n\n{_rendered(report, width, colour)}"
-    return _by_text(error)
+    return _by_text(error, width, colour)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -119,20 +117,13 @@ def _rendered(report: Report, width: int, colour: bool) -> str:
 # ------------------------------------------------------------------------------------------------ without
 
 
-def _by_text(error: BaseException) -> str:
+def _by_text(error: BaseException, width: int, colour: bool) -> str:
     """What the traceback's own words say; nothing where no cause is known from them."""
-    try:
-        from adapterfit import why  # type: ignore[attr-defined, unused-ignore]
-    except (ImportError, AttributeError):
-        return ""
+    from adapterfit import pipeline
+    from adapterfit.report import _why
+
     lines = traceback.format_exception(type(error), error, error.__traceback__)
-    found: Diagnosis = why("".join(lines))
-    return "\n".join(["", "adapterfit: what this may be", "", *_said(found), ""]) if found.causes else ""
-
-
-def _said(found: Diagnosis) -> Iterator[str]:
-    for number, cause in enumerate(found.causes[:_CAUSES], 1):
-        yield f"  {number}. {show(cause.id)} ({show(cause.confidence)} confidence): {show(cause.message, 500)}"
-        if cause.fix is not None:
-            yield f"     fix: {show(cause.fix.summary, 500)}"
-        yield f"     more: adapterfit explain {show(cause.id)}"
+    found = pipeline.why("".join(lines))
+    if not found.causes:
+        return ""
+    return f"\nadapterfit: what this may be\n\n{_why.render(found, 'text', width=width, colour=colour)}"
