@@ -145,13 +145,29 @@ def _same(model, base) -> bool:
 def _logits(model):
     import torch
 
-    ids = torch.tensor([[1, 10, 20, 30, 40, 50]])
-    more = {"decoder_input_ids": ids} if getattr(model.config, "is_encoder_decoder", False) else {}
+    more = _inputs(getattr(model, "get_base_model", lambda: model)())
     if getattr(model, "peft_type", None) == "POLY":
         more["task_ids"] = torch.tensor([0])
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return model(input_ids=ids, **more)[0]
+        return model(**more)[0]
+
+
+def _inputs(base) -> dict[str, Any]:
+    """Something to look at, to hear or to read, the same each time."""
+    import torch
+
+    ids = torch.tensor([[1, 10, 20, 30, 40, 50]])
+    more = {"decoder_input_ids": ids} if getattr(base.config, "is_encoder_decoder", False) else {}
+    random = torch.Generator().manual_seed(0)
+    config = base.config
+    if base.main_input_name == "pixel_values":
+        size = config.image_size
+        return {"pixel_values": torch.randn(1, config.num_channels, size, size, generator=random)}
+    if base.main_input_name == "input_features":
+        frames = 2 * config.max_source_positions
+        return {"input_features": torch.randn(1, config.num_mel_bins, frames, generator=random), **more}
+    return {"input_ids": ids, **more}
 
 
 #: Parts of messages beside which stands what a file cannot show: the order of a set, the repr of a module or class.
