@@ -233,7 +233,7 @@ class Grower:
         return self._table(what, envs, values)
 
     def _table(self, what: str, envs: list[Env], values: list[Any]) -> str:
-        for text, mask in literals(envs, numbers=False).items():
+        for text, mask in literals(envs).items():
             yes = [at for at in range(len(envs)) if mask >> at & 1]
             no = [at for at in range(len(envs)) if not mask >> at & 1]
             if not yes or not no or any(values[at] != values[yes[0]] for at in yes):

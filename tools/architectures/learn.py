@@ -6,6 +6,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformers.activations import ACT2CLS
+
 from adapterfit.expect.formulas import FormulaError, compile_formula
 
 Env = dict[str, Any]
@@ -150,8 +152,8 @@ class Numbers:
 
     def _search(self, envs: list[Env], values: list[int], depth: int) -> str:
         text = self._flat(envs, values)
-        for level, numbers in itertools.product(range(1, depth + 1), (0, 1)):
-            text = text or self._split(envs, values, level, numbers)
+        for level, numbers in ((1, 0), (2, 0), (1, 1)):
+            text = text or (self._split(envs, values, level, numbers) if level <= depth else "")
         return text
 
     def _flat(self, envs: list[Env], values: list[int]) -> str:
@@ -245,19 +247,27 @@ def _plain_literals(envs: list[Env], numbers: int) -> list[str]:
             nulls.append(f"{key} == null")
         if all(isinstance(v, bool) or v is None for v in values) and any(values):
             flags.append(key)
-        if any(isinstance(v, float) for v in values) and not all(values) and any(values):
-            flags.append(key)
         items = {x for v in values if isinstance(v, (list, tuple)) for x in v if isinstance(x, str)}
         words += [f"'{x}' in {key}" for x in sorted(items)[:6] if len(items) <= 6]
-        words += [f"{key} == '{v}'" for v in sorted({v for v in values if isinstance(v, str)})]
-        if numbers and any(_is_int(v) for v in values) and not any(isinstance(v, (list, tuple)) for v in values):
-            counts += [f"{key} == {v}" for v in sorted({v for v in values if _is_int(v) and 0 <= v <= 4})]
-            if all(map(_is_int, values)) and any(v <= 0 for v in values):
-                counts.append(f"{key} > 0")
+        said = {v for v in values if isinstance(v, str)}
+        words += [f"{key} == '{v}'" for v in sorted(said) if numbers or not said <= set(ACT2CLS)]
+        if all(map(_is_int, values)) and any(v <= 0 for v in values):
+            flags.append(f"{key} > 0")
+        if numbers:
+            counts += _small(key, values)
     if numbers > 1:
         ints = [key for key in _int_fields(envs) if key not in {"i", "j"}]
         counts += [f"{a} == {b}" for a, b in itertools.combinations(ints, 2)]
     return flags + nulls + words + counts
+
+
+def _small(key: str, values: list[Any]) -> list[str]:
+    """Comparisons with small numbers, and whether a fraction is none."""
+    if any(isinstance(v, float) for v in values):
+        return [key] if any(values) and not all(values) else []
+    if any(isinstance(v, (list, tuple)) for v in values):
+        return []
+    return [f"{key} == {v}" for v in sorted({v for v in values if _is_int(v) and 0 <= v <= 4})]
 
 
 def _loop_literals(envs: list[Env]) -> list[str]:
@@ -281,7 +291,10 @@ def _loop_literals(envs: list[Env]) -> list[str]:
 
 
 def literals(envs: list[Env], numbers: int = 0) -> dict[str, int]:
-    """`numbers`: 1 with comparisons of fields and small numbers, 2 of fields with each other, too. Simple conditions and their negations → bit mask over the samples; of several with one mask the first."""
+    """Simple conditions and their negations → bit mask over the samples; of several with one mask the first.
+
+    `numbers`: 1 with comparisons of fields with small numbers, 2 with those of fields with each other, too.
+    """
     found: dict[int, str] = {}
     full = (1 << len(envs)) - 1
     for text in _plain_literals(envs, numbers) + _loop_literals(envs):
