@@ -88,9 +88,9 @@ def _image(symptoms: Symptoms) -> Readings:
     foreign = tuple(key for key in said if _is_lycoris(key.name))
     if foreign and (names or symptoms.errors):
         return {"lycoris-not-lora": Names(0.92, foreign)}
-    wording = {key.wording for key in names}
-    if not wording & {"comfyui", "diffusers"}:
-        return {}
+    if not {key.wording for key in names} & {"comfyui", "diffusers"}:
+        foreign = tuple(key for key in names if diffusion([key.name]))
+        return {"diffusion-key-format": Names(0.8, foreign)} if foreign and len(foreign) * 2 >= len(names) else {}
     # SD 1.x calls its one text encoder `lora_te_`, SDXL its two `lora_te1_` and `lora_te2_`.
     encoders = tuple(key for key in names if key.name.startswith(("lora_te_", "lora_te1_", "lora_te2_", "lora_te3_")))
     if len(encoders) == len(names):
@@ -128,11 +128,21 @@ def _nothing_lost(symptoms: Symptoms) -> Readings:
         return {"tied-weights-split": Names(0.88, missing), "missing-base-keys-harmless": Names(0.4, missing)}
     if all(set(name.split(".")) & HEADS for name in names):
         return {"head-not-restored": Names(0.75, missing), "missing-base-keys-harmless": Names(0.5, missing)}
+    if all(key.wording in {"transformers", "report"} for key in missing):
+        return {"model-class-differs": Names(0.45, missing)}
     strict = any(key.wording == "torch" for key in missing)
-    adapted = any(".base_layer." in key.name or key.name.startswith("base_model.") for key in missing)
+    whole = _is_whole(symptoms, missing)
     if strict and not symptoms.unexpected:
         return {"adapter-resumed-as-model": Names(0.5, missing), "missing-base-keys-harmless": Names(0.3, missing)}
-    return {"missing-base-keys-harmless": Names(0.93 if adapted else 0.7, missing)}
+    return {"missing-base-keys-harmless": Names(0.93 if whole else 0.8, missing)}
+
+
+def _is_whole(symptoms: Symptoms, missing: tuple[LogKey, ...]) -> bool:
+    """Whether the list certainly names nothing of an adapter: it ends in the text, or goes on after an adapted layer."""
+    names = [key.name for key in missing]
+    after = symptoms.text[symptoms.text.rfind(names[-1]) + len(names[-1]) :].lstrip("'\"` ")
+    passed = any(".base_layer.weight" in name for name in names[:-1])
+    return passed or after.startswith("]")
 
 
 def _is_tuner(name: str) -> bool:
@@ -235,6 +245,12 @@ def _found_in_bare_model(symptoms: Symptoms) -> Readings:
         return {
             "adapter-inside-full-checkpoint": Names(0.7 if inside else 0.45, lora), "adapter-loaded-as-model": Names(0.5, lora),
         }  # fmt: skip
+    if any(key.wording == "result" for key in lora):
+        return {
+            "loader-drops-keys-silently": Names(0.7, lora),
+            "model-class-differs": Names(0.5, lora),
+            "wrapper-prefix": Names(0.45, lora),
+        }
     if any(key.wording == "torch" for key in lora):
         return {
             "adapter-resumed-as-model": Names(0.5, lora),

@@ -15,6 +15,8 @@ _HIGH, _MEDIUM = 0.9, 0.5
 _DOUBTED = 0.89
 #: Answers that are given, and the likelihood below which one is none.
 _MOST, _LEAST = 5, 0.15
+#: An error that only introduces the lines below it.
+_HEADING = "Error(s) in loading state_dict"
 #: Errors quoted that no cause accounts for, and characters of each.
 _UNREAD, _CHARS = 10, 240
 
@@ -55,7 +57,8 @@ def _unread(symptoms: Symptoms, causes: tuple[Suspicion, ...]) -> Iterable[str]:
     if symptoms.left_out:
         yield f"{symptoms.left_out:,} characters in the middle of the text were not read"
     quoted = {line for cause in causes for line in cause.evidence}
-    lines = dict.fromkeys(error.line for error in symptoms.errors)
+    heads = (error for error in symptoms.errors if not (causes and error.message.startswith(_HEADING)))
+    lines = dict.fromkeys(error.line for error in heads)
     shown = (show(" ".join(symptoms.lines[line].split()), _CHARS) for line in lines)
     yield from [line for line in shown if line and line not in quoted][:_UNREAD]
 

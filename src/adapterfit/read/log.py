@@ -5,6 +5,8 @@ Everything that is taken out stays data: a name, a number, the line it was read 
 
 from __future__ import annotations
 
+import codecs
+
 from adapterfit.read import log_facts, log_keys, log_shapes, log_trace
 from adapterfit.read.log_text import plain
 from adapterfit.records import Symptoms
@@ -38,3 +40,10 @@ def read_log(raw: str) -> Symptoms:
         versions=log_facts.versions(text),
         left_out=text.left_out,
     )
+
+
+def decode(data: bytes) -> str:
+    """Bytes of a text file as text: UTF-8, or UTF-16 where a mark says so; what is neither is replaced."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors="replace")
+    return data.decode("utf-8", errors="replace")

@@ -46,8 +46,10 @@ _LISTS = (
     _Wording("can not map tensor '", UNEXPECTED, "llama.cpp"),
     _Wording("unhandled keys [", UNEXPECTED, "mlx"),
     _Wording("missing parameters:", MISSING, "mlx"),
-    _Wording("received parameters not in model:", UNEXPECTED, "mlx"),
+    _Wording("parameters not in model:", UNEXPECTED, "mlx"),
 )
+#: `Missing 12 parameters: …`
+_COUNTED = re.compile(r"missing \d{1,7} parameters:")
 #: A name between quotes, or up to a comma; braces and stars come from reports that fold layers together.
 _QUOTED = re.compile(r"['\"`]([^\s'\"`]{1,400})['\"`]?")
 _BARE = re.compile(r"([\w.{}*,/-]{0,400}[\w}])")
@@ -68,6 +70,7 @@ _LAYER = re.compile(r"\.layers\.(?:\d{1,4}|\*|[{<]\S{1,20}[}>])\.")
 def keys(text: Text, folded: str) -> tuple[tuple[LogKey, ...], tuple[LogKey, ...], tuple[LogKey, ...]]:
     """Missing, unexpected and other names."""
     told = [(wording.what, key) for wording in _LISTS for key in _listed(text, folded, wording)]
+    told += [(MISSING, key) for found in _COUNTED.finditer(folded) for key in _from(text, found.end(), "mlx")]
     told += list(_rows(text))
     told += [(UNEXPECTED, key) for key in _refused(text)]
     missing, unexpected = (
@@ -86,10 +89,15 @@ def _listed(text: Text, folded: str, wording: _Wording) -> Iterator[LogKey]:
         start -= 1 if wording.anchor[-1] in "'[" else 0
         if wording.anchor.startswith("were not used"):
             start = max(folded.find(":", start, start + 300), start) + 1
-        for name, position in _names(text.flat, start, left):
+        for key in _from(text, start, wording.name):
             left -= 1
-            yield LogKey(name, text.line_at(position), wording.name)
+            yield key
         at = folded.find(wording.anchor, start + 1)
+
+
+def _from(text: Text, at: int, wording: str) -> Iterator[LogKey]:
+    for name, position in _names(text.flat, at, limits.LOG_SYMPTOMS):
+        yield LogKey(name, text.line_at(position), wording)
 
 
 def _names(flat: str, at: int, most: int) -> Iterator[tuple[str, int]]:

@@ -25,7 +25,7 @@ from typing import Any
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.edits import DropConfig
-from adapterfit.records import AdapterConfig, Case, Diff, Finding, Fix, Suspicion, Symptoms
+from adapterfit.records import AdapterConfig, Case, Diff, Finding, Fix, LogArgument, Suspicion, Symptoms
 from adapterfit.text import quote, shorten, show
 
 CAUSE = Cause(
@@ -167,13 +167,11 @@ def examples(make: Any) -> dict[str, list[Any]]:
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a keyword that a config class did not know, or PEFT's word that it ignores some."""
     for argument in symptoms.arguments:
-        config = argument.called.rpartition(".")[2].endswith("Config")
-        known = argument.name in SINCE or argument.name in _GONE
-        from_file = any(frame.library == "peft" for frame in symptoms.frames)
-        if not (config or known or from_file) or (config and not argument.called.endswith(_CONFIGS) and not known):
+        likelihood = _likelihood(symptoms, argument)
+        if not likelihood:
             continue
         yield suspect(
-            symptoms, _heard(argument.name), 0.95 if known and argument.name not in _GONE else 0.85, [argument.line],
+            symptoms, _heard(argument.name), likelihood, [argument.line],
             fix=_heard_fix(argument.name),
             apart="the frame above: config_cls(**kwargs) means the field is in adapter_config.json, your own line means your call",
         )  # fmt: skip
@@ -202,6 +200,19 @@ _CONFIGS = (
     "VeraConfig",
     "AdaptionPromptConfig",
 )
+
+
+def _likelihood(symptoms: Symptoms, argument: LogArgument) -> float:
+    """How surely the keyword is a field of a PEFT config; 0 where it is some other call's."""
+    ours = argument.called.endswith(_CONFIGS)
+    bare = argument.called in {"", "__init__"}
+    if argument.name in SINCE and (ours or bare):
+        return 0.95
+    if ours or (bare and argument.name in _GONE):
+        return 0.85
+    if bare and any(frame.library == "peft" for frame in symptoms.frames):
+        return 0.8
+    return 0.55 if bare and any(word in symptoms.folded for word in ("lora", "peft")) else 0.0
 
 
 def _heard(name: str) -> str:

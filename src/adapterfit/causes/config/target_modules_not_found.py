@@ -181,6 +181,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         "please specify `target_modules` in `peft_config`",
         "were set but no module was matched",
         "no `target_modules` passed",
+        "no modules were targeted for adaptation",
     )
     if told:
         yield suspect(

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import suspect
+from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import side, sizes_of
 from adapterfit.records import Suspicion, Symptoms
@@ -46,6 +46,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix=f"use the base of that family{_families(symptoms, found=True)}, or a LoRA made for this one",
             apart="the inputs of attn2.to_k and x_embedder in the file: they name the family",
         )  # fmt: skip
+    widths = _multiplied(symptoms)
+    if widths:
+        line, file, model = widths
+        yield suspect(
+            symptoms, f"cross attention of two families meets: {_CROSS[file]} and {_CROSS[model]}", 0.8, [line],
+            fix="use the base the LoRA was made for, or a LoRA made for this one",
+        )  # fmt: skip
     names = names_of(symptoms, "diffusion-wrong-base")
     if names is not None:
         yield suspect(
@@ -53,6 +60,16 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="use the base the LoRA was made for; lora_te_ is SD 1, lora_te1_ and lora_te2_ are SDXL",
             apart="whether a text encoder was connected to the loader at all: if not, these lines are harmless",
         )  # fmt: skip
+
+
+def _multiplied(symptoms: Symptoms) -> tuple[int, int, int] | None:
+    """Line and widths of a product of matrices, or a sum, in which two families' cross attention meets."""
+    for line in said(symptoms, "shapes cannot be multiplied", "must match the size of tensor b"):
+        digits = "".join(char if char.isdigit() else " " for char in symptoms.lines[line][:400]).split()
+        known = [number for number in map(int, (d for d in digits if len(d) < 6)) if number in {768, 1024, 1280, 2048}]
+        if len(set(known)) == 2 and not said(symptoms, "expert"):
+            return line, known[0], next(number for number in known if number != known[0])
+    return None
 
 
 def _families(symptoms: Symptoms, *, found: bool = False) -> str:

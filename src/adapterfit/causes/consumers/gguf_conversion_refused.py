@@ -34,7 +34,10 @@ CAUSE = Cause(
 )
 _WORDS = (
     ("not a lora_a or lora_b tensor", 0.94), ("embeddings is present in the adapter", 0.9), ("can not map tensor", 0.92), ("lora-to-gguf", 0.85),
-    ("convert_lora_to_gguf", 0.85), ("convert-lora-to-ggml", 0.85), ("unrecognized tensor", 0.8), ("has unexpected suffix", 0.88), ("is missing one component", 0.88),
+    ("lm_head is present in adapter, but is ignored in base model", 0.87),
+    ("convert_lora_to_gguf", 0.85),
+    ("loratorchtensor", 0.85),
+    ("lora_to_gguf", 0.8), ("convert-lora-to-ggml", 0.85), ("unrecognized tensor", 0.8), ("has unexpected suffix", 0.88), ("is missing one component", 0.88),
     ("lora_a tensor is not transposed", 0.9), ("expect adapter.type to be 'lora'", 0.9), ("expect general.type to be 'adapter'", 0.9), ("unprocessed experts", 0.5),
     ("lora_permute", 0.7), ("cannot permute", 0.6),
 )  # fmt: skip

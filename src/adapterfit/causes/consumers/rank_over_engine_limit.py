@@ -38,6 +38,8 @@ _WORDS = (
     "is greater than max_lora_rank",
     "is incompatible with the current lora memory pool",
     "max_lora_rank must be one of",
+    ") must be one of (8, 16, 32",
+    "input should be 1, 8, 16",
     "exceeds max_lora_rank",
     "rank exceeds",
     "larger than adapter memory reservation",

@@ -81,6 +81,17 @@ _SAID = (
     ("unexpected eof", "it breaks off", 0.75),
     ("file is corrupted or incomplete", "it breaks off", 0.88),
     ("ran out of input", "it is empty", 0.8),
+    ("without having git-lfs installed", "it is a Git LFS pointer", 0.92),
+    ("invalid magic number", "it is no pickle", 0.88),
+    ("unpickling stack underflow", "it is no pickle, or a damaged one", 0.88),
+    ("storage has wrong byte size", "it breaks off", 0.85),
+    ("badzipfile", "it is no zip, or a damaged one", 0.85),
+    ("invalidoffset", "its header and its data do not go together", 0.88),
+    ("tensorinvalidinfo", "its header and its data do not go together", 0.88),
+    ("not within the file bounds", "it breaks off", 0.88),
+    ("safetensorerror", "it is damaged, or no safetensors file", 0.75),
+    ("is not a valid safetensors", "it is damaged, or no safetensors file", 0.85),
+    ("unable to load weights from pytorch checkpoint file", "it is damaged, or no pickle", 0.7),
 )
 
 

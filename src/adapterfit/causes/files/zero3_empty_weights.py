@@ -89,6 +89,15 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, "the saved weights have no rows: saved under ZeRO-3 without gathering", 0.93, told, fix=fix
         )
+    flat = said(symptoms, "'weight' must be 2-d")
+    if flat:
+        yield suspect(
+            symptoms,
+            "a weight of the base is partitioned: it was loaded under ZeRO-3",
+            0.7,
+            flat,
+            fix="load the base outside of deepspeed.zero.Init",
+        )
     deepspeed = said(symptoms, "zero3", "zero-3", "zero_stage", "stage3", "stage 3", "deepspeed", "global_step")
     tiny = [
         file for file in symptoms.files if _holds_weights(file.name) and file.size is not None and file.size < _TINY

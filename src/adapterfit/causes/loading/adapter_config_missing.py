@@ -52,7 +52,7 @@ CAUSE = Cause(
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT's line, unless the exception above it says why."""
-    told = said(
+    told = _lacking(symptoms) or said(
         symptoms,
         "can't find 'adapter_config.json'",
         "can't find config.json",
@@ -79,6 +79,24 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         fix=_heard_fix(where),
         apart="the files in the folder, and the exception above this one: HFValidationError means a wrong path, 401 or 404 the Hub",
     )  # fmt: skip
+
+
+#: Words for what is not there, in the languages of most reports.
+_LACK = (
+    "can't find", "cannot find", "could not find", "not found", "no such file", "does not appear to have", "doesn't have", "does not have", "missing",
+    "does not exist", "doesn't exist", "there is no", "no adapter_config", "have no", "has no", "not contain", "找不到", "没有", "不存在", "缺少",
+)  # fmt: skip
+
+
+def _lacking(symptoms: Symptoms) -> tuple[int, ...]:
+    """Lines that name the file and say that it is not there."""
+    lines = said(symptoms, "adapter_config.json")
+    spoken = ((line, symptoms.lines[line].lower()) for line in lines)
+    return tuple(
+        line
+        for line, words in spoken
+        if "://" not in words and "--" not in words and any(word in words for word in _LACK)
+    )
 
 
 def _absent(symptoms: Symptoms) -> bool:

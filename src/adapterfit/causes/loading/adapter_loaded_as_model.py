@@ -52,6 +52,8 @@ _WORDS = (
     ("does not appear to have a file named model.safetensors", 0.6),
     ("unrecognized model in", 0.6),
     ("cannot find the config file for", 0.6),
+    ("can't load the model for", 0.6),
+    ("can't load the configuration of", 0.6),
 )
 
 

@@ -43,6 +43,12 @@ _WORDS = (
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the Hub's client refuses a text that is a path."""
+    local = said(symptoms, "is not a local folder and is not a valid model identifier")
+    if local and _is_path(_named(symptoms)):
+        yield suspect(
+            symptoms, f"the folder {quote(_named(symptoms))} does not exist here: it was taken for a Hub id", 0.87, local,
+            fix="give the absolute path of the folder with adapter_config.json; check it with ls",
+        )  # fmt: skip
     told = said(symptoms, *_WORDS)
     if not told:
         return
@@ -55,14 +61,27 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     )  # fmt: skip
 
 
+def _named(symptoms: Symptoms) -> str:
+    """The name before `is not a local folder`."""
+    at = symptoms.folded.find(" is not a local folder")
+    return symptoms.text[max(0, at - 300) : at].rpartition(" ")[2].strip("'\"`")
+
+
+def _is_path(name: str) -> bool:
+    return name.count("/") > 1 or name.startswith((".", "/", "~")) or "\\" in name
+
+
 def logs() -> dict[str, list[str]]:
     """Paths that are no ids; an id that does not exist."""
     return {
         "fires": [
             "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': 'out/run1/lora'. Use `repo_type` argument if needed.",
             "OSError: Incorrect path_or_model_id: './adapter'. Please provide either the path to a local folder",
+            "OSError: ./out/run is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'",
+            "OSError: ./out/run is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'",
         ],
         "silent": [
-            "RepositoryNotFoundError: 404 Client Error. Repository Not Found for url: https://huggingface.co/some/adapter/resolve/main/adapter_config.json"
+            "OSError: some/adapter is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'",
+            "RepositoryNotFoundError: 404 Client Error. Repository Not Found for url: https://huggingface.co/some/adapter/resolve/main/adapter_config.json",
         ],
     }

@@ -56,6 +56,11 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "the loader tried the adapter, then a model, and shows the failure of the second", 0.86 if unsloth else 0.55, model, fix=fix,
             apart="what PeftConfig.from_pretrained(adapter) says",
         )  # fmt: skip
+    nothing = said(symptoms, "unsloth: no config file found")
+    if nothing:
+        yield suspect(
+            symptoms, "Unsloth found neither a model nor an adapter, and does not say why", 0.75, nothing, fix=fix
+        )
     master = said(symptoms, "red herring", "look up to see its traceback", "please check the stack trace above")
     if master and not (files or model):
         yield suspect(

@@ -49,6 +49,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         "is not a valid model identifier",
         "invalid username or password",
         "you need to share contact information",
+        "you must have access to it and be authenticated",
+        "is restricted and you are not in the authorized list",
+        "outgoing traffic has been disabled",
+        "couldn't connect to 'https://huggingface.co'",
     )
     if urls:
         what = _asked(urls[0])

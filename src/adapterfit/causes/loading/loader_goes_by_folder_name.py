@@ -50,7 +50,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms,
             "a model's config is read as an adapter's, since the folder's name holds 'peft' or 'lora'",
-            0.6,
+            0.88,
             compared,
             fix="take 'peft' or 'lora' out of the name of a folder with a whole model",
         )

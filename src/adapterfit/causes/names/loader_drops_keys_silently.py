@@ -23,6 +23,7 @@ from typing import Any
 from adapterfit.causes import anatomy, evidence, remainder
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
 from adapterfit.text import quote
 
@@ -132,6 +133,16 @@ def examples(make: Any) -> dict[str, list[Any]]:
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: code that asks the loader not to be strict, and looks at nothing it returns."""
+    found = names_of(symptoms, "loader-drops-keys-silently")
+    if found is not None:
+        yield suspect(
+            symptoms,
+            f"the loader passed over {found.keys[0].name} and said so only in what it returned",
+            found.likelihood,
+            found.lines,
+            fix="look at unexpected_keys of what load_adapter and load_state_dict return: it must be empty",
+            apart="the names in the file beside those of the model: adapterfit check ADAPTER --base BASE",
+        )
     told = said(symptoms, "strict=false")
     read = symptoms.missing or symptoms.unexpected or symptoms.misshapen or symptoms.errors or symptoms.warnings
     if told and not read:

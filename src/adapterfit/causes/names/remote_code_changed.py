@@ -20,6 +20,7 @@ from collections.abc import Iterator
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.sizes import HEADS
 from adapterfit.records import Suspicion, Symptoms
 
 CAUSE = Cause(
@@ -30,12 +31,25 @@ CAUSE = Cause(
     ),
 )
 
+#: Whose words say that the base's own weights were looked for.
+_LOADED = {"transformers", "report"}
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: remote code that was fetched anew, or ran, beside names that do not meet."""
     fix = 'load the base at the commit of the training: revision="<commit>", code_revision="<commit>"'
     fresh = said(symptoms, "a new version of the following files was downloaded", "pin a revision")
     remote = [frame.line for frame in symptoms.frames if frame.library == "transformers_modules"]
+    base = [key for key in symptoms.missing if key.wording in _LOADED and not set(key.name.split(".")) & HEADS]
+    lost = [targets for targets in symptoms.targets if targets.wording == "not-found"]
+    if base and lost:
+        yield suspect(
+            symptoms,
+            "the base's own weights find no place in its class, nor do the targets: its code is not that of the training",
+            0.89,
+            [base[0].line, lost[0].line],
+            fix=fix,
+        )
     told = said(
         symptoms,
         "not found in the base model",

@@ -25,6 +25,7 @@ from adapterfit.causes import evidence, renames
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.lost import names_of
+from adapterfit.causes.sizes import HEADS
 from adapterfit.records import Case, Diff, Finding, Fix, Slot, Suspicion, Symptoms, TensorInfo
 from adapterfit.text import quote, shorten, show
 
@@ -172,6 +173,18 @@ def examples(make: Any) -> dict[str, list[Any]]:
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: only a task's head is missing."""
+    for error in symptoms.errors:
+        name = error.message.strip("'\" .")
+        if (
+            error.kind == "KeyError"
+            and name.startswith("base_model.model.")
+            and ".lora_" not in name
+            and set(name.split(".")) & HEADS
+        ):
+            yield suspect(
+                symptoms, f"the config wants {quote(name)} from modules_to_save, and the file does not hold it", 0.85, [error.line],
+                fix="take it out of modules_to_save in adapter_config.json if it was never trained, else save the adapter again",
+            )  # fmt: skip
     found = names_of(symptoms, "head-not-restored")
     if found is not None:
         names = shorten(key.name for key in found.keys)

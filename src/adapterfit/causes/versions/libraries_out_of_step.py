@@ -50,7 +50,7 @@ _WORDS = (
     ("failed to import diffusers", 0.8),
     ("name 'bnb' is not defined", 0.9),
     ("bitsandbytes is not available", 0.6),
-    ("has no attribute 'lora_extra_vocab_size'", 0.89),
+    ("no attribute 'lora_extra_vocab_size'", 0.89),
     ("object has no attribute 'memory_efficient_backward'", 0.89),
     ("undefined symbol", 0.7),
     ("is required but found", 0.8),

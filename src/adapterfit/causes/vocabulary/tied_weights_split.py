@@ -128,7 +128,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             yield suspect(
                 symptoms,
                 "the head is looked for in a model that has it as the embedding only",
-                0.8,
+                0.8 if told else 0.6,
                 told + merged,
                 fix=fix,
                 apart=apart,
