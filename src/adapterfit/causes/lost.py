@@ -32,6 +32,14 @@ _TRUNK = re.compile(
     r"(?:^|\.)(?:layers?|h|blocks?|block|transformer_blocks|single_transformer_blocks|resblocks)\.[\d{*<]"
 )
 
+#: An adapter's name between `lora_A` and `weight`; loaders that print the file's own names show it if it is in the file.
+_NAMED = re.compile(r"\.lora_[AB]\.\w{1,60}\.weight")
+_FILE_SIDE = frozenset({"comfyui", "vllm"})
+#: What is left where an adapter's name was cut out, or put in, in the wrong place.
+_MANGLED = re.compile(
+    r"_proj_[AB]\.|\.lora_[AB]\.\w{1,60}\.default\.|\.lora_[AB]_\d\b|\w_default\.\w|\.default\.\w[\w.]{0,300}\.lora_[AB]"
+)
+
 
 class Names(NamedTuple):
     """What the names say about one cause. `old` and `new` are prefixes in the file and in the model."""
@@ -111,10 +119,11 @@ def _is_lycoris(name: str) -> bool:
 
 def _mangled(symptoms: Symptoms) -> Readings:
     """The name of the adapter among the segments."""
+    files = tuple(key for key in symptoms.unexpected if key.wording in _FILE_SIDE and _NAMED.search(key.name))
+    if files and len(files) * 2 >= len(symptoms.unexpected):
+        return {"adapter-name-in-keys": Names(0.86, files), "diffusion-key-format": Names(0.5, files)}
     every = (*symptoms.missing, *symptoms.unexpected, *symptoms.keys)
-    mangled = tuple(
-        key for key in every if re.search(r"_proj_[AB]\.|\.lora_[AB]\.\w{1,60}\.default\.|\.lora_[AB]_\d\b", key.name)
-    )
+    mangled = tuple(key for key in every if _MANGLED.search(key.name))
     return {"adapter-name-in-keys": Names(0.85, mangled)} if mangled else {}
 
 
@@ -275,8 +284,8 @@ def _said_pairs(symptoms: Symptoms) -> Readings:
 
 
 _STEPS: tuple[_Step, ...] = (
-    _image,
     _mangled,
+    _image,
     _nothing_lost,
     _nested_twice,
     _pairs,

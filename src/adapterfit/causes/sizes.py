@@ -47,6 +47,8 @@ _PROMPTS = ("prompt_encoder", "prompt_embeddings", "prompt_learning")
 _ODD_VOCABULARIES = frozenset(
     {50257, 50265, 30522, 28996, 31002, 119547, 250002, 32100, 21128, 49953, 49954, 51865, 51864, 65025}
 )
+#: No layer but a head over a vocabulary has more rows, unless its lora_A is of another size too.
+_TALLEST = 30_000
 #: Rows by which padding to a multiple of 64 or 128 can make a vocabulary longer.
 _PADDING = 128
 
@@ -257,7 +259,7 @@ def _squeezed(shape: Shape) -> Shape:
 
 
 def _vocabulary(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
-    """Rows of the embedding or the head, and nothing else but ranks."""
+    """Rows of the embedding or the head, and nothing else but ranks; a head may have any name, but only one."""
     rows = [(s, *pair) for s in shapes for pair in [_rows(s)] if pair is not None]
     rest = tuple(s for s in shapes if s not in {row[0] for row in rows})
     if not rows or not all(_only_rank(s) for s in rest):
@@ -286,7 +288,8 @@ def _rows(shape: LogShape) -> tuple[int, int] | None:
         shape.key in {"weight", "embed_tokens.weight"}
         and min((shape.found or (0,))[0], (shape.wanted or (0,))[0]) > 4096
     )
-    if not (named or anonymous):
+    tall = "lora_B" in parts and min((shape.found or (0,))[0], (shape.wanted or (0,))[0]) > _TALLEST
+    if not (named or anonymous or tall):
         return None
     axis = 1 if "lora_embedding_A" in parts else 0
     if ("lora_A" in parts) or "lora_embedding_B" in parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Iterable
 
 from adapterfit.diagnose.registry import all_causes
@@ -11,6 +12,8 @@ from adapterfit.text import show
 
 #: From here on an answer is called certain, or likely.
 _HIGH, _MEDIUM = 0.9, 0.5
+#: A guess from words alone; beside a decided answer it counts less; each word more, up to a few.
+_GUESS, _BESIDE, _MORE, _MANY = 0.2, 0.6, 0.06, 4
 #: Where two answers claim to be certain, neither is.
 _DOUBTED = 0.89
 #: Answers that are given, and the likelihood below which one is none.
@@ -29,8 +32,38 @@ def recognise(symptoms: Symptoms) -> Diagnosis:
         if hasattr(entry.module, "recognise")
         for suspicion in entry.module.recognise(symptoms)
     ]
-    causes = _ordered(found)
+    causes = _ordered([*found, *_hinted(symptoms, found)])
     return Diagnosis(symptoms, causes, tuple(_unread(symptoms, causes)))
+
+
+def _hinted(symptoms: Symptoms, found: list[Suspicion]) -> Iterable[Suspicion]:
+    """Guesses from words that speak of a cause, below everything that symptoms say, and never more than low."""
+    known = {suspicion.id for suspicion in found}
+    decided = any(suspicion.likelihood >= _MEDIUM for suspicion in found)
+    for entry in all_causes():
+        hints = getattr(entry.module, "HINTS", ()) if entry.id not in known else ()
+        heard = [at for hint in hints for at in [_heard_at(symptoms.folded, hint)] if at >= 0]
+        if heard:
+            likelihood = _GUESS * (_BESIDE if decided else 1) + _MORE * min(len(heard), _MANY)
+            line = symptoms.lines[max(0, bisect_right(symptoms.starts, heard[0]) - 1)]
+            yield Suspicion(
+                entry.id,
+                f"a guess: {len(heard)} of its words stand in the text",
+                likelihood,
+                evidence=(show(" ".join(line.split()), _CHARS),),
+                apart="paste the whole traceback, or the list of keys: they decide, words do not",
+            )
+
+
+def _heard_at(folded: str, hint: str) -> int:
+    """Where a hint stands as a word of its own; -1 where it does not."""
+    at = folded.find(hint)
+    while at >= 0:
+        before, after = folded[at - 1 : at], folded[at + len(hint) : at + len(hint) + 1]
+        if not (before.isalnum() and hint[0].isalnum()) and not (after.isalnum() and hint[-1].isalnum()):
+            return at
+        at = folded.find(hint, at + 1)
+    return -1
 
 
 def _ordered(found: Iterable[Suspicion]) -> tuple[Suspicion, ...]:

@@ -31,6 +31,11 @@ CAUSE = Cause(
     ),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "control lora", "expanded", "unload_lora",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the input layer alone, twice as wide in the model; or diffusers says that it widened it."""

@@ -151,6 +151,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "base_model_name_or_path",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a server compares names only."""
     told = said(symptoms, "is not compatible with model", "was not trained on base model", "adapter was trained on")

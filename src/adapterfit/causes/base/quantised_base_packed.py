@@ -31,6 +31,11 @@ CAUSE = Cause(
     ),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "nf4", "bnb", "4bit", "packed",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: base weights of one column."""

@@ -33,6 +33,11 @@ CAUSE = Cause(
     ),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "intermediate_size", "padded", "padding",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the MLP's widths differ by a little; or two values of intermediate_size stand beside each other."""

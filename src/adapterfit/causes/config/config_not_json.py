@@ -43,6 +43,11 @@ CAUSE = Cause(
     codes=("config-not-json",),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "not valid json", "invalid json", "json.dump",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: what JSON readers say, or a set that could not be written."""

@@ -117,6 +117,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "is not supported", "quantlinear", "unsupported module",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the class of the module that PEFT cannot wrap."""
     for targets in symptoms.targets:

@@ -163,6 +163,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "target_modules", "target modules", "lora_target",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT found none of the names; how they are printed tells what was passed."""
     for targets in symptoms.targets:

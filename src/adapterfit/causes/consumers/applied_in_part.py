@@ -32,6 +32,11 @@ CAUSE = Cause(
     ),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "will be ignored", "partially", "vision tower", "visual.", "only the language model",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: modules that are ignored or skipped."""

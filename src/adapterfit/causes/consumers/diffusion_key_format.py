@@ -39,8 +39,13 @@ CAUSE = Cause(
 _WORDS = (
     ("no lora keys associated to", 0.86), ("led to unexpected keys found in the model", 0.75), ("led to unexpected keys not found in the model", 0.75),
     ("led to missing keys in the model", 0.75), ("`original_state_dict` should be empty", 0.88), ("`old_state_dict` should be empty", 0.88), ("state_dict should be empty at this point", 0.88),
-    ("have not been correctly renamed", 0.85), ("failed to match keys when loading", 0.86), ("lora key not loaded", 0.8), ("unexpected keys found in the lora", 0.8), ("doesn't seem to be a lora", 0.5),
+    ("have not been correctly renamed", 0.85), ("failed to match keys when loading", 0.86), ("not in the list of present adapters: set()", 0.85), ("lora key not loaded", 0.8), ("unexpected keys found in the lora", 0.8), ("doesn't seem to be a lora", 0.5),
     ("lora_te1_text_model", 0.3), ("unable to match lora key", 0.8), ("could not load lora", 0.4), ("unknown lora format", 0.8), ("unsupported lora format", 0.8),
+)  # fmt: skip
+
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "lora key not loaded", "load_lora_weights", "diffusion_model.", "lora_unet", "comfyui", "kohya", "diffusers", "pipe.load_lora", "transformer_blocks",
 )  # fmt: skip
 
 

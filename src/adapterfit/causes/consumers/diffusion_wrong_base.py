@@ -36,6 +36,11 @@ CAUSE = Cause(
 _CROSS = {768: "SD 1", 1024: "SD 2", 2048: "SDXL", 1280: "the SDXL refiner", 4096: "SD 3 or Flux"}
 _INPUT = {64: "Flux dev or schnell", 128: "a Flux control model", 384: "Flux Fill"}
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "sdxl", "sd1.5", "sd 1.5", "stable diffusion", "flux", "x_embedder", "refiner",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: widths, or text encoders that this family does not have."""

@@ -30,6 +30,11 @@ CAUSE = Cause(
     messages=("lora key not loaded: transformer.transformer_blocks.0.attn.to_k.lora_magnitude_vector",),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "dora", "magnitude_vector", "dora_scale",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: only magnitudes are reported."""

@@ -28,6 +28,11 @@ CAUSE = Cause(
     messages=("[TensorRT-LLM][ERROR] Assertion failed: lora_weights has to few values for attn_q",),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "head_dim", "tensorrt",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's words about sizes that it computed."""

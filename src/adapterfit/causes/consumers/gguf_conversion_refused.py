@@ -42,6 +42,11 @@ _WORDS = (
     ("lora_permute", 0.7), ("cannot permute", 0.6),
 )  # fmt: skip
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "gguf", "llama.cpp", "convert_lora", "convert-lora", "ggml",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the converter's lines, or an option that was taken for a folder."""

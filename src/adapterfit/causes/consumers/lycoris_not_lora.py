@@ -34,6 +34,11 @@ _WORDS = (
     ("hada_w1", 0.85), ("lokr_w1", 0.85), ("lora_mid", 0.85),
 )  # fmt: skip
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "lycoris", "loha", "lokr", "hada_", "lokr_",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: names of other methods, or a loader that finds names without "lora"."""

@@ -49,6 +49,11 @@ _WORDS = (
     ("cannot unmarshal number", 0.85, "lora_alpha is not a whole number"),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "ollama", "modelfile",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: Ollama's own lines."""

@@ -46,10 +46,28 @@ _WORDS = (
     "lora rank is too",
 )
 
+_COMPARED = (
+    "must be smaller",
+    "must be less",
+    "greater than",
+    "larger than",
+    "exceed",
+    "must not be",
+    "at most",
+    "too large",
+    "<= ",
+    "above",
+)
+
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "max_lora_rank", "max-lora-rank", "maxlorarank",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's words, with both numbers."""
-    told = said(symptoms, *_WORDS)
+    told = said(symptoms, *_WORDS) or _compared(symptoms)
     if not told:
         option = said(symptoms, "max_lora_rank", "max-lora-rank")
         if option and (symptoms.errors or said(symptoms, "error", "must be", "not in", "invalid")):
@@ -61,7 +79,11 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 fix=f"--max-lora-rank with one of {', '.join(map(str, LIMITS))}",
             )
         return
-    rank = _number_after(symptoms, "lora rank ") or _number_after(symptoms, "with rank ")
+    rank = (
+        _number_after(symptoms, "lora rank ")
+        or _number_after(symptoms, "with rank ")
+        or _number_after(symptoms, "rank (")
+    )
     limit = next((value for value in LIMITS if rank and value >= rank), 0)
     what = f"the adapter has rank {rank}" if rank else "the adapter's rank"
     yield suspect(
@@ -70,9 +92,15 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     )  # fmt: skip
 
 
+def _compared(symptoms: Symptoms) -> tuple[int, ...]:
+    """Lines that hold a rank against a maximum: every engine says it in its own words."""
+    lines = (line for line in said(symptoms, "rank") if "max" in symptoms.lines[line].lower())
+    return tuple(line for line in lines if any(word in symptoms.lines[line].lower() for word in _COMPARED))
+
+
 def _number_after(symptoms: Symptoms, phrase: str) -> int:
     words = after(symptoms, phrase, 12).split()
-    digits = words[0].rstrip(".,") if words else ""
+    digits = words[0].rstrip(".,)") if words else ""
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 6 else 0
 
 

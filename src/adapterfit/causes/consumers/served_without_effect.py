@@ -42,6 +42,11 @@ _SERVERS = (
     "200 ok",
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "no effect", "same output", "base model output", "identical output", "not applied", "zero effect", "silently no-op", "ignored at request",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's own words, or paths that differ by the wrapper's level beside words about a server."""

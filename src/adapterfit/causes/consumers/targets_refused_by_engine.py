@@ -41,6 +41,11 @@ _WORDS = (
 )  # fmt: skip
 _FUSED = ("qkv_proj", "gate_up_proj", "query_key_value", "Wqkv")
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "supported_lora_modules", "lora-target-modules", "lora_target_modules", "expected target modules",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: two lists, a layer that is looked up by number and name, or a member of a fused layer that is missed."""

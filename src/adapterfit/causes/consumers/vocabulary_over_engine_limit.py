@@ -31,6 +31,11 @@ CAUSE = Cause(
     ),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "vocab size must be", "bgmv", "punica",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's words."""

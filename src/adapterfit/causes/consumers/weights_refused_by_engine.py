@@ -54,6 +54,11 @@ _WORDS = (
     ("is not supported by this lora", "an option of the adapter"),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "unsupported lora weight", "modules_to_save", "lm_head", "base_layer.weight", "dora",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's words, or an assertion on a head's copy."""

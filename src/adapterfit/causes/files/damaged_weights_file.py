@@ -94,6 +94,11 @@ _SAID = (
     ("unable to load weights from pytorch checkpoint file", "it is damaged, or no pickle", 0.7),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "git lfs", "git-lfs", "corrupt", "truncated", "re-download", "incomplete download",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: what the readers of weight files say when they cannot read one."""

@@ -61,6 +61,11 @@ def examples(make: Any) -> dict[str, list[Any]]:
 #: A .bin without tensors has 443 bytes, a safetensors file 40.
 _EMPTY_BYTES = 1_000
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "old_state_dict", "443 bytes", "40 bytes", "empty adapter", "adapter is empty", "adapter_model.bin is empty",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a file too small to hold tensors, its bytes in a hex dump, the line that empties state dicts, or its results."""

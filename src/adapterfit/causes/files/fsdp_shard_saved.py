@@ -93,6 +93,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "fsdp", "fullyshardeddataparallel", "sharded_state_dict", "full_state_dict",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: matrices that are vectors in the file."""
     found = sizes_of(symptoms, "fsdp-shard-saved")

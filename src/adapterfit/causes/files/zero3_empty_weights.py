@@ -69,6 +69,11 @@ def examples(make: Any) -> dict[str, list[Any]]:
 
 _TINY = 4_096
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "zero3", "zero-3", "zero stage 3", "zero_stage 3", "stage3_gather", "gatheredparameters", "zero_to_fp32",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a size of 0 in the file; a tiny file of a DeepSpeed run; a merge script that reads no rows."""

@@ -41,6 +41,11 @@ CAUSE = Cause(
     minutes=2,
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "both config.json and adapter_config.json", "config.json and adapter_config.json",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: Unsloth's line; a listing that holds both."""

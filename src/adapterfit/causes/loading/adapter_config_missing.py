@@ -49,6 +49,11 @@ CAUSE = Cause(
     minutes=10,
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "adapter_config.json",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT's line, unless the exception above it says why."""

@@ -44,6 +44,11 @@ CAUSE = Cause(
     minutes=1,
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "subfolder",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the Trainer finds nothing in a checkpoint; a listing with a folder and no adapter; the subfolder keyword."""

@@ -32,6 +32,11 @@ CAUSE = Cause(
     messages=("Exception: Unexpected tensor name: model.layers.0.self_attn.q_proj.lora_A.default.weight",),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "merge_and_unload",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: an adapter's tensors among those of a model."""

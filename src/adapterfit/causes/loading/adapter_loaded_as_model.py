@@ -56,6 +56,11 @@ _WORDS = (
     ("can't load the configuration of", 0.6),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "config.json", "instead of the base model", "full model",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a loader of models finds no model, or meets an adapter's tensor."""

@@ -40,6 +40,11 @@ _WORDS = (
     "cannot have -- or ..",
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "relative path", "absolute path",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the Hub's client refuses a text that is a path."""

@@ -41,6 +41,11 @@ model = PeftModel.from_pretrained(base, "adapter", is_trainable=True)
 """,
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "resume_from_checkpoint", "resume training", "resuming",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: base and adapter are missing together; or the Trainer sees no checkpoint although adapter files lie there."""

@@ -55,6 +55,11 @@ _WORDS = (
 )
 _DOUBLED = "base_model.model.model.model."
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "offload", "device_map", "meta tensor", "meta device", "out of memory",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: accelerate's and PEFT's words about offloading, or a module's name with a level too many."""
@@ -66,6 +71,24 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 symptoms, "the base does not fit into memory; layers of it are offloaded", likelihood, told, fix=fix
             )
             break
+    hooks = [
+        frame.line for frame in symptoms.frames if frame.library == "accelerate" and frame.file.startswith("hooks")
+    ]
+    missed = [
+        e.line
+        for e in symptoms.errors
+        if e.kind == "KeyError"
+        and e.message.strip("'\" ").startswith("base_model.model.")
+        and ".lora_" not in e.message
+    ]
+    if hooks and missed:
+        yield suspect(
+            symptoms,
+            "accelerate looks for an offloaded weight under PEFT's name, and stored it under the base's",
+            0.89,
+            [*hooks, *missed],
+            fix=fix,
+        )
     doubled = [key for key in symptoms.keys if key.name.startswith(_DOUBLED) and ".lora_" not in key.name]
     if doubled and said(symptoms, "keyerror"):
         yield suspect(

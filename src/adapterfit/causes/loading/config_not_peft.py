@@ -55,6 +55,11 @@ _FOREIGN = frozenset(
     }
 )  # fmt: skip
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "peft_type", "not a peft", "merged model",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: no peft_type, or a field of a model's config."""

@@ -37,6 +37,11 @@ weights = torch.load("adapter/adapter_model.bin", map_location="cpu", weights_on
 """,
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "map_location",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: torch's own words."""

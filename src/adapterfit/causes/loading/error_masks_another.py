@@ -37,6 +37,11 @@ PeftConfig.from_pretrained("adapter")                                  # says wh
 """,
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "misleading error", "hides the", "swallow", "real error", "original error", "peft is not installed", "peft not installed", "masks the",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a complaint about a whole model's files."""

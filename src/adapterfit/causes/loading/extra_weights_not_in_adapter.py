@@ -32,6 +32,11 @@ CAUSE = Cause(
     ),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "non_lora_trainables", "mm_projector", "projector",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the projector's sizes, or the load of the extra file."""

@@ -36,6 +36,11 @@ CAUSE = Cause(
 _DENIED = frozenset({401, 403, 404})
 _WEIGHTS = ("adapter_model.bin", "adapter_model.safetensors")
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "gated", "private repo", "hf_token", "access token", "use_auth_token", "401", "403",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: an address of the Hub with a status, or the Hub's own words."""

@@ -132,6 +132,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "pissa", "olora", "corda", "loftq",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: an initialisation that takes its part out of the base's weights."""
     fix = "save with path_initial_model_for_weight_conversion: it makes a plain LoRA of it"

@@ -31,6 +31,11 @@ _FIX = (
     "rename the folder so that its name holds 'llava' and 'lora' (FastChat: 'peft'), and pass the base as --model-base"
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "mm_projector.bin", "model_name", "model-base", "model_base", "non_lora_trainables",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: mm_projector.bin is asked for, or a LoRA run's folder lies there and is not taken for one."""

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import suspect
+from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.records import Case, Diff, Finding, Suspicion, Symptoms
 from adapterfit.text import quote
@@ -69,8 +69,21 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {"fires": [embedding], "silent": [embedding.added(weight), make.lora("llama")]}
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "_incompatiblekeys", "incompatiblekeys", "missing_keys", "missing keys", "missing parameters",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: names are missing, and none of them is an adapter's."""
+    own = said(symptoms, "peft_model_state_dict, strict=false")
+    if own and not (symptoms.errors or symptoms.missing or symptoms.misshapen or symptoms.frames):
+        yield suspect(
+            symptoms, "PEFT's own load is not strict, since the base's weights are never in an adapter's file", 0.5, own,
+            fix="none needed, as long as no name with lora_ is missing",
+            apart="whether a name that holds lora_ is among the missing keys",
+        )  # fmt: skip
     found = names_of(symptoms, "missing-base-keys-harmless")
     if found is not None:
         yield suspect(

@@ -33,6 +33,11 @@ weights = safetensors.torch.load_file("adapter/adapter_model.safetensors")
 """,
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "adapter_model.bin", "safe_serialization",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: adapter_model.bin is missed by something other than a PEFT that knows both names."""

@@ -77,6 +77,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "task_type", "feature_extraction", "prepare_inputs_for_generation",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT asks a base to generate that cannot."""
     told = said(

@@ -42,6 +42,11 @@ CAUSE = Cause(
     codes=("weights-file-missing",),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "adapter_model.safetensors",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT, which knows both names, finds neither file; or an engine finds no tensors."""

@@ -44,6 +44,11 @@ CAUSE = Cause(
     minutes=1,
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "weight_name=", "pytorch_lora_weights",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a whole model's file where an adapter's is meant, or a name that is almost right."""

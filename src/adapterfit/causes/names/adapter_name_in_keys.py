@@ -238,6 +238,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "adapter name", "adapter_name", ".default.",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT's own warning, or names in which the adapter's name shows."""
     fix = "rename the keys in the file: adapterfit fix ADAPTER --base BASE --out FIXED; call no adapter 'lora'"

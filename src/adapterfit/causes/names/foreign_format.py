@@ -100,6 +100,11 @@ _LOADERS = (
 #: Segments that only one dialect has.
 _DIALECTS = {"lora_a": "mlx or torchtune", "lora_b": "mlx or torchtune", "linear_in": "NeMo", "linear_out": "NeMo"}
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "torchtune", "nemo", "mlx", "lora_a.weight", "lora_b.weight", "adapters.safetensors", "adapters.npz", "adapterhub",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: another program's loader misses its own fields, or names are in another program's dialect."""

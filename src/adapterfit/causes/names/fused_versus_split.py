@@ -182,6 +182,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "qkv_proj", "w_pack", "query_key_value", "wqkv", "fused qkv", "packed_modules",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a fused layer's name on one side, the parts' names on the other."""
     fix = "split the fused LoRA: copy lora_A to every part and cut the rows of lora_B; or load the implementation of the training"

@@ -131,6 +131,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "strict=false", "silently ignored", "silently dropped", "silently skips", "discards", "ignores the result", "unexpected_keys",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: code that asks the loader not to be strict, and looks at nothing it returns."""
     found = names_of(symptoms, "loader-drops-keys-silently")
@@ -143,7 +149,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="look at unexpected_keys of what load_adapter and load_state_dict return: it must be empty",
             apart="the names in the file beside those of the model: adapterfit check ADAPTER --base BASE",
         )
-    told = said(symptoms, "strict=false")
+    own = said(symptoms, "peft_model_state_dict, strict=false")  # PEFT's line, which it prints in every traceback
+    told = said(symptoms, "strict=false") if not own else ()
     read = symptoms.missing or symptoms.unexpected or symptoms.misshapen or symptoms.errors or symptoms.warnings
     if told and not read:
         yield suspect(

@@ -162,6 +162,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "automodelforcausallm", "forconditionalgeneration", "base_model_class", "automodel.from_pretrained", "auto_mapping",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: all names of the adapter missing, or full paths that another class has."""
     fix = "load the base with the class of the training: task_type and auto_mapping.base_model_class in adapter_config.json name it"

@@ -147,6 +147,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "key_mapping", "_checkpoint_conversion_mapping", "conversion mapping", "renamed", "transformers v5", "transformers 5", "weight conversion",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: names that differ by a level of nesting, classes that took a Linear's place, remote code that is too old."""
     pin = "use the transformers version of the training, or peft >= 0.16 with transformers >= 4.52, which translate old names"

@@ -306,6 +306,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "experts.", "fused experts", "gate_up_proj", "mixture of experts", "moe",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: experts among the names, per expert on one side and fused on the other, or their sides exchanged."""
     fix = "load with the peft and transformers of the training, or convert: peft >= 0.19 fuses mixtral and qwen2_moe by itself"

@@ -34,6 +34,11 @@ CAUSE = Cause(
 #: Whose words say that the base's own weights were looked for.
 _LOADED = {"transformers", "report"}
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "trust_remote_code", "auto_map", "modeling_", "code_revision", "revision=",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: remote code that was fetched anew, or ran, beside names that do not meet."""

@@ -126,6 +126,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "peft_config", "get_peft_model", "second adapter", "wrapped twice", "multiple adapters",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT's warning, a layer inside a layer, or an adapter's name that is not known where it is injected."""
     fix = "wrap once: load the base anew, and use model.load_adapter(path, adapter_name) for a second adapter"

@@ -115,6 +115,11 @@ CAUSE = Cause(
     fixed=FIXED,
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "_orig_mod", "torch.compile", "_fsdp_wrapped_module", "dataparallel", "module.",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a wrapper's prefix in the names, or full paths that find nothing in an image model."""

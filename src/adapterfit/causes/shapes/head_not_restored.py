@@ -171,6 +171,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "modules_to_save", "classification head", "score.weight", "classifier", "newly initialized", "num_labels",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: only a task's head is missing."""
     for error in symptoms.errors:

@@ -94,6 +94,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "mergedlinear", "enable_lora",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a lora_B of three dimensions, or the fields of PEFT 0.2."""
     found = sizes_of(symptoms, "merged-linear-era")

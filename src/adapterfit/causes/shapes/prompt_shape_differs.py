@@ -170,6 +170,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "prompt_encoder", "prefix tuning", "num_virtual_tokens", "prompt tuning",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the prompt's own embedding."""
     found = sizes_of(symptoms, "prompt-shape-differs")

@@ -157,6 +157,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "rank mismatch", "lora_rank", "lora_r", "different rank",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: only the rank differs."""
     found = sizes_of(symptoms, "rank-mismatch")

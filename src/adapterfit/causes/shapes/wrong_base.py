@@ -339,6 +339,11 @@ _ENGINES = (
     "architectures differ:", "does not exist in base model",
 )  # fmt: skip
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "wrong base", "different base model", "hidden_size", "7b", "13b", "70b",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: widths that differ while ranks agree, or an engine that says so."""

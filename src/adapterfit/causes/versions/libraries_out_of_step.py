@@ -58,6 +58,11 @@ _WORDS = (
     ("module 'peft' has no attribute", 0.88),
 )
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "importerror", "cannot import", "incompatible version", "version mismatch", "downgrade", "upgrade peft", "upgrade transformers", "pip install -u",
+)  # fmt: skip
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: an import or a backend that fails, or an attribute that a library no longer has."""

@@ -86,6 +86,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "autopeftmodel", "resizes the embedding", "resized to len(tokenizer)", "resize_model_vocab",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the file has the published, padded number of rows, the model the tokenizer's."""
     found = sizes_of(symptoms, "base-resized-by-loader")

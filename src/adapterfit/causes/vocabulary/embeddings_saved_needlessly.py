@@ -82,6 +82,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "save_embedding_layers",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT's own word that it saves the embeddings."""
     told = said(symptoms, "setting `save_embedding_layers` to `true`", "could not find a config file in")

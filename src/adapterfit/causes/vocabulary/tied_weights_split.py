@@ -106,6 +106,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "tie_word_embeddings", "tied embedding", "tied weight", "tie_weights", "lm_head.weight",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the head alone is missing, or PEFT and mergers say themselves that a tie is split."""
     fix = "train with ensure_weight_tying=True (peft >= 0.18), or load the base with tie_word_embeddings=False before merging"

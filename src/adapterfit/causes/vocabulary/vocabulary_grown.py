@@ -101,6 +101,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "resize_token_embeddings", "added tokens", "add_tokens", "new tokens", "resize_vocab", "vocab_size", "special tokens", "setup_chat_format", "pad_to_multiple_of", "扩充词表", "扩展词表", "词表",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: rows of the embedding or the head, more in the file than in the model."""
     found = sizes_of(symptoms, "vocabulary-grown")

@@ -79,6 +79,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: Words that speak of this cause where no symptom decides.
+HINTS = (
+    "padded vocab", "padding rows", "smaller vocabulary",
+)  # fmt: skip
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: rows of the embedding or the head, fewer in the file than in the model."""
     found = sizes_of(symptoms, "vocabulary-shrunk")
