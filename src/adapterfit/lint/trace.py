@@ -1,0 +1,125 @@
+"""What a script does, in order, as far as it can be told without running it: its calls, assignments and reads of models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Union
+
+import libcst as cst
+
+from adapterfit.lint.values import UNKNOWN, Model, Value
+
+#: The ways a branch was taken: (which `if`, which arm of it), outermost first.
+Arms = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something stands: the statement, its line, and the calls whose `with` it is inside of."""
+
+    statement: cst.BaseSmallStatement | None
+    line: cst.SimpleStatementLine | None
+    block: tuple[cst.CSTNode, ...] = ()
+    within: tuple[str, ...] = ()
+    arms: Arms = ()
+    scope: cst.CSTNode | None = None
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a call: how it is written, and what is known of its value."""
+
+    node: cst.Arg
+    value: Value
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call. `name` is canonical: `peft.get_peft_model`, or `model.save_pretrained` for a method of a known kind of value.
+
+    `dropped`: nothing takes its result. `whole`: no `*` or `**` hides arguments.
+    """
+
+    at: int
+    name: str
+    node: cst.Call
+    place: Place
+    receiver: Value
+    positional: tuple[Argument, ...]
+    keywords: dict[str, Argument]
+    whole: bool
+    dropped: bool
+    result: Value = UNKNOWN
+
+    def argument(self, position: int | None, keyword: str) -> Argument | None:
+        """The argument at a position or of a name, None where it is not given."""
+        if keyword in self.keywords:
+            return self.keywords[keyword]
+        if position is not None and position < len(self.positional):
+            return self.positional[position]
+        return None
+
+    def value(self, position: int | None, keyword: str) -> Value:
+        """Its value."""
+        found = self.argument(position, keyword)
+        return found.value if found else UNKNOWN
+
+
+@dataclass(frozen=True)
+class Store:
+    """An assignment to an attribute of a model; `mentions` are the names of libraries that the right side uses."""
+
+    at: int
+    receiver: Value
+    attribute: str
+    node: cst.Assign
+    place: Place
+    mentions: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A model is used; `attribute` is what of it, empty where it is handed on or called as a whole."""
+
+    at: int
+    model: Model
+    attribute: str
+    node: cst.BaseExpression
+    place: Place
+
+
+Event = Union[Call, Store, Read]
+
+
+def follows(earlier: Event, later: Event) -> bool:
+    """Whether both can happen in one run, in this order: not in two arms of one branch."""
+    taken = dict(earlier.place.arms)
+    return later.at > earlier.at and all(taken.get(branch, arm) == arm for branch, arm in later.place.arms)
+
+
+class Trace:
+    """All events, in the order in which they happen."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def calls(self, *names: str) -> Iterator[Call]:
+        """The calls of these names; a name that ends in `*` stands for all that begin like it."""
+        exact = {name for name in names if not name.endswith("*")}
+        starts = tuple(name[:-1] for name in names if name.endswith("*"))
+        for event in self.events:
+            if isinstance(event, Call) and (event.name in exact or (starts and event.name.startswith(starts))):
+                yield event
+
+    def stores(self) -> Iterator[Store]:
+        """Assignments to attributes of models."""
+        return (event for event in self.events if isinstance(event, Store))
+
+    def reads(self, model: Model) -> Iterator[Read]:
+        """Where exactly this object is used."""
+        return (event for event in self.events if isinstance(event, Read) and event.model.ids & model.ids)
+
+    def call_of(self, node: cst.CSTNode | None) -> Call | None:
+        """The call that this node is, as it happened first."""
+        return next((event for event in self.events if isinstance(event, Call) and event.node is node), None)
