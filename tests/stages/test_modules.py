@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -298,6 +299,26 @@ def test_that_a_config_no_model_can_be_built_from_is_the_files_fault(changes):
         tree({**LLAMA, **changes}, "LlamaForSequenceClassification")
     assert caught.value.flaw.code == "base-config-implausible"
     assert "config.json" in caught.value.flaw.message
+
+
+JUNK = [None, "x", "", [], [1], ["x"], {}, {"x": 1}, -1, 0, 2**70, True, 1.5, float("nan")]
+DEPTHS = ("num_hidden_layers", "num_layers", "n_layer", "num_decoder_layers", "encoder_layers", "decoder_layers")
+
+
+@pytest.mark.parametrize(
+    "model_type", ["llama", "gpt2", "t5", "llava", "qwen2_vl", "qwen3_moe", "falcon", "deberta-v2"]
+)
+def test_that_any_value_of_any_field_gives_a_tree_or_a_flaw(model_type):
+    found = modules.facts(model_type)
+    class_name = next(iter(found["classes"]))
+    small = dict.fromkeys(DEPTHS, 1)
+    for name in (*found["fields"], *found["aliases"], *found["configs"], *found["fixed"], "num_labels", "id2label"):
+        for junk in JUNK:
+            config = {"model_type": model_type, **small, "text_config": dict(small), "vision_config": dict(small)}
+            *heads, leaf = name.split(".")
+            (config[heads[0]] if heads else config)[leaf] = junk
+            with contextlib.suppress(BadInput):
+                assert modules.tree(Base("base", config=config), class_name).modules
 
 
 def test_that_very_many_experts_times_layers_cost_nothing():

@@ -201,7 +201,7 @@ class Growth:
         value = self.fields[name]
         if table is None:
             table = self.fields.facts["activations"]
-            table = table if value in table else self.common()["activations"]
+            table = table if isinstance(value, str) and value in table else self.common()["activations"]
         if not isinstance(value, str) or value not in table:
             self.doubts.append(f"field {name} is {quote(value)}: unknown what module it makes")
             return ""

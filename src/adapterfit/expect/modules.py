@@ -20,7 +20,7 @@ from adapterfit.expect.checkpoint import Rule, adapter_renames, contradictions, 
 from adapterfit.expect.fields import Facts, Fields
 from adapterfit.expect.formulas import FormulaError, UnknownFieldError
 from adapterfit.expect.growth import Growth
-from adapterfit.records import Base, Flaw, LoadRename, Module, ModuleTree, Shape
+from adapterfit.records import Base, Flaw, Module, ModuleTree, Shape
 from adapterfit.text import quote, show
 
 _FACTS = Path(__file__).parent / "architectures"
@@ -112,21 +112,6 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         doubts=_doubts(found, entry, fields, growth),
     )
     return reconcile(grown, base, rules) if compared else grown
-
-
-def load_behaviour(model_type: str, class_name: str) -> tuple[tuple[LoadRename, ...], str]:
-    """`adapter_renames` and `expert_fusion` of a class, for a tree that was read from a live model.
-
-    Sub-models are taken to be of the types that are the default of the class.
-    """
-    found = facts(model_type)
-    if found is None or class_name not in found["classes"]:
-        return (), ""
-    entry = found["classes"][class_name]
-    growth = Growth(Fields(found, {}, facts), facts, common)
-    growth.grow(found, class_name)
-    rules = load_rules(found, class_name, growth.sub_models, common)
-    return adapter_renames(rules, entry["prefix"]) if found["converts_adapters"] else (), found["expert_fusion"]
 
 
 def _tied(entry: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, ...], ...]:
