@@ -9,7 +9,7 @@ TORCH  := torch==2.13.0
 CPU    := $(if $(filter Darwin,$(shell uname -s)),$(TORCH),$(TORCH)+cpu)
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: demo test lint fast slow python39 bench docs clean why-score differential
+.PHONY: demo test lint fast slow python39 bench docs clean why-score differential fuzz
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -39,6 +39,9 @@ why-score: .venv/core
 
 differential: .venv/dev
 	$(BIN)/python tools/differential.py
+
+fuzz: .venv/dev
+	FUZZ=50 $(PYTEST) -n 2 tests/property tests/differential/test_targets.py
 
 docs: .venv/core
 	$(BIN)/python tools/gen_docs.py

@@ -7,6 +7,8 @@ Needs torch, transformers and peft (`pip install -e .[dev]`). Exits with 1 if a 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -25,7 +27,7 @@ def judge(name: str) -> list[tuple[str, str, object]]:
 
     rows = []
     for what in broken.MUTATIONS:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
             rows.append((name, what, broken.compare(name, what, Path(folder))))
     return rows
 
@@ -33,6 +35,7 @@ def judge(name: str) -> list[tuple[str, str, object]]:
 def main(parts: list[str]) -> int:
     """Print the counts, the confusion matrix and every disagreement."""
     sys.path.insert(0, str(ROOT / "tests" / "differential"))
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     import broken
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapterfit.errors import BadInput
@@ -13,6 +13,7 @@ from adapterfit.expect.methods.lokr import factorization
 from adapterfit.expect.patterns import Patterns
 from adapterfit.expect.targets import condense, ends_with_any, pattern_key, select
 from adapterfit.records import Module
+from fuzzing import tries
 
 pytestmark = pytest.mark.exact
 
@@ -55,7 +56,7 @@ def configs(draw):
     )
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
+@tries(600)
 @given(names=TREES, config=configs())
 def test_every_module_is_sorted_as_peft_sorts_it(names, config):
     from peft.tuners.tuners_utils import _ExcludedModule, check_target_module_exists
@@ -73,7 +74,7 @@ def test_every_module_is_sorted_as_peft_sorts_it(names, config):
     assert ours.unmatched == len(names) - len(ours.matched) - len(ours.excluded)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@tries(300)
 @given(names=TREES, keys=st.lists(st.one_of(WORDS, REGEXES, st.sampled_from(["^model", "a|q_proj"])), max_size=4))
 def test_the_first_pattern_that_fits_is_pefts(names, keys):
     from peft.utils.other import get_pattern_key
@@ -84,7 +85,7 @@ def test_the_first_pattern_that_fits_is_pefts(names, keys):
         assert (name if ours is None else ours) == theirs
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@tries(300)
 @given(names=TREES, more=TREES)
 def test_a_long_list_of_targets_is_condensed_as_peft_does(names, more):
     from peft.tuners.tuners_utils import _find_minimal_target_modules
@@ -95,7 +96,7 @@ def test_a_long_list_of_targets_is_condensed_as_peft_does(names, more):
     assert condense(names, [*names, *more]) == sorted(theirs)
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@tries(500)
 @given(dimension=st.integers(1, 5000), factor=st.sampled_from([-1, 0, 1, 2, 3, 4, 8, 16, 64, 1000]))
 def test_a_dimension_is_factorized_as_lokr_does(dimension, factor):
     from peft.tuners.lokr.layer import factorization as theirs

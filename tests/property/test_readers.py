@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from adapterfit.errors import BadInput
@@ -25,6 +25,7 @@ from adapterfit.testing.forge import (
     zipped,
 )
 from adapterfit.text import show
+from fuzzing import tries
 
 ANY_TEXT = some.text(some.characters(codec=None))
 JSON = some.recursive(
@@ -36,7 +37,7 @@ JSON = some.recursive(
 NAMES = some.text(some.characters(codec="utf-8"), max_size=30).filter(lambda each: each != "__metadata__")
 SHAPES = some.lists(some.integers(0, 5), max_size=4)
 WHOLE_BYTES = sorted(dtype for dtype, bits in DTYPE_BITS.items() if bits % 8 == 0)
-many = settings(max_examples=300, deadline=None)
+many = tries(300)
 
 
 def read(data, name):

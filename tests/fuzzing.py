@@ -1,0 +1,12 @@
+"""How many examples a property is tried on: the same few each time, or with `make fuzz` many new ones."""
+
+import os
+
+from hypothesis import settings
+
+FACTOR = int(os.environ.get("FUZZ", "1"))
+
+
+def tries(count):
+    """Settings for `count` examples, times FUZZ; without it the same examples on every run."""
+    return settings(max_examples=count * FACTOR, deadline=None, derandomize=FACTOR == 1)
