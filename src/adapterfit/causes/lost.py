@@ -91,7 +91,7 @@ def _image(symptoms: Symptoms) -> Readings:
     """Image models: magnitudes only, methods that are no LoRA, another family's text encoder, or the names' dialect."""
     names = symptoms.unexpected
     said = tuple(key for key in (*names, *symptoms.keys) if tuner(key.name) or key.name.startswith("lora_"))
-    if names and all(_is_magnitude(key.name) and key.wording != "vllm" for key in names):
+    if names and all(_is_magnitude(key.name) and key.wording not in {"vllm", "llama.cpp"} for key in names):
         return {"dora-magnitude-misplaced": Names(0.95, names)}
     foreign = tuple(key for key in said if _is_lycoris(key.name))
     if foreign and (names or symptoms.errors):

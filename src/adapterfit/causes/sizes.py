@@ -203,6 +203,9 @@ def _prompt(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
         return {"prompt-shape-differs": Reading(0.92, named)}
     if bare and "state_dict for embedding" in symptoms.folded:
         return {"prompt-shape-differs": Reading(0.9, bare)}
+    encoders = ("state_dict for prefixencoder", "state_dict for promptencoder", "state_dict for promptembedding")
+    if any(encoder in symptoms.folded for encoder in encoders):
+        return {"prompt-shape-differs": Reading(0.9, shapes)}
     return {}
 
 
@@ -375,8 +378,8 @@ def _dimensions(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
         return {}
     lora = [(s, f, w) for s, f, w in told if tuner(s.key)]
     if not lora:
-        own = all(not tuner(s.key) for s in shapes)
-        return {"wrong-base": Reading(0.7 if own else 0.6, shapes, *_pair(told[0]))}
+        spoken = any(word in symptoms.folded for word in ("lora", "peft", "base_model.", "adapter"))
+        return {"wrong-base": Reading(0.7 if spoken else 0.45, shapes, *_pair(told[0]))}
     leaves = {module_leaf(s.key) for s, _, _ in lora}
     file, model = _pair(lora[0])
     if (

@@ -45,13 +45,10 @@ _ENTRY = re.compile(
     r"(?:[-*•+├└─│|`\s]{0,60})[`'\"]?(?P<name>[\w@()+. /-]{1,200}\.(?:bin|safetensors|json|pt|pth|ckpt|gguf|md|txt|model|npz)|global_step\d{1,9}|checkpoint-\d{1,9})"
     r"/?[`'\"]?(?:\s{1,40}\(?(?P<size>\d[\d.,]{0,20})\s?(?P<unit>[KMGT]?)i?B?(?:ytes)?\)?)?\s{0,40}"
 )
-_SIZED = re.compile(
-    r"(?P<name>[\w-]{1,120}\.(?:bin|safetensors))[`'\"]?[^.\n]{0,60}?(?P<size>\d{1,12})\s?(?:bytes\b|b\b)",
-    re.IGNORECASE,
-)
-_SIZED_BEFORE = re.compile(
-    r"(?<![\w-])(?P<size>\d{1,12})[\s-]?bytes?\b[^.\n]{0,40}?(?P<name>[\w-]{1,120}\.(?:bin|safetensors))", re.IGNORECASE
-)
+_AMOUNT = r"(?<![\w.-])(?P<size>\d{1,12}(?:\.\d{1,3})?)[\s-]?(?:bytes?|(?P<unit>[KMG])i?B?)\b"
+_WEIGHTS = r"(?P<name>[\w-]{1,120}\.(?:bin|safetensors))"
+_SIZED = re.compile(rf"{_WEIGHTS}[`'\"]?[^\n]{{0,60}}?{_AMOUNT}", re.IGNORECASE)
+_SIZED_BEFORE = re.compile(rf"{_AMOUNT}[^\n]{{0,40}}?{_WEIGHTS}", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -71,7 +68,7 @@ def _files(text: Text) -> Iterator[LogFile]:
             continue
         sized = _SIZED.search(line) or _SIZED_BEFORE.search(line)
         if sized is not None:
-            yield LogFile(sized["name"], number, _size(sized["size"], ""))
+            yield LogFile(sized["name"], number, _size(sized["size"], (sized["unit"] or "").upper()))
 
 
 def _size(number: str | None, unit: str | None) -> int | None:
@@ -111,7 +108,7 @@ def urls(text: Text) -> tuple[LogUrl, ...]:
 _NOT_FOUND = re.compile(r"Target modules (?P<names>.{0,4000}?)(?: (?:not|were not) found in the base model|$)")
 _UNSUPPORTED = re.compile(r"Target module (?P<names>[A-Za-z_]\w{0,120})")
 _EXPECTED = re.compile(
-    r"expected target modules in (?P<expected>[\[{(]?.{0,6000}?[\]})]?) but received ?(?P<received>[\[{(].{0,20000}?[\]})]|.{0,2000})"
+    r"expected target modules in (?P<expected>[\[{(]?.{0,6000}?[\]})]?) but rece(?:ived)? ?(?P<received>[\[{(].{0,20000}?[\]})]|.{0,2000})"
 )
 _NAMES = re.compile(r"['\"`]([^'\"`\s]{1,400})['\"`]")
 

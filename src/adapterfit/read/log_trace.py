@@ -12,6 +12,8 @@ from adapterfit.records import LogError, LogFrame
 _RAISED = re.compile(
     r"(?<![\w.'])(?:[a-zA-Z_]\w{0,60}\.){0,8}(?P<kind>[A-Z]\w{1,60}(?:Error|Exception|Warning|NotFound))(?::(?P<told>.{0,2000})|\s{0,80}$)"
 )
+#: The head of IPython's tracebacks; the message stands at their end, if the paste goes that far.
+_HEADER = re.compile(r"\s{0,20}(?P<kind>[A-Z]\w{1,60}(?:Error|Exception)) {2,200}Traceback \(most recent")
 _FRAMES = (
     re.compile(r"File \"?(?P<path>[^\"\n]{1,500}?)\"?, line \d{1,7}(?:, in (?P<function>[\w<>.]{1,120}))?"),
     re.compile(r"File (?P<path>[^\s:]{1,500}):\d{1,7},? in (?P<function>[\w<>.]{1,120})"),
@@ -66,9 +68,14 @@ def errors(text: Text, seen: tuple[LogFrame, ...]) -> tuple[tuple[LogError, ...]
 def _raised(text: Text, seen: tuple[LogFrame, ...]) -> Iterator[LogError]:
     at = 0
     library = ""
+    reported = {match["kind"] for line in text.lines for match in [_RAISED.search(line)] if match is not None}
     for number, line in enumerate(text.lines):
         while at < len(seen) and seen[at].line <= number:
             library, at = seen[at].library, at + 1
+        header = _HEADER.match(line)
+        if header is not None and header["kind"] not in reported:
+            yield LogError(header["kind"], "", number)
+            continue
         match = _RAISED.search(line)
         if match is not None and not _is_code(line, match.start()):
             told = (match["told"] or "").strip()

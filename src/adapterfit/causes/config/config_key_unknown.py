@@ -166,7 +166,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "enable_lora", "merge_weights", "loftq_config", "megatron_config", "layer_replication", "use_dora", "use_rslora", "eva_config", "corda_config", "exclude_modules", "lora_bias", "trainable_token_indices", "target_parameters", "alpha_pattern", "rank_pattern", "layers_to_transform", "layers_pattern", "arrow_config", "ensure_weight_tying", "use_qalora", "qalora_group_size", "runtime_config", "peft_version",
+    "redundant arg", "redundant argument", "unknown field", "extra field", "extra key", "unknown arg", "enable_lora", "merge_weights", "loftq_config", "megatron_config", "layer_replication", "use_dora", "use_rslora", "eva_config", "corda_config", "exclude_modules", "lora_bias", "trainable_token_indices", "target_parameters", "alpha_pattern", "rank_pattern", "layers_to_transform", "layers_pattern", "arrow_config", "ensure_weight_tying", "use_qalora", "qalora_group_size", "runtime_config", "peft_version",
 )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.sizes import module_leaf
-from adapterfit.records import Suspicion, Symptoms
+from adapterfit.records import LogTargets, Suspicion, Symptoms
 from adapterfit.text import shorten, show
 
 CAUSE = Cause(
@@ -56,6 +56,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         experts = any(".experts" in name for name in received.names)
         fused = any(name.rpartition(".")[2] in _FUSED for name in received.names)
         few = len(expected.names) < 2
+        experts = experts or ("experts" in expected.names and not lists.get("received", LogTargets((), "", 0)).names)
         yield suspect(
             symptoms, f"the server can wrap {shorten(expected.names, 4)}, and the adapter names {shorten(received.names, 4) or 'others'}",
             0.5 if experts else 0.6 if fused else 0.91 if received.names and not few else 0.88, [expected.line],

@@ -94,7 +94,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, "the saved weights have no rows: saved under ZeRO-3 without gathering", 0.93, told, fix=fix
         )
-    flat = said(symptoms, "'weight' must be 2-d")
+    flat = said(symptoms, "'weight' must be 2-d", "must be a matrix, got 1-d tensor", "must be 2-dimensional, got 1-d")
     if flat:
         yield suspect(
             symptoms,

@@ -74,7 +74,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, f"the checkpoint holds no adapter, but a folder {quote(folders[0].name)}: a named adapter lies there", 0.85,
             [folders[0].line, checkpoint[0].line], fix=f"PeftModel.from_pretrained(base, folder, subfolder={quote(folders[0].name)})",
         )  # fmt: skip
-    keyword = said(symptoms, "subfolder=", "subfolder =", "'subfolder'")
+    keyword = said(symptoms, "subfolder='", 'subfolder="', "subfolder = '", 'subfolder = "')
     if keyword:
         yield suspect(
             symptoms,

@@ -54,6 +54,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, f"the folder {quote(_named(symptoms))} does not exist here: it was taken for a Hub id", 0.87, local,
             fix="give the absolute path of the folder with adapter_config.json; check it with ls",
         )  # fmt: skip
+    download = [error.line for error in symptoms.errors if error.kind == "DownloadError"]
+    if download:
+        yield suspect(
+            symptoms, "the server tries to download what was given: it is no folder that the server sees", 0.55, download,
+            fix="mount the folder into the container, and give its path there",
+        )  # fmt: skip
     told = said(symptoms, *_WORDS)
     if not told:
         return

@@ -71,6 +71,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 symptoms, "the base does not fit into memory; layers of it are offloaded", likelihood, told, fix=fix
             )
             break
+    bare = [error.line for error in symptoms.errors if error.kind == "NotImplementedError" and not error.message]
+    if bare and said(symptoms, "from_pretrained"):
+        yield suspect(
+            symptoms, "while a model is loaded, a NotImplementedError nearly always is a tensor on the meta device", 0.6, bare, fix=fix,
+            apart="the last line of the traceback: Cannot copy out of meta tensor",
+        )  # fmt: skip
     hooks = [
         frame.line for frame in symptoms.frames if frame.library == "accelerate" and frame.file.startswith("hooks")
     ]

@@ -72,6 +72,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             yield suspect(
                 symptoms, "the config has no peft_type: it was not written for PEFT", 0.9, [error.line], fix=fix
             )
+    asked = said(symptoms, "_get_peft_type(")
+    if asked and not symptoms.errors:
+        yield suspect(
+            symptoms, "PEFT looks up the peft_type of the config, and does not find it", 0.75, asked, fix=fix,
+            apart="the last line: KeyError 'peft_type' means no such field, another name an unknown method",
+        )  # fmt: skip
     told = said(symptoms, "missing required keys: {'peft_type'}", "'nonetype' object has no attribute 'peft_type'")
     if told:
         yield suspect(symptoms, "the config has no peft_type: it was not written for PEFT", 0.9, told, fix=fix)
@@ -80,7 +86,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             argument.called.endswith("Config") or any(f.library == "peft" for f in symptoms.frames)
         ):
             yield suspect(
-                symptoms, f"{quote(argument.name)} is a field of a model's config, not of an adapter's", 0.93, [argument.line], fix=fix,
+                symptoms, f"{quote(argument.name)} is a field of a model's config, not of an adapter's", 0.88, [argument.line], fix=fix,
             )  # fmt: skip
 
 

@@ -153,7 +153,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, "the adapter's initialisation changed the base's weights", 0.6 if refused else 0.85, told, fix=fix
         )
-    named = said(symptoms, "pissa", "olora", "corda", "loftq")
+    named = said(
+        symptoms,
+        *(f"{name}{end}" for name in ("pissa", "olora", "corda", "loftq") for end in (" ", "'", '"', ",", ".", "-")),
+    )
     if named and not told:
         yield suspect(
             symptoms,

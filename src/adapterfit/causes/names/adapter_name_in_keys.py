@@ -256,6 +256,21 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             told,
             fix=fix,
         )
+    copies = [
+        e.line
+        for e in symptoms.errors
+        if e.kind == "KeyError"
+        and e.message.strip("'\" ").startswith("base_model.model.")
+        and ".lora_" not in e.message
+    ]
+    if copies:
+        yield suspect(
+            symptoms,
+            "a copy of a module may lie in the file under a name that an adapter's name was cut out of",
+            0.4,
+            copies,
+            fix=fix,
+        )
     found = names_of(symptoms, "adapter-name-in-keys")
     if found is not None:
         yield suspect(

@@ -23,7 +23,7 @@ from typing import Any
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
-from adapterfit.text import quote, show
+from adapterfit.text import quote, shorten, show
 
 CAUSE = Cause(
     level="intermediate",
@@ -105,6 +105,12 @@ HINTS = (
     "torchtune", "nemo", "mlx", "lora_a.weight", "lora_b.weight", "adapters.safetensors", "adapters.npz", "adapterhub",
 )  # fmt: skip
 
+#: Names of a layer's parts in transformers, and in the checkpoints of the models' makers.
+_LEAVES = (
+    (("gate_proj", "up_proj", "down_proj"), ("w1", "w2", "w3")),
+    (("q_proj", "k_proj", "v_proj"), ("wq", "wk", "wv", "attn.output_proj")),
+)
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: another program's loader misses its own fields, or names are in another program's dialect."""
@@ -119,6 +125,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 told,
                 fix=fix,
             )
+    for ours, theirs in _LEAVES:
+        here, there = said(symptoms, *(f".{name}" for name in ours)), said(symptoms, *(f".{name}" for name in theirs))
+        if here and there and not symptoms.misshapen and not symptoms.targets:
+            yield suspect(
+                symptoms, f"two programs' names of the same layers: {shorten(ours)} and {shorten(theirs)}", 0.5, [*here, *there], fix=fix,
+                apart="which of the two the file has, and which the model",
+            )  # fmt: skip
     every = (*symptoms.unexpected, *symptoms.missing, *symptoms.keys)
     spoken = [(key, part) for key in every for part in key.name.split(".") if part in _DIALECTS]
     if spoken:

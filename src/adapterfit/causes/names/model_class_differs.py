@@ -185,6 +185,20 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 symptoms, f"target_modules names full paths such as {quote(paths[0])}, which this class does not have", 0.75,
                 [targets.line], fix=fix, apart="named_modules() of the base beside the path",
             )  # fmt: skip
+    zeros = said(
+        symptoms,
+        "tensor([[0., 0.",
+        "lora_b.*zero",
+        "all zeros",
+        "lora_b is zero",
+        "lora_b all zero",
+        "lora_b weight becomes 0",
+    )
+    if zeros and said(symptoms, "lora_b"):
+        yield suspect(
+            symptoms, "lora_B is all zero after loading: no name of the file met one of the model", 0.62, zeros, fix=fix,
+            apart="the same print with the class of the training",
+        )  # fmt: skip
     mapped = said(symptoms, '"base_model_class"', "'base_model_class'")
     if mapped and said(symptoms, '"target_modules"', "not found in the base model"):
         yield suspect(symptoms, "the config says which class it was trained on", 0.65, mapped, fix=fix)

@@ -327,12 +327,27 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 fix=fix,
             )
     received = [
-        t for t in symptoms.targets if t.wording in {"received", "not-found"} and any(".experts" in n for n in t.names)
+        t
+        for t in symptoms.targets
+        if t.wording in {"received", "not-found"} and any("experts" in n.split(".") for n in t.names)
     ]
     if received:
         yield suspect(
             symptoms, "the file has a LoRA for each expert; the loader knows the experts of a layer as one", 0.88,
             [targets.line for targets in received], fix=fix,
+        )  # fmt: skip
+    missed = [
+        e.line for e in symptoms.errors if e.kind == "KeyError" and ".experts." in e.message and ".lora_" in e.message
+    ]
+    if missed:
+        yield suspect(
+            symptoms, "the loader looks for an expert's tensor under another layout's name", 0.85, missed, fix=fix
+        )
+    cut = [t for t in symptoms.targets if t.wording == "expected" and "experts" in t.names]
+    if cut and not any(t.wording == "received" and t.names for t in symptoms.targets):
+        yield suspect(
+            symptoms, "the server knows the experts of a layer as one; the adapter's names are cut off here", 0.62, [cut[0].line], fix=fix,
+            apart="the names received: experts.N.… mean this cause, other names a list that is too short",
         )  # fmt: skip
     told = said(
         symptoms, "fused 3d moe weights", "cannot convert peft target(s)", "lora.paramwrapper does not", "unprocessed experts", "different lora ranks for the same projection",

@@ -25,7 +25,7 @@ from adapterfit.causes import evidence, renames
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.causes.sizes import HEADS
+from adapterfit.causes.sizes import ENDS, HEADS
 from adapterfit.records import Case, Diff, Finding, Fix, Slot, Suspicion, Symptoms, TensorInfo
 from adapterfit.text import quote, shorten, show
 
@@ -190,6 +190,17 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             yield suspect(
                 symptoms, f"the config wants {quote(name)} from modules_to_save, and the file does not hold it", 0.85, [error.line],
                 fix="take it out of modules_to_save in adapter_config.json if it was never trained, else save the adapter again",
+            )  # fmt: skip
+        elif (
+            error.kind == "KeyError"
+            and name.startswith("base_model.model.")
+            and ".lora_" not in name
+            and name.split(".")[-2] in ENDS
+        ):
+            yield suspect(
+                symptoms, f"PEFT wants {quote(name)} from modules_to_save, and the file holds it not, or under another name", 0.6, [error.line],
+                fix="adapterfit check ADAPTER --base BASE lists the names in the file",
+                apart="the names in the file: with .modules_to_save. or an adapter's name in them, they were saved by hand",
             )  # fmt: skip
     found = names_of(symptoms, "head-not-restored")
     if found is not None:

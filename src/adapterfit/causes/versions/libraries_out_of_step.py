@@ -56,6 +56,8 @@ _WORDS = (
     ("is required but found", 0.8),
     ("is required for a normal functioning", 0.85),
     ("module 'peft' has no attribute", 0.88),
+    ("module 'transformers' has no attribute", 0.85),
+    ("module 'diffusers' has no attribute", 0.85),
 )
 
 #: Words that speak of this cause where no symptom decides.
