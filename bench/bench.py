@@ -111,6 +111,22 @@ def against_loading(folder: Path, rounds: int) -> bool:
     return goal("loading / check", loading / check, 40, "x", at_most=False)
 
 
+def guarded(folder: Path, rounds: int) -> bool:
+    """What `adapterfit.load` adds to `PeftModel.from_pretrained` on a live base, all in one process."""
+    print("\n1B-shaped Llama in bfloat16, live; LoRA of 224 tensors: one load, the best of some")
+    command = [sys.executable, str(HERE / "guarded.py"), str(folder), str(rounds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **QUIET})
+    plain, ours, stamped = map(float, done.stdout.split())
+    for name, seconds in (("PeftModel.from_pretrained", plain), ("adapterfit.load", ours), ("… with a stamp", stamped)):
+        print(f"  {name:<42}{seconds * 1000:>10.1f} ms")
+    return all(
+        [
+            goal("adapterfit.load / PeftModel", ours / plain, 1.3, "x", at_most=True),
+            goal("… with a stamp / PeftModel", stamped / plain, 1.3, "x", at_most=True),
+        ]
+    )
+
+
 def unimported(folder: Path) -> bool:
     """Whether a check leaves the heavy libraries alone."""
     script = "import sys; from adapterfit.cli.main import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
@@ -137,6 +153,7 @@ def main() -> int:
         else:
             shapes.lay(small, shapes.LLAMA_1B, shards=1)
             met.append(against_loading(small, max(3, asked.rounds // 5)))
+            met.append(guarded(small, max(3, asked.rounds // 2)))
     print(f"\nPython {sys.version.split()[0]}, {os.cpu_count()} cores")
     return 0 if all(met) else 1
 

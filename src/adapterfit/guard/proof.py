@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from adapterfit.guard.numbers import read_tensor
+from adapterfit.guard.numbers import read_tensor, same_bits
 from adapterfit.read.source import Source
 from adapterfit.records import Report, TensorInfo
 from adapterfit.text import shorten
@@ -93,7 +93,7 @@ def shortfall(model: Any, adapter_name: str, source: Source, report: Report, sta
         filled |= {where, _address(kept)}
         if where not in held:
             wrong["in_base"].append(name)
-        if tensor is not None and not same_bits(tensor, kept):
+        if tensor is not None and not is_held(tensor, kept):
             wrong["different"].append(name)
     wrong["unfilled"] = [name for name, kept in held.items() if not filled & {name, _address(kept) or name}]
     return Shortfall(**{kind: tuple(names) for kind, names in wrong.items()})
@@ -168,16 +168,12 @@ def _joined(report: Report) -> frozenset[str]:
     return frozenset(match.tensor.name for match in matched if count[match.slot.model_key] > 1)
 
 
-def same_bits(found: torch.Tensor, held: Any) -> bool:
+def is_held(found: torch.Tensor, held: Any) -> bool:
     """Whether the model holds exactly these numbers, as far as its dtype can."""
-    import torch
-
     if held.device.type == "meta" or tuple(found.shape) != tuple(held.shape):
         return False
     whole = held.full_tensor() if _sharded(held) else held
-    expected = found.to(whole.dtype).contiguous().reshape(-1)
-    kept = whole.detach().cpu().contiguous().reshape(-1)
-    return bool(torch.equal(expected.view(torch.uint8), kept.view(torch.uint8)))
+    return same_bits(found.to(whole.dtype), whole.detach().cpu())
 
 
 # ------------------------------------------------------------------------------------------------ the base's own
