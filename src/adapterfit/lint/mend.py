@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import libcst as cst
@@ -38,22 +39,35 @@ def inserted(at: int, new: str) -> Edit:
     return Edit(at, at, new)
 
 
-def with_keyword(code: Code, call: cst.Call, keyword: str, value: str) -> Edit | None:
-    """A keyword argument more, or another value for the one that is there. None where that cannot be written."""
+def with_keyword(code: Code, call: cst.Call, keyword: str, value: str) -> tuple[Edit, ...]:
+    """A keyword argument more, or another value for the one that is there. Empty where that cannot be written."""
     present = next((arg for arg in call.args if arg.keyword is not None and arg.keyword.value == keyword), None)
     if present is not None:
-        return replaced(code, present.value, value)
+        return (replaced(code, present.value, value),)
     if not call.args:
-        end = span(code, call)[1] - len("".join(map(_NOWHERE.code_for_node, call.rpar))) - 1
-        return Edit(end, end, f"{keyword}={value}")
+        return (inserted(code.script.span(call)[1] - 1, f"{keyword}={value}"),)
     last = call.args[-1]
     if isinstance(last.value, cst.GeneratorExp) and not last.value.lpar:
-        return None
-    start, _ = code.script.span(last)
-    _, end = span(code, last.value)
-    line = code.script.text[code.script.line_start(start) : start]
-    between = f",{_newline(code)}{line}" if line and not line.strip() else ", "
-    return Edit(end, end, f"{between}{keyword}={value}")
+        return ()
+    return _own_line(code, last, f"{keyword}={value}") or (inserted(span(code, last.value)[1], f", {keyword}={value}"),)
+
+
+#: What may follow an argument on its line.
+_REST = re.compile(r"(,?)([ \t]*(?:#[^\r\n]*)?)(?=\r|\n)")
+
+
+def _own_line(code: Code, last: cst.Arg, new: str) -> tuple[Edit, ...]:
+    """Where the last argument has its line for itself, a line for the new one below; comments stay with their line."""
+    whole = code.script.text
+    start, end = code.script.span(last)[0], span(code, last.value)[1]
+    indent = whole[code.script.line_start(start) : start]
+    rest = _REST.match(whole, end)
+    if indent.strip() or not indent or rest is None:
+        return ()
+    line = f"{_newline(code)}{indent}{new}"
+    if rest.group(1):
+        return (inserted(rest.end(), f"{line},"),)
+    return (inserted(end, ","), inserted(rest.end(), line)) if rest.group(2) else (inserted(end, f",{line}"),)
 
 
 def without_argument(code: Code, call: cst.Call, arg: cst.Arg) -> Edit:
