@@ -26,6 +26,11 @@ _DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
     "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
+#: What a prompt takes out of the file by itself, and tensors that PEFT creates and never saves.
+_PROMPTS = ("prompt_embeddings", "prefix_task_cols", "prefix_task_rows")
+_UNSAVED = ("prompt_encoder", ".ranknum.")
+#: How torch says that an operation needs numbers.
+_NEEDS_VALUES = ("meta tensor", "Meta tensor", "register_meta")
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
@@ -74,8 +79,9 @@ def asked(base: Any, question: dict[str, Any], peft: Any, torch: Any) -> dict[st
         name: torch.empty(shape, dtype=getattr(torch, _DTYPES.get(dtype, "float32")), device="meta")
         for name, dtype, shape in question["tensors"]
     }
-    seen: dict[str, list[str]] = {}
+    seen: dict[str, Any] = {}
     raised = ""
+    own = {id(tensor) for tensor in (*base.parameters(), *base.buffers())}
     with (
         tempfile.TemporaryDirectory(prefix="adapterfit-judge-") as folder,
         warnings.catch_warnings(record=True) as told,
@@ -89,9 +95,10 @@ def asked(base: Any, question: dict[str, Any], peft: Any, torch: Any) -> dict[st
                 peft.PeftModel.from_pretrained(base, folder)
             except Exception as error:  # noqa: BLE001
                 raised = f"{type(error).__name__}: {error}".replace(folder, "ADAPTER")
-    # Before 0.14 PEFT did not sort the adapter's own keys out of torch's list, which holds the whole base.
-    missing = [key for key in seen.get("missing", ()) if "default" in key and "prompt_encoder" not in key]
-    unexpected = [key for key in seen.get("unexpected", ()) if key != "prompt_embeddings"]
+    if any(word in raised for word in _NEEDS_VALUES):
+        return {"cannot": f"this method looks at the base's values, and the meta device has none ({raised[:300]})"}
+    missing = left_empty(seen, own, tensors)
+    unexpected = [key for key in seen.get("unexpected", ()) if key not in _PROMPTS]
     outcome = "raises" if raised else "loads" if not missing and not unexpected else "loads-partly"
     listed = [
         str(entry.message) for entry in told if not issubclass(entry.category, (DeprecationWarning, FutureWarning))
@@ -105,8 +112,19 @@ def asked(base: Any, question: dict[str, Any], peft: Any, torch: Any) -> dict[st
     }
 
 
+def left_empty(seen: dict[str, Any], own: set[int], tensors: dict[str, Any]) -> list[str]:
+    """The adapter's tensors that nothing was loaded into, by whichever of their names; `own` are the base's."""
+    if "model" not in seen:
+        return []
+    state, empty = seen["model"].state_dict(keep_vars=True), set(seen["missing"])
+    filled = {id(tensor) for key, tensor in state.items() if key not in empty}
+    left = [key for key in seen["missing"] if id(state[key]) not in own | filled]
+    prompts = [key for key in state if key.rpartition(".")[2] in set(_PROMPTS) - tensors.keys()]
+    return [key for key in left if not any(word in key for word in _UNSAVED)] + prompts
+
+
 @contextlib.contextmanager
-def instead_of_reading(tensors: dict[str, Any], seen: dict[str, list[str]], torch: Any) -> Iterator[None]:
+def instead_of_reading(tensors: dict[str, Any], seen: dict[str, Any], torch: Any) -> Iterator[None]:
     """PEFT gets the meta tensors wherever it would read a file, and its load result is kept."""
     from peft import peft_model
     from peft.utils import save_and_load
@@ -119,8 +137,8 @@ def instead_of_reading(tensors: dict[str, Any], seen: dict[str, list[str]], torc
     def observed(self: Any, state: Any, *args: Any, **kwargs: Any) -> Any:
         result = plain_load_state(self, state, *args, **kwargs)
         if isinstance(self, peft_model.PeftModel) and result is not None:
-            # PEFT filters this very object in place afterwards: keep it, not a copy.
-            seen["missing"], seen["unexpected"] = result.missing_keys, list(result.unexpected_keys)
+            # PEFT filters this very object in place afterwards, by rules of its own: keep a copy.
+            seen.update(model=self, missing=list(result.missing_keys), unexpected=list(result.unexpected_keys))
         return result
 
     torch.nn.Module.load_state_dict, torch.load = observed, lambda *_args, **_kwargs: dict(tensors)
