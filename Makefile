@@ -43,8 +43,9 @@ differential: .venv/dev
 fuzz: .venv/dev
 	FUZZ=50 $(PYTEST) -n 2 tests/property tests/differential/test_targets.py
 
-docs: .venv/core
+docs: .venv/docs
 	$(BIN)/python tools/gen_docs.py
+	$(BIN)/mkdocs build --quiet
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -54,6 +55,10 @@ clean:
 
 .venv/core: pyproject.toml | .venv/bin/python
 	$(PIP) -e .
+	touch $@
+
+.venv/docs: pyproject.toml tools/dev-tools.txt | .venv/bin/python
+	$(PIP) -c tools/dev-tools.txt -e '.[docs]'
 	touch $@
 
 # PyTorch first and by itself; the second line is its makers' own index of CPU builds.
