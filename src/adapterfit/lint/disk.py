@@ -11,6 +11,7 @@ from pathlib import Path
 from adapterfit import limits
 from adapterfit.errors import BadInput
 from adapterfit.lint.values import Text, Value
+from adapterfit.read import strictjson
 from adapterfit.read.config import parse_config
 from adapterfit.read.stamp import parse_stamp
 from adapterfit.records import AdapterConfig, Stamp
@@ -42,6 +43,15 @@ class Disk:
         data = self._read(self._find(path, _STAMP), limits.STAMP_BYTES)
         try:
             return parse_stamp(data) if data is not None else None
+        except BadInput:
+            return None
+
+    def json(self, path: Value) -> object:
+        """The JSON file at a literal path, None where there is none or it cannot be read."""
+        found = next((candidate for candidate in self._candidates(path) if candidate.is_file()), None)
+        data = self._read(found, limits.CONFIG_BYTES)
+        try:
+            return strictjson.loads(data, what="the file") if data is not None else None
         except BadInput:
             return None
 

@@ -1,0 +1,168 @@
+"""A saved adapter is trained on without `is_trainable=True`, so it is frozen.
+
+What this means: `PeftModel.from_pretrained` loads for inference: none of the adapter's parameters takes a gradient. Training then raises
+`element 0 of tensors does not require grad`; with gradient checkpointing it may run and change nothing.
+
+Why it happens: `get_peft_model` gives a model that can be trained, and one expects the same here.
+
+Detection: a model from `PeftModel.from_pretrained` or `AutoPeftModel….from_pretrained` without `is_trainable` is handed to a Trainer whose
+`train` is called.
+
+Fix: `is_trainable=True`. It is safe: as it stands, no training happens.
+
+Workaround: `model.requires_grad_`-loops over the adapter's parameters.
+
+Prevention: look at `model.print_trainable_parameters()` before a long run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterfit.lint import facts, mend
+from adapterfit.lint.rule import SAFE, Code, Fix, Hit, Rule, Snippet
+from adapterfit.lint.trace import Call, Read
+from adapterfit.lint.values import Model, Object
+
+RULE = Rule(cause="")
+#: What may make parameters trainable, or bring others that are.
+_THAWS = frozenset(
+    {"requires_grad_", "parameters", "named_parameters", "modules", "named_modules", "add_adapter", "load_adapter", "set_adapter",
+     "set_requires_grad", "base_model", "unload", "merge_and_unload"}
+)  # fmt: skip
+
+
+def check(code: Code) -> Iterator[Hit]:
+    """Hits at the call that loads the adapter."""
+    for call in code.trace.calls("transformers.*", "trl.*"):
+        trainer = call.receiver
+        if not call.name.endswith("Trainer.train") or not isinstance(trainer, Object):
+            continue
+        model = trainer.arguments.get("model")
+        load = code.trace.call_of(model.origin) if isinstance(model, Model) and model.trainable is False else None
+        if not isinstance(model, Model) or model.wrapped is not True or model.outer or load is None:
+            continue
+        if "peft_config" not in trainer.arguments.entries and not _thawed(code, model):
+            message = "loaded for inference: no parameter of this adapter takes a gradient, so the training below raises or changes nothing"
+            yield Hit(load, message, _fix(code, load))
+
+
+def _thawed(code: Code, model: Model) -> bool:
+    reads = (event for event in code.trace.events if isinstance(event, Read) and facts.same(event.model, model))
+    return any(read.attribute in _THAWS for read in reads)
+
+
+def _fix(code: Code, load: Call) -> Fix | None:
+    edits = (
+        mend.with_keyword(code, load.node, "is_trainable", "True") if load.argument(3, "is_trainable") is None else ()
+    )
+    return Fix("load it to be trained", edits, SAFE) if edits else None
+
+
+FIRES = (
+    Snippet(
+        """
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
+
+data = [{"input_ids": torch.ones(3, dtype=torch.long), "labels": torch.ones(3, dtype=torch.long)}]
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "adapter")  # go on
+arguments = TrainingArguments(output_dir="out", max_steps=1, report_to=[], use_cpu=True, save_strategy="no")
+Trainer(model=model, args=arguments, train_dataset=data).train()
+""",
+        """
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
+
+data = [{"input_ids": torch.ones(3, dtype=torch.long), "labels": torch.ones(3, dtype=torch.long)}]
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "adapter", is_trainable=True)  # go on
+arguments = TrainingArguments(output_dir="out", max_steps=1, report_to=[], use_cpu=True, save_strategy="no")
+Trainer(model=model, args=arguments, train_dataset=data).train()
+""",
+        SAFE,
+        runs=True,
+    ),
+    Snippet(
+        """
+from peft import AutoPeftModelForSeq2SeqLM as Auto
+from transformers import Seq2SeqTrainer
+
+trainer = Seq2SeqTrainer(model=Auto.from_pretrained("adapter"), train_dataset=[])
+trainer.train(resume_from_checkpoint=False)
+""",
+        """
+from peft import AutoPeftModelForSeq2SeqLM as Auto
+from transformers import Seq2SeqTrainer
+
+trainer = Seq2SeqTrainer(model=Auto.from_pretrained("adapter", is_trainable=True), train_dataset=[])
+trainer.train(resume_from_checkpoint=False)
+""",
+        SAFE,
+    ),
+    Snippet(
+        """
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+from trl import SFTTrainer
+
+model = PeftModel.from_pretrained(
+    AutoModelForCausalLM.from_pretrained("base"),
+    "adapter",
+    is_trainable=False
+)
+SFTTrainer(model=model).train()
+""",
+    ),
+)
+SILENT = (
+    Snippet(
+        """
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, Trainer
+
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "adapter", is_trainable=True)
+Trainer(model=model).train()
+"""
+    ),
+    Snippet(
+        """
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, Trainer
+
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "adapter")
+Trainer(model=model).evaluate()
+"""
+    ),
+    Snippet(
+        """
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, Trainer
+
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "adapter")
+for name, parameter in model.named_parameters():
+    parameter.requires_grad = "lora_" in name
+Trainer(model=model).train()
+"""
+    ),
+    Snippet(
+        """
+from peft import LoraConfig, PeftModel
+from transformers import AutoModelForCausalLM, Trainer
+
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "adapter")
+model.add_adapter("second", LoraConfig())
+Trainer(model=model).train()
+"""
+    ),
+    Snippet(
+        """
+from peft import PeftModel
+
+def train(base, folder, **options):
+    model = PeftModel.from_pretrained(base, folder, **options)
+    return Trainer(model=model).train()
+"""
+    ),
+)
