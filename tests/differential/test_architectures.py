@@ -159,7 +159,8 @@ def test_that_all_types_of_the_main_job_have_facts():
 def test_that_the_tree_from_a_config_is_the_model(model_type, class_name, share):
     pytest.importorskip("transformers")
     compared = 0
-    for seed in range(4):
+    wanted = 4 if model_type in NEEDED else 2
+    for seed in range(wanted):
         case = drawn(model_type, class_name, seed, share)
         if case is None:
             continue
@@ -167,7 +168,7 @@ def test_that_the_tree_from_a_config_is_the_model(model_type, class_name, share)
         ours = modules.tree(Base("x", config={**copy.deepcopy(raw), "model_type": model_type}), class_name)
         assert_same(ours, base_from_module(model).tree)
         compared += 1
-    assert compared >= 2
+    assert compared >= wanted // 2
 
 
 @pytest.mark.parametrize("model_type", TYPES)
