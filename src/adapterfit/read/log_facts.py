@@ -42,7 +42,7 @@ _LS = re.compile(
     r"\S{1,12}\s{1,20}\S{1,8}\s{1,20}[\d:]{4,5}\s{1,20}(?P<name>\S[^\n]{0,300})"
 )
 _ENTRY = re.compile(
-    r"(?:[-*•+├└─│|`\s]{0,60})[`'\"]?(?P<name>[\w@()+. /-]{1,200}\.(?:bin|safetensors|json|pt|pth|ckpt|gguf|md|txt|model|npz)|global_step\d{1,9}|checkpoint-\d{1,9})"
+    r"(?:[-*•+├└─│|`\s]{0,60})[`'\"]?(?P<name>[\w@+./-]{1,200}(?: ?\(\d{1,3}\))?\.(?:bin|safetensors|json|pt|pth|ckpt|gguf|md|txt|model|npz)|global_step\d{1,9}|checkpoint-\d{1,9})"
     r"/?[`'\"]?(?:\s{1,40}\(?(?P<size>\d[\d.,]{0,20})\s?(?P<unit>[KMGT]?)i?B?(?:ytes)?\)?)?\s{0,40}"
 )
 _AMOUNT = r"(?<![\w.-])(?P<size>\d{1,12}(?:\.\d{1,3})?)[\s-]?(?:bytes?|(?P<unit>[KMG])i?B?)\b"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from adapterfit import limits
@@ -40,6 +40,7 @@ _PREFIX = re.compile(
     r"|\[?\d\d:\d\d:\d\d(?:[.,]\d{1,6})?\]?(?=\s))"
 )
 _PREFIXES = 8
+_BOX = "│┃┆|"
 #: A JSON string on a line of its own, as notebooks store their outputs.
 _JSON_LINE = re.compile(r'\s{0,80}"(?P<text>.*?)(?:\\n)?",?\s{0,80}$')
 #: Two lines of the same length from here on, and none longer, were cut by a terminal's edge.
@@ -62,7 +63,7 @@ class Text(NamedTuple):
 def plain(raw: str) -> Text:
     """The text without what only a screen needs."""
     kept, left_out = _shortened(raw)
-    lines = [_without_prefix(line).rstrip() for line in _lines(_unmarked(kept))]
+    lines = _without_gaps(_without_prefix(line).rstrip() for line in _lines(_unmarked(kept)))
     joined, starts = _joined(lines)
     return Text(tuple(lines), joined, tuple(starts), left_out)
 
@@ -106,29 +107,44 @@ def _without_prefix(line: str) -> str:
         if found is None:
             break
         at = found.end()
+    if at and line[at - 1] in _BOX and line[at : at + 1] == " ":
+        at += 1  # the box's own margin
     return line[at:].rstrip(" │┃|") if at else line
 
 
+def _without_gaps(lines: Iterable[str]) -> list[str]:
+    """One empty line for many."""
+    kept: list[str] = []
+    for line in lines:
+        if line or (kept and kept[-1]):
+            kept.append(line)
+    return kept
+
+
 def _joined(lines: list[str]) -> tuple[str, list[int]]:
-    """All lines on one, with one space between them, none where a terminal's edge cut a name."""
+    """All lines on one, with one space between them, none where a terminal's edge cut a word."""
     edge = _edge(lines)
     pieces: list[str] = []
     starts: list[int] = []
     length = 0
     for number, line in enumerate(lines):
         words = " ".join(line.split())
-        cut = number > 0 and edge > 0 and len(lines[number - 1]) == edge and _is_cut(lines[number - 1], line)
-        gap = "" if cut or not length else " "
+        gap = "" if not length or (edge and _is_cut(lines, number, edge)) else " "
         starts.append(length + len(gap))
         pieces += [gap, words]
         length += len(gap) + len(words)
     return "".join(pieces), starts
 
 
-def _is_cut(line: str, following: str) -> bool:
-    """Whether a name goes on in the next line: a dotted or slashed word that ends in the middle."""
-    last = line[-_NARROW:].rpartition(" ")[2]
-    return last[-1:].isalnum() and any(mark in last for mark in "._/") and following[:1].isalnum()
+def _is_cut(lines: list[str], number: int, edge: int) -> bool:
+    """Whether a word goes on from the line before: in a run of full lines any, else a dotted or slashed one only."""
+    before, line = lines[number - 1], lines[number]
+    if len(before) != edge or not line[:1].strip():
+        return False
+    if len(line) == edge or (number > 1 and len(lines[number - 2]) == edge):
+        return True
+    last = before[-_NARROW:].rpartition(" ")[2]
+    return last[-1:].isalnum() and any(mark in last for mark in "._/") and line[:1].isalnum()
 
 
 def _edge(lines: list[str]) -> int:

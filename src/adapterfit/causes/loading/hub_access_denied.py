@@ -38,7 +38,7 @@ _WEIGHTS = ("adapter_model.bin", "adapter_model.safetensors")
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "gated", "private repo", "hf_token", "access token", "use_auth_token", "401", "403",
+    "gated", "private repo", "hf_token", "access token", "use_auth_token",
 )  # fmt: skip
 
 
