@@ -14,8 +14,11 @@ from adapterfit.lint.notebook import Notebook, apply, is_python
 from adapterfit.lint.rule import SAFE, Code, Edit, Fix, Hit, all_rules
 from adapterfit.lint.trace import Call, Store
 
-#: Without one of these words no rule can fire, and the file is not parsed.
-_WORDS = re.compile("peft|adapter|load_state_dict|load_model", re.IGNORECASE)
+#: A rule fires on names that are imported, and on adapters: a file without the one or the other is not even parsed.
+_IMPORTS = re.compile(
+    r"\b(import|from)\s+(peft|torch|safetensors|transformers|trl|accelerate|deepspeed)\b|,\s*(peft|torch|safetensors)\b"
+)
+_ADAPTERS = re.compile("peft|adapter|load_state_dict|load_model", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def findings(text: str, folder: Path | None = None, chosen: Collection[str] | No
     Raises:
         CannotCheck: The text cannot be read.
     """
-    if not _WORDS.search(text):
+    if not _ADAPTERS.search(text) or not _IMPORTS.search(text):
         return ()
     code = Code(text, folder)
     quiet = noqa.suppressions(text)

@@ -10,6 +10,7 @@ import libcst as cst
 
 from adapterfit.lint import known, texts
 from adapterfit.lint.trace import Argument, Call
+from adapterfit.lint.tree import children
 from adapterfit.lint.values import (
     UNKNOWN,
     Constant,
@@ -56,7 +57,7 @@ def evaluate(flow: Flow, node: cst.BaseExpression, *, dropped: bool = False, han
 
 def _parts(flow: Flow, node: cst.CSTNode) -> Value:
     """Of an expression that is not known as a whole, go through the parts."""
-    for child in node.children:
+    for child in children(node):
         if isinstance(child, cst.BaseExpression):
             evaluate(flow, child)
         elif not isinstance(child, (cst.FunctionDef, cst.Lambda)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import libcst as cst
 
@@ -18,11 +19,34 @@ from adapterfit.errors import CannotCheck
 from adapterfit.lint import known, names
 from adapterfit.lint.evaluate import dotted, evaluate
 from adapterfit.lint.trace import Arms, Call, Place, Read, Store, Trace
+from adapterfit.lint.tree import children, walk
 from adapterfit.lint.values import UNKNOWN, Constant, Function, Items, Model, Named, Object, Table, Value, join
 
 Env = dict[str, Value]
 #: Functions inside functions inside … that are gone through at a call.
 _CALL_DEPTH = 6
+
+
+class Outline(NamedTuple):
+    """What is known of a script before following it: the names that are called anywhere, and its generators."""
+
+    called: frozenset[str]
+    generators: frozenset[cst.CSTNode]
+
+
+def outline(module: cst.Module) -> Outline:
+    """Look a script over."""
+    called, generators = set(), set()
+    found: list[tuple[cst.CSTNode, cst.CSTNode]] = [(module, module)]
+    while found:
+        node, owner = found.pop()
+        if isinstance(node, cst.Call):
+            called.add(dotted(node.func).rpartition(".")[2])
+        elif isinstance(node, cst.Yield):
+            generators.add(owner)
+        inner = node if isinstance(node, (cst.FunctionDef, cst.Lambda)) else owner
+        found += [(part, inner) for part in children(node)]
+    return Outline(frozenset(called), frozenset(generators))
 
 
 def follow(module: cst.Module) -> Trace:
@@ -34,8 +58,9 @@ def follow(module: cst.Module) -> Trace:
         CannotCheck: It is too complex.
     """
     try:
-        first = Flow(module)
-        return Flow(module, first.attributes).trace if first.attributes else first.trace
+        found = outline(module)
+        first = Flow(module, found)
+        return Flow(module, found, first.attributes).trace if first.attributes else first.trace
     except RecursionError as error:
         raise CannotCheck("it is nested too deeply") from error
 
@@ -43,7 +68,9 @@ def follow(module: cst.Module) -> Trace:
 class Flow:
     """The state of going through one script. `trace` is what comes out."""
 
-    def __init__(self, module: cst.Module, attributes: Mapping[tuple[str, str], Value] | None = None) -> None:
+    def __init__(
+        self, module: cst.Module, outline: Outline, attributes: Mapping[tuple[str, str], Value] | None = None
+    ) -> None:
         """Go through `module`; `attributes` are those of its classes, from an earlier run."""
         self.trace = Trace()
         self.env: Env = {}
@@ -56,7 +83,7 @@ class Flow:
         self.attributes: dict[tuple[str, str], Value] = dict(attributes or {})
         self.methods: dict[tuple[str, str], cst.FunctionDef] = {}
         self.pending: list[tuple[cst.FunctionDef, str]] = []
-        self.called = frozenset(_called(module))
+        self.outline = outline
         self.reached: set[cst.CSTNode] = set()
         self._steps = 0
         self._branches = 0
@@ -184,7 +211,7 @@ class Flow:
     def _mentions(self, node: cst.CSTNode, seen: set[cst.CSTNode]) -> Iterator[str]:
         """The names of libraries that an expression uses, functions of this file that it names included."""
         seen.add(node)
-        for part in _nodes(node):
+        for part in walk(node):
             value = self.lookup(dotted(part)) if isinstance(part, (cst.Name, cst.Attribute)) else UNKNOWN
             if isinstance(value, Named):
                 yield value.name
@@ -330,7 +357,7 @@ class Flow:
         """Go through the functions that nothing calls, then through those that no call reached."""
         for only_uncalled in (True, False):
             for node, owner in list(self.pending):
-                called = node.name.value in self.called and not node.name.value.startswith("__")
+                called = node.name.value in self.outline.called and not node.name.value.startswith("__")
                 if node not in self.reached and not (only_uncalled and called):
                     self.run(node, owner, None)
                     self.place = Place(None, None)
@@ -351,7 +378,7 @@ class Flow:
             result = self.returned[0] if self.returned else UNKNOWN
             for value in self.returned[1:]:
                 result = join(result, value)
-            return UNKNOWN if node.asynchronous or _yields(node) else result
+            return UNKNOWN if node.asynchronous or node in self.outline.generators else result
 
     @contextlib.contextmanager
     def _scope(self, node: cst.CSTNode) -> Iterator[None]:
@@ -450,31 +477,5 @@ def _fallback(tried: Env, handled: Env) -> Env:
     return out
 
 
-def _nodes(root: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    found = [root]
-    while found:
-        node = found.pop()
-        yield node
-        found += node.children
-
-
-def _called(module: cst.Module) -> Iterator[str]:
-    """The names, and the last names of attributes, that are called anywhere."""
-    for node in _nodes(module):
-        if isinstance(node, cst.Call):
-            yield dotted(node.func).rpartition(".")[2]
-
-
 def _captured(pattern: cst.MatchPattern) -> list[str]:
-    return [node.value for node in _nodes(pattern) if isinstance(node, cst.Name)]
-
-
-def _yields(node: cst.FunctionDef) -> bool:
-    found: list[cst.CSTNode] = [node.body]
-    while found:
-        part = found.pop()
-        if isinstance(part, cst.Yield):
-            return True
-        if not isinstance(part, (cst.FunctionDef, cst.Lambda)):
-            found += part.children
-    return False
+    return [node.value for node in walk(pattern) if isinstance(node, cst.Name)]

@@ -11,6 +11,7 @@ from adapterfit.lint.evaluate import dotted
 from adapterfit.lint.names import canonical
 from adapterfit.lint.rule import Code, Edit
 from adapterfit.lint.trace import Place
+from adapterfit.lint.tree import walk
 
 _NOWHERE = cst.Module([])
 
@@ -196,11 +197,8 @@ def _import_line(code: Code, found: Sequence[cst.CSTNode], line: str) -> Edit:
 
 def bound(code: Code) -> frozenset[str]:
     """Every name that is bound anywhere in the file, or that an import brings under another meaning."""
-    names, found = set(), [code.script.module]
-    nodes: list[cst.CSTNode] = [*found]
-    while nodes:
-        node = nodes.pop()
-        nodes += node.children
+    names = set()
+    for node in walk(code.script.module):
         if isinstance(node, (cst.AssignTarget, cst.AnnAssign, cst.For, cst.CompFor, cst.NamedExpr)):
             names |= {part.value for part in _names_in(node.target)}
         elif isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Param)):
@@ -213,12 +211,7 @@ def bound(code: Code) -> frozenset[str]:
 
 
 def _names_in(node: cst.CSTNode) -> Iterator[cst.Name]:
-    nodes = [node]
-    while nodes:
-        part = nodes.pop()
-        if isinstance(part, cst.Name):
-            yield part
-        nodes += part.children
+    return (part for part in walk(node) if isinstance(part, cst.Name))
 
 
 def _newline(code: Code) -> str:

@@ -84,7 +84,7 @@ class Rule:
 class Snippet:
     """An example. `fixed`: what it looks like mended, empty where no fix is offered; `safety` of that fix.
 
-    `files`: what lies beside it. `runs`: the mended code runs as it stands, beside a tiny base in `base`
+    `files`: what lies beside it. `also`: other rules that rightly fire on it. `runs`: the mended code runs as it stands, beside a tiny base in `base`
     and its adapter in `adapter`, and the tests run it.
     """
 
@@ -93,6 +93,7 @@ class Snippet:
     safety: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     runs: bool = False
+    also: tuple[str, ...] = ()
 
 
 class Entry(NamedTuple):

@@ -7,6 +7,7 @@ import re
 import warnings
 from bisect import bisect_right
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import libcst as cst
@@ -33,14 +34,21 @@ class Script:
         self.text = text
         self.folder = folder
         try:
-            wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
-            self.module = wrapper.module
-            self._positions: Mapping[cst.CSTNode, CodeRange] = wrapper.resolve(PositionProvider)
+            self._wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
         except cst.ParserSyntaxError as error:
             raise CannotCheck(f"line {error.raw_line} is no Python that lint can read") from error
         except RecursionError as error:
             raise CannotCheck("it is nested too deeply") from error
+        self.module = self._wrapper.module
         self._starts = [0, *(found.end() for found in _NEWLINE.finditer(text))]
+
+    @cached_property
+    def _positions(self) -> Mapping[cst.CSTNode, CodeRange]:
+        """Where every node stands. This takes longer than all the rest, and a file without findings does not need it."""
+        try:
+            return self._wrapper.resolve(PositionProvider)
+        except RecursionError as error:
+            raise CannotCheck("it is nested too deeply") from error
 
     def span(self, node: cst.CSTNode) -> tuple[int, int]:
         """Where a node stands, as characters of the text: start, end."""

@@ -177,7 +177,8 @@ from my_project import AutoModelForCausalLM  # not the one of transformers; adap
 
 model = AutoModelForCausalLM.from_pretrained("base")
 model.load_state_dict(torch.load("adapter_model.bin"))
-"""
+""",
+        also=("adapter-unpickled",),
     ),
     Snippet(
         """

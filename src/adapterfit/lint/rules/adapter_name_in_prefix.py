@@ -24,6 +24,7 @@ import libcst as cst
 from adapterfit.lint import facts, mend
 from adapterfit.lint.rule import UNSAFE, Code, Fix, Hit, Rule, Snippet
 from adapterfit.lint.trace import Argument, Call
+from adapterfit.lint.tree import walk
 from adapterfit.lint.values import Config, Items, Model, Text
 from adapterfit.text import quote
 
@@ -84,10 +85,7 @@ def _name_nodes(call: Call, name: str) -> Iterator[cst.SimpleString]:
 
 
 def _literals(code: Code, name: str) -> Iterator[cst.SimpleString]:
-    nodes: list[cst.CSTNode] = [code.script.module]
-    while nodes:
-        node = nodes.pop()
-        nodes += node.children
+    for node in walk(code.script.module):
         if isinstance(node, cst.SimpleString) and node.evaluated_value == name:
             yield node
 

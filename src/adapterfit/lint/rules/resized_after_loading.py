@@ -24,6 +24,7 @@ from adapterfit.lint import facts, mend
 from adapterfit.lint.evaluate import dotted
 from adapterfit.lint.rule import UNSAFE, Code, Fix, Hit, Rule, Snippet
 from adapterfit.lint.trace import Call, follows
+from adapterfit.lint.tree import walk
 
 RULE = Rule(cause="vocabulary-grown")
 
@@ -78,13 +79,8 @@ def _bound(load: Call) -> set[str]:
 
 def _only_names(node: cst.Call, apart: set[cst.Name], forbidden: set[str]) -> bool:
     """Whether the arguments use nothing that the line above binds."""
-    found: list[cst.CSTNode] = [*node.args]
-    while found:
-        part = found.pop()
-        if isinstance(part, cst.Name) and part not in apart and part.value in forbidden:
-            return False
-        found += part.children
-    return "" not in forbidden
+    names = (part for arg in node.args for part in walk(arg) if isinstance(part, cst.Name) and part not in apart)
+    return "" not in forbidden and not any(name.value in forbidden for name in names)
 
 
 FIRES = (

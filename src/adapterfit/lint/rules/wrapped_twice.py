@@ -67,7 +67,8 @@ from transformers import AutoModelForCausalLM
 model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig())
 model.merge_and_unload()
 second = get_peft_model(model, LoraConfig())
-"""
+""",
+        also=("merge-result-dropped",),
     ),
 )
 SILENT = (
