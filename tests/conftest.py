@@ -23,12 +23,13 @@ def shared():
 def adapterfit(tmp_path):
     """Run `adapterfit …` in a process of its own, in an empty folder; returns the CompletedProcess with bytes decoded."""
 
-    def run(*arguments, cwd=tmp_path, **environment):
+    def run(*arguments, cwd=tmp_path, stdin=None, **environment):
         plain = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS", "TERM")}
         return subprocess.run(
             [sys.executable, "-m", "adapterfit", *map(str, arguments)],
             cwd=cwd,
             env={**plain, "HF_HUB_OFFLINE": "1", **environment},
+            input=stdin,
             capture_output=True,
             encoding="utf-8",
             timeout=60,
