@@ -16,9 +16,12 @@ Prevention: let PEFT write the file.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion, Symptoms
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
@@ -38,3 +41,29 @@ CAUSE = Cause(
     codes=("bad-rank",),
     minutes=2,
 )
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT's and vLLM's words about a rank that is none."""
+    told = said(
+        symptoms,
+        "`r` should be a positive integer value",
+        "lora rank `r` must be a positive integer",
+        "'<=' not supported between instances of 'str' and 'int'",
+    )
+    if told:
+        yield suspect(
+            symptoms,
+            "r, or a value of rank_pattern, is not a positive whole number",
+            0.9,
+            told,
+            fix="set r to the rows of lora_A in the file",
+        )
+
+
+def logs() -> dict[str, list[str]]:
+    """A rank of 0; a rank over a limit."""
+    return {
+        "fires": ["ValueError: `r` should be a positive integer value but the value passed is 0"],
+        "silent": ["ValueError: LoRA rank 64 is greater than max_lora_rank 16."],
+    }

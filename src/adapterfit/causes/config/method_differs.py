@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
 from adapterfit.text import show
 
 CAUSE = Cause(
@@ -89,4 +90,35 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain.with_config(peft_type="LOHA"),
             make.adapter("llama", peft_type="LOHA").with_config(peft_type="LORA"),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT's word on two methods in one model, or a prompt that is missed."""
+    told = said(symptoms, "cannot combine adapters with different peft types")
+    if told:
+        yield suspect(
+            symptoms,
+            "the model carries an adapter of another method",
+            0.9,
+            told,
+            fix="load the base anew for this adapter",
+        )
+    prompt = [
+        e.line for e in symptoms.errors if e.kind == "KeyError" and e.message.strip("'\" .") == "prompt_embeddings"
+    ]
+    if prompt:
+        yield suspect(
+            symptoms, "the config is that of a prompt, and the file holds none", 0.85, prompt, fix="take the adapter_config.json that belongs to the weights",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Two methods; a prompt that is missed; a method that is unknown."""
+    return {
+        "fires": [
+            "ValueError: Cannot combine adapters with different peft types. Found PeftType.LORA and PeftType.IA3.",
+            "KeyError: 'prompt_embeddings'",
+        ],
+        "silent": ["KeyError: 'VERA'"],
     }

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Case, Diff, Finding, Suspicion, Symptoms
 from adapterfit.text import show
 
 CAUSE = Cause(
@@ -65,4 +66,31 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.lora("mixtral").with_config(target_modules=["w1"]),
         ],
         "silent": [plain, plain.with_config(target_modules=["nope"]), plain.with_config(target_modules=["norm"])],
+    }
+
+
+#: PEFT's words for what it does not allow together, in folded letters.
+_WORDS = (
+    "does not support dora yet", "when `layers_pattern` is specified", "`layers_to_transform` cannot be used", "supports only 1 adapter with bias",
+    "does not work with lora_dropout", "no layers were found", "is incompatible with mamba-based models", "only same dim for query/key/value",
+    "cannot be used with", "is not supported with", "does not support targeting", "requested bias:",
+)  # fmt: skip
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT's own refusals of options that exclude each other."""
+    told = said(symptoms, *_WORDS)
+    ours = said(symptoms, "peft", "lora", "dora", "adapter", "`layers_")
+    if told and ours:
+        yield suspect(
+            symptoms, "PEFT refuses an option of the config on this base", 0.75, told, fix="change the option that the line names, or load the base of the training",
+            apart="whether the same config was accepted by the PEFT of the training",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """An option that a layer does not take; targets that are not there."""
+    return {
+        "fires": ["ValueError: Embedding does not support DoRA yet, please set it to False"],
+        "silent": ["ValueError: Target modules {'q'} not found in the base model."],
     }

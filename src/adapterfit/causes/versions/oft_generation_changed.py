@@ -27,7 +27,8 @@ from typing import Any
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.dates import written_before
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
 
 CAUSE = Cause(
     level="intermediate",
@@ -145,4 +146,26 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.lora("llama"),
             today.renamed(lambda name: "module." + name),
         ],
+    }
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT's own refusal of the older generations."""
+    told = said(symptoms, "oft has been updated since peft", "trying to load old oft checkpoint")
+    if told:
+        first = bool(said(symptoms, "0.13.0"))
+        yield suspect(
+            symptoms, "the adapter was saved by a PEFT whose OFT was another one", 0.95, told,
+            fix=f"pip install peft=={'0.13.2' if first else '0.15.2'}, merge there with merge_and_unload() and save the merged model, or train anew",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Both refusals; another method's."""
+    return {
+        "fires": [
+            "ValueError: Trying to load old OFT checkpoint, which is no longer supported. Please install PEFT <= v0.15.2 to load it.",
+            "ValueError: OFT has been updated since PEFT 0.14.0. Your trained adapter weights are incompatible. Alternatively, downgrade PEFT to version 0.13.0",
+        ],
+        "silent": ["KeyError: 'OFT'"],
     }
