@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import between, said, suspect
 from adapterfit.edits import DropConfig
 from adapterfit.records import AdapterConfig, Case, Diff, Finding, Fix, LogArgument, Suspicion, Symptoms
 from adapterfit.text import quote, shorten, show
@@ -160,7 +160,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     ]
     return {
         "silent": [plain, plain.with_config(use_dora=False, kasa_config=None)],
-        "fires": [*(plain.with_config(**each) for each in fields), plain.with_config(runtime_config={})],
+        "fires": [
+            "ValueError: Unknown initialization init_lora_weights='orthogonal'",
+            "TypeError: FourierFTConfig.__init__() got an unexpected keyword argument 'exclude_modules'",
+            *(plain.with_config(**each) for each in fields),
+            plain.with_config(runtime_config={}),
+        ],
     }
 
 
@@ -181,6 +186,14 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix=_heard_fix(argument.name),
             apart="the frame above: config_cls(**kwargs) means the field is in adapter_config.json, your own line means your call",
         )  # fmt: skip
+    start = said(symptoms, "unknown initialization init_lora_weights")
+    if start:
+        name = between(symptoms, "init_lora_weights=")
+        since = _STARTS.get(name, "")
+        yield suspect(
+            symptoms, f"this PEFT does not know init_lora_weights={quote(name)}" + (f": it came with {since}" if since else ""), 0.86, start,
+            fix=f"pip install 'peft>={since}'" if since else "use the PEFT of the training",
+        )  # fmt: skip
     ignored = said(symptoms, "unexpected keyword arguments [")
     if ignored:
         yield suspect(
@@ -193,19 +206,20 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
 
 
 #: Endings of PEFT's config classes; a model's config is another matter.
+_STARTS = {
+    "loftq": "0.7.0",
+    "pissa": "0.11.0",
+    "olora": "0.12.0",
+    "eva": "0.14.0",
+    "corda": "0.15.0",
+    "orthogonal": "0.16.0",
+    "lora_ga": "0.19.0",
+}
 _CONFIGS = (
-    "LoraConfig",
-    "PeftConfig",
-    "LoHaConfig",
-    "LoKrConfig",
-    "IA3Config",
-    "OFTConfig",
-    "BOFTConfig",
-    "TuningConfig",
-    "EncoderConfig",
-    "VeraConfig",
-    "AdaptionPromptConfig",
-)
+    "LoraConfig", "LoraRuntimeConfig", "PeftConfig", "LoHaConfig", "LoKrConfig", "IA3Config", "OFTConfig", "BOFTConfig", "TuningConfig", "EncoderConfig",
+    "VeraConfig", "VBLoRAConfig", "AdaptionPromptConfig", "PolyConfig", "HRAConfig", "FourierFTConfig", "CPTConfig", "BoneConfig", "MissConfig", "C3AConfig",
+    "TokensConfig", "ShiraConfig", "RoadConfig", "OSFConfig", "DeloraConfig", "GraloraConfig", "WaveFTConfig", "PromptLearningConfig",
+)  # fmt: skip
 
 
 def _likelihood(symptoms: Symptoms, argument: LogArgument) -> float:

@@ -175,10 +175,11 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         if targets.wording != "not-found":
             continue
         names = targets.names
-        paths = names and all(name.count(".") > 1 for name in names)
+        pattern = not targets.quoted and any("\\" in name or "*" in name or "(" in name for name in names)
+        paths = names and all(name.count(".") > 1 for name in names) and not pattern
         flattened = any(name.startswith(("lora_unet_", "lora_te")) for name in names)
         yield suspect(
-            symptoms, _heard(targets.names, quoted=targets.quoted), 0.4 if paths or flattened else 0.89 if not targets.quoted or not names else 0.88,
+            symptoms, _heard(targets.names, quoted=targets.quoted), 0.4 if paths or flattened else 0.72 if pattern else 0.89 if not targets.quoted or not names else 0.88,
             [targets.line], fix=_heard_fix(targets.names, quoted=targets.quoted),
             apart="the names of the base's layers: print(model), or adapterfit check ADAPTER --base BASE",
         )  # fmt: skip
@@ -202,6 +203,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
 def _heard(names: tuple[str, ...], *, quoted: bool) -> str:
     if not names:
         return "the list of targets is empty: the helper that collected them found no layer of the class it looked for"
+    if not quoted and any("\\" in name or "*" in name for name in names):
+        return f"the pattern {shorten(names)} matches no whole name of a module: PEFT matches from the first letter to the last"
     if not quoted:
         return f"one string that looks like a list was passed ({shorten(names)}): PEFT takes a string for a pattern"
     return f"the base has no module called {shorten(names)}"
@@ -210,6 +213,8 @@ def _heard(names: tuple[str, ...], *, quoted: bool) -> str:
 def _heard_fix(names: tuple[str, ...], *, quoted: bool) -> str:
     if not names:
         return 'target_modules="all-linear", or load the base quantised as the helper expects (bnb.nn.Linear4bit)'
+    if not quoted and any("\\" in name or "*" in name for name in names):
+        return "let the pattern begin with .* so that it takes any path before the layer, or pass a list of names"
     if not quoted:
         return f"pass a list: target_modules={list(names)!r}"
     return (

@@ -157,7 +157,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         symptoms,
         *(f"{name}{end}" for name in ("pissa", "olora", "corda", "loftq") for end in (" ", "'", '"', ",", ".", "-")),
     )
-    if named and not told:
+    if named and not told and not said(symptoms, "unknown initialization"):
         yield suspect(
             symptoms,
             "PiSSA, OLoRA, CorDA and LoftQ change the base's weights when the adapter is put in",

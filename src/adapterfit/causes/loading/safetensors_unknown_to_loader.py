@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import older, suspect
+from adapterfit.causes.heard import older, said, suspect
 from adapterfit.records import Suspicion, Symptoms
 
 CAUSE = Cause(
@@ -51,7 +51,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         for e in symptoms.errors
         if e.kind == "FileNotFoundError" and "adapter_model.bin" in e.message and "'--" not in e.message
     ]
-    old = older(symptoms, "peft", "0.7.0")
+    old = older(symptoms, "peft", "0.4.0")
+    asked = said(symptoms, "the file adapter_model.bin is present")
+    if asked:
+        yield suspect(
+            symptoms, "this PEFT is 0.3 or older: it knows adapter_model.bin only", 0.92 if there else 0.8, asked, fix=fix,
+            apart="whether the folder holds adapter_model.safetensors",
+        )  # fmt: skip
     if lines:
         yield suspect(
             symptoms, "the loader asks for adapter_model.bin; PEFT writes adapter_model.safetensors since 0.7",

@@ -53,7 +53,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     fix = "fetch adapter_model.safetensors from where the adapter came from; for a Hub repo, ask its owner to upload it"
     told = said(symptoms, "can't find weights for", "doesn't contain tensors", "no adapter weights found for")
     if told:
-        yield suspect(symptoms, "there is a config, and no weights file beside it", 0.9, told, fix=fix)
+        # Until 0.3 PEFT knew one name only, and says so: then the file may well be there under the other.
+        old = bool(said(symptoms, "the file adapter_model.bin is present"))
+        yield suspect(
+            symptoms, "there is a config, and no weights file beside it", 0.55 if old else 0.9, told, fix=fix,
+            apart="whether the folder holds adapter_model.safetensors, which PEFT 0.3 does not know",
+        )  # fmt: skip
     urls = [
         url
         for url in symptoms.urls

@@ -182,7 +182,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         paths = [name for name in targets.names if targets.wording == "not-found" and name.count(".") > 2]
         if paths and len(paths) == len(targets.names) and not diffusion(paths):
             yield suspect(
-                symptoms, f"target_modules names full paths such as {quote(paths[0])}, which this class does not have", 0.75,
+                symptoms, f"target_modules names full paths such as {quote(paths[0])}, which this class does not have",
+                0.75 if targets.quoted else 0.6,
                 [targets.line], fix=fix, apart="named_modules() of the base beside the path",
             )  # fmt: skip
     zeros = said(

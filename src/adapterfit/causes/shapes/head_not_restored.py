@@ -183,7 +183,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         name = error.message.strip("'\" .")
         if (
             error.kind == "KeyError"
-            and name.startswith("base_model.model.")
+            and name.startswith("base_model.")
             and ".lora_" not in name
             and set(name.split(".")) & HEADS
         ):
@@ -193,7 +193,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             )  # fmt: skip
         elif (
             error.kind == "KeyError"
-            and name.startswith("base_model.model.")
+            and name.startswith("base_model.")
             and ".lora_" not in name
             and name.split(".")[-2] in ENDS
         ):

@@ -56,6 +56,9 @@ _WORDS = (
     ("is required but found", 0.8),
     ("is required for a normal functioning", 0.85),
     ("module 'peft' has no attribute", 0.88),
+    ("module transformers has no attribute", 0.86),
+    ("transformers does not recognize this architecture", 0.86),
+    ("'dynamiccache' object has no attribute", 0.85),
     ("module 'transformers' has no attribute", 0.85),
     ("module 'diffusers' has no attribute", 0.85),
 )
