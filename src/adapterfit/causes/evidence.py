@@ -14,7 +14,7 @@ TUNER_PREFIXES = (
     "lora_", "ia3_", "hada_", "lokr_", "oft_", "boft_", "vera_", "ln_tuning_", "fourierft_", "hra_", "vblora_",
     "bone_", "miss_", "poly_", "randlora_", "shira_", "c3a_", "road_", "trainable_tokens_", "waveft_", "osf_",
     "delora_", "gralora_", "adamss_", "lily_", "peanut_", "psoft_", "pvera_", "tinylora_", "beft_", "deft_",
-    "frod_", "glora_", "hira_", "unilora_", "supertuning_", "adaption_", "internal_xlora_",
+    "frod_", "glora_", "hira_", "unilora_", "supertuning_", "adaption_", "internal_xlora_", "shadow_",
 )  # fmt: skip
 
 
