@@ -8,10 +8,10 @@ import warnings
 import pytest
 
 pytest.importorskip("libcst", reason="libcst is not installed: pip install adapterfit[lint]")
-pytestmark = pytest.mark.exact
 
 from adapterfit.lint.rule import all_rules
 
+pytestmark = pytest.mark.exact
 RUNNABLE = [
     pytest.param(snippet, id=f"{entry.id} snippet {at + 1}")
     for entry in all_rules().values()

@@ -66,9 +66,12 @@ def findings(text: str, folder: Path | None = None, chosen: Collection[str] | No
         if chosen is not None and entry.id not in chosen:
             continue
         for hit in _certain(code, list(entry.check(code))):
+            key = (entry.id, *code.script.span(hit.at))
             finding = _finding(code, entry.id, entry.rule.severity, hit)
+            if key in found and found[key].fix != hit.fix:  # called from two places that want two fixes
+                finding = replace(finding, fix=None)
             if not noqa.silenced(entry.id, _lines(code, hit), quiet):
-                found.setdefault((entry.id, *code.script.span(hit.at)), finding)
+                found[key] = finding
     return tuple(sorted(found.values(), key=lambda item: (item.line, item.column, item.rule)))
 
 

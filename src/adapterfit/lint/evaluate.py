@@ -80,7 +80,7 @@ def _attribute(flow: Flow, node: Any) -> Value:
         flow.read(owner, node.attr.value, node)
     if bound != UNKNOWN:
         return bound
-    if isinstance(owner, (Model, Weights, Text, Object)):
+    if isinstance(owner, (Model, Weights, Text, Object, Table)):
         found = known.attribute(owner, node.attr.value)
         return found if found is not None else Method(owner, node.attr.value)
     return flow._member(owner, node.attr.value) if isinstance(owner, Named) else UNKNOWN  # noqa: SLF001 - one room
@@ -234,8 +234,14 @@ def _call(flow: Flow, node: cst.Call, *, dropped: bool) -> Value:
     flow.trace.events.append(call)
     result = _inside(flow, callee, receiver, call)
     result = known.result(call) if result is None else result
+    if isinstance(callee, Method) and callee.name in _CHANGES and isinstance(node.func, cst.Attribute):
+        flow.change(node.func.value)
     flow.trace.events[call.at] = dataclasses.replace(call, result=result)
     return result
+
+
+#: Methods that change what they are called on.
+_CHANGES = frozenset({"update", "pop", "popitem", "clear", "setdefault"})
 
 
 def _name_of(node: cst.Call, callee: Value) -> tuple[str, Value]:

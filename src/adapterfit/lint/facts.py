@@ -100,9 +100,9 @@ def folder_of(code: Code, argument: Argument) -> str:
     if isinstance(node, cst.SimpleString) and isinstance(value, Text) and value.exact is not None:
         folder = value.exact.replace("\\", "/").rpartition("/")[0]
         return quoted(node, folder or ".")
-    if isinstance(node, cst.Call) and len(node.args) == 2 and not any(arg.star or arg.keyword for arg in node.args):
-        if dotted(node.func).endswith(("path.join", "hf_hub_download")):
-            return mend.text(code, node.args[0].value)
+    if isinstance(node, cst.Call) and dotted(node.func).endswith(("path.join", "hf_hub_download")):
+        plain = len(node.args) == 2 and not any(arg.star or arg.keyword for arg in node.args)
+        return mend.text(code, node.args[0].value) if plain else ""
     if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Divide):
         return mend.text(code, node.left)
     if isinstance(node, cst.FormattedString) and len(node.parts) == 2:

@@ -8,6 +8,7 @@ itself, with its parameters unknown unless an annotation or a default tells.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from adapterfit.lint import known, names
 from adapterfit.lint.evaluate import dotted, evaluate
 from adapterfit.lint.trace import Arms, Call, Place, Read, Store, Trace
 from adapterfit.lint.tree import children, walk
-from adapterfit.lint.values import UNKNOWN, Constant, Function, Items, Model, Named, Object, Table, Value, join
+from adapterfit.lint.values import UNKNOWN, Constant, Function, Items, Model, Named, Object, Table, Value, Weights, join
 
 Env = dict[str, Value]
 #: Functions inside functions inside … that are gone through at a call.
@@ -189,9 +190,16 @@ class Flow:
                 self.assign(element.value, found[at] if found else UNKNOWN)
         elif isinstance(target, cst.Subscript):
             evaluate(self, target)
-            name = dotted(target.value)
-            if name and isinstance(self.lookup(name), Table):
-                self.bind(name, UNKNOWN)
+            self.change(target.value)
+
+    def change(self, node: cst.BaseExpression) -> None:
+        """Note that something is put into, or taken out of, what a name stands for."""
+        name = dotted(node)
+        value = self.lookup(name) if name else UNKNOWN
+        if isinstance(value, (Table, Items)):
+            self.bind(name, UNKNOWN)
+        elif isinstance(value, Weights):
+            self.bind(name, dataclasses.replace(value, changed=True))
 
     def bind(self, name: str, value: Value) -> None:
         """Bind a name; what hung on it is forgotten."""
@@ -258,9 +266,10 @@ class Flow:
         elif isinstance(test, cst.BooleanOperation) and isinstance(test.operator, cst.And) and holds:
             self._narrow(test.left, holds=True)
             self._narrow(test.right, holds=True)
-        elif isinstance(test, cst.Call) and isinstance(test.func, cst.Name) and test.func.value == "isinstance":
-            if len(test.args) == 2 and dotted(test.args[0].value):
-                self._narrow_to(dotted(test.args[0].value), evaluate(self, test.args[1].value), holds=holds)
+        elif isinstance(test, cst.Call) and dotted(test.func) == "isinstance" and len(test.args) == 2:
+            name = dotted(test.args[0].value)
+            if name:
+                self._narrow_to(name, evaluate(self, test.args[1].value), holds=holds)
 
     def _narrow_to(self, name: str, cls: Value, *, holds: bool) -> None:
         value = self.lookup(name)

@@ -36,8 +36,22 @@ _TRAINER = re.compile(
 )
 #: Methods that give back the model they are called on.
 _SAME = frozenset(
-    "to cuda cpu half float bfloat16 double eval train requires_grad_ share_memory xpu type apply "
-    "enable_input_require_grads to_bettertransformer".split()
+    {
+        "to",
+        "cuda",
+        "cpu",
+        "xpu",
+        "half",
+        "float",
+        "bfloat16",
+        "double",
+        "type",
+        "eval",
+        "train",
+        "requires_grad_",
+        "apply",
+        "share_memory",
+    }
 )
 _SAME_FUNCTIONS = frozenset(
     {

@@ -183,24 +183,24 @@ def _spans(raw: str) -> dict[int, tuple[tuple[int, int], tuple[tuple[int, int], 
     start = 0
     key = ""
     for found in _TOKEN.finditer(raw):
-        token = found.group()
+        part = found.group()
         at_source = len(path) == 3 and path[0] == "cells" and path[2] == "source"
         in_source = len(path) == 4 and path[0] == "cells" and path[2] == "source"
-        if token == ":":
+        if part == ":":
             path[-1] = key
-        elif token in "{[":
+        elif part in "{[":
             if at_source:
                 start, strings = found.start(), []
-            path.append(0 if token == "[" else "")
-        elif token in "}]":
+            path.append(0 if part == "[" else "")
+        elif part in "}]":
             path.pop()
             if in_source:
                 out[path[1]] = (start, found.end()), tuple(strings)
-        elif token == ",":
+        elif part == ",":
             path[-1] = path[-1] + 1 if isinstance(path[-1], int) else ""
-        elif token[0] == '"':
+        elif part[0] == '"':
             if path and path[-1] == "":
-                key = json.loads(token)
+                key = json.loads(part)
             elif at_source:
                 out[path[1]] = found.span(), (found.span(),)
             elif in_source:

@@ -159,17 +159,53 @@ def join(one: Value, two: Value) -> Value:
             return second
     if isinstance(one, Model) and isinstance(two, Model) and one.outer == two.outer:
         return _join_models(one, two)
-    if isinstance(one, Text) and isinstance(two, Text) and one.tail and one.tail == two.tail:
-        return Text(None, one.tail)
+    if isinstance(one, Text) and isinstance(two, Text):
+        return Text(None, _common_tail(one.tail, two.tail))
+    if (
+        isinstance(one, Weights)
+        and isinstance(two, Weights)
+        and (one.of, one.only_adapter) == (two.of, two.only_adapter)
+    ):
+        path = join(one.path, two.path)
+        return Weights(path, one.of, one.changed or two.changed, one.only_adapter, _origin(one, two))
     if isinstance(one, Items) and isinstance(two, Items) and len(one.items) == len(two.items):
         return Items(tuple(map(join, one.items, two.items)))
     return UNKNOWN
 
 
 def _same(one: Value, two: Value) -> Value:
-    if isinstance(one, (Model, Object)) and isinstance(two, (Model, Object)):
+    """Two values that say the same: the objects they may be, and the call they come from if that is one."""
+    if isinstance(one, Object) and isinstance(two, Object):
         return dataclasses.replace(one, ids=one.ids | two.ids)
+    if isinstance(one, Model) and isinstance(two, Model):
+        return dataclasses.replace(
+            one,
+            ids=one.ids | two.ids,
+            origin=_origin(one, two),
+            inner=_part(one.inner, two.inner),
+            base=_part(one.base, two.base),
+        )
+    if isinstance(one, (Weights, Config)) and isinstance(two, (Weights, Config)):
+        return dataclasses.replace(one, origin=_origin(one, two))
     return one
+
+
+def _origin(one: Model | Weights | Config, two: Model | Weights | Config) -> cst.Call | None:
+    return one.origin if one.origin is two.origin else None
+
+
+def _part(one: Model | None, two: Model | None) -> Model | None:
+    joined = join(one, two) if one is not None and two is not None else None
+    return joined if isinstance(joined, Model) else None
+
+
+def _common_tail(one: str, two: str) -> str:
+    """What two paths both end in; an adapter's file is one in either container."""
+    if one == two:
+        return one
+    first, second = (tail.rpartition("/")[2] for tail in (one, two))
+    both = first.startswith("adapter_model.") and second.startswith("adapter_model.")
+    return f"/{first}" if both else ""
 
 
 def _join_models(one: Model, two: Model) -> Value:
@@ -180,19 +216,17 @@ def _join_models(one: Model, two: Model) -> Value:
     def value(name: str) -> Value:
         return join(getattr(one, name), getattr(two, name))
 
-    inner = join(one.inner, two.inner) if one.inner and two.inner else None
-    base = join(one.base, two.base) if one.base and two.base else None
     return Model(
         class_name=both("class_name"),
         wrapped=both("wrapped"),
         loaded=both("loaded"),
         trainable=both("trainable"),
         outer=one.outer,
-        inner=inner if isinstance(inner, Model) else None,
-        base=base if isinstance(base, Model) else None,
+        inner=_part(one.inner, two.inner),
+        base=_part(one.base, two.base),
         config=value("config"),
         source=value("source"),
         adapter=value("adapter"),
         ids=one.ids | two.ids,
-        origin=one.origin,
+        origin=_origin(one, two),
     )

@@ -30,7 +30,9 @@ from adapterfit.lint.values import Model, Value
 
 RULE = Rule(cause="loader-drops-keys-silently")
 #: Calls after which a base model does have places for an adapter.
-_INJECTED = ("peft.*", "model.add_adapter", "model.load_adapter")
+_INJECTED = ("peft.inject_adapter_in_model", "model.add_adapter", "model.load_adapter")
+
+_TAKEN_OUT = ("model.merge_and_unload", "model.unload")
 
 
 def check(code: Code) -> Iterator[Hit]:
@@ -47,12 +49,12 @@ def check(code: Code) -> Iterator[Hit]:
 def _is_bare(code: Code, call: Call, model: Value) -> bool:
     if not isinstance(model, Model) or model.wrapped is not False:
         return False
-    before = (other for other in code.trace.calls(*_INJECTED) if other.at < call.at)
-    return not any(
-        facts.same(value, model)
-        for other in before
-        for value in (other.receiver, *(argument.value for argument in other.positional))
-    )
+    injected = False
+    for other in sorted([*facts.wraps(code), *code.trace.calls(*_INJECTED, *_TAKEN_OUT)], key=lambda other: other.at):
+        values = [other.receiver, *(argument.value for argument in (*other.positional, *other.keywords.values()))]
+        if other.at < call.at and any(facts.same(value, model) for value in values):
+            injected = other.name not in _TAKEN_OUT
+    return not injected
 
 
 def _hit(code: Code, call: Call, path: Argument | None, receiver: cst.BaseExpression) -> Hit:
@@ -159,8 +161,38 @@ model = PeftModel.from_pretrained(model, "out")
         UNSAFE,
         files={"out/tuned.bin": "", "out/adapter_config.json": '{"peft_type": "LORA"}'},
     ),
+    Snippet(
+        """
+import os, torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+def restore(folder):
+    model = AutoModelForCausalLM.from_pretrained("base")
+    safe = os.path.join(folder, "adapter_model.safetensors")
+    if os.path.exists(safe):
+        state = load_file(safe)
+    else:
+        state = torch.load(os.path.join(folder, "adapter_model.bin"), weights_only=True)
+    model.load_state_dict(state, strict=False)
+    return model
+"""
+    ),
 )
 SILENT = (
+    Snippet(
+        """
+from pathlib import Path
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained("base")
+adapter = load_file(Path("run") / "adapter_model.safetensors")
+for name in list(adapter):
+    adapter[name.replace(".lora", "")] = adapter.pop(name)
+model.load_state_dict(adapter, strict=False)
+"""
+    ),
     Snippet(
         """
 import torch

@@ -6,7 +6,7 @@ What this means: `merge_and_unload` gives back the merged base. The PeftModel it
 Why it happens: the name sounds as if it happened in place, as with `model.eval()`. For the outputs it even does.
 
 Detection: `merge_and_unload()` or `unload()` of a PeftModel whose result nothing takes, where that PeftModel is used afterwards.
-Using the base that was handed to PEFT is right: that very object is the merged model.
+Using the base that was handed to PEFT, or `get_base_model()`, is right: that very object is the merged model.
 
 Fix: `model = model.merge_and_unload()`. Safe where all that follows works on the merged model as well.
 
@@ -26,11 +26,14 @@ from adapterfit.lint.rule import SAFE, UNSAFE, Code, Fix, Hit, Rule, Snippet
 from adapterfit.lint.trace import Call, Read
 from adapterfit.lint.values import Model
 
-RULE = Rule(cause="empty-adapter")
+RULE = Rule(severity="warning", cause="empty-adapter")
 #: What can be done with a merged model as with a PeftModel, with the same or, where that was wrong, the right result.
 _EITHER = frozenset(
     {"generate", "eval", "to", "cuda", "cpu", "half", "float", "bfloat16", "save_pretrained", "config", "device"}
 )
+
+#: The other way to the merged model.
+_TAKES_OUT = frozenset({"get_base_model", "base_model"})
 
 
 def check(code: Code) -> Iterator[Hit]:
@@ -40,8 +43,9 @@ def check(code: Code) -> Iterator[Hit]:
         if not call.dropped or not isinstance(model, Model) or model.wrapped is not True or model.outer:
             continue
         uses = list(facts.reads_after(code, call, model))
-        if uses or _is_attribute(call):
-            message = "the merged model is what this gives back; the PeftModel it is called on has no adapter left, and saves an empty one"
+        taken_out = any(use.attribute in _TAKES_OUT for use in uses)
+        if (uses or _is_attribute(call)) and not taken_out:
+            message = "the merged model is what this gives back; the PeftModel it is called on answers like it, but saves an empty adapter"
             yield Hit(call, message, _fix(code, call, uses))
 
 
@@ -229,6 +233,17 @@ if "--merge" in sys.argv:
     base.save_pretrained("merged")
 else:
     model.save_pretrained("again")
+"""
+    ),
+    Snippet(
+        """
+from diffusers import PixArtTransformer2DModel
+from peft import PeftModel
+
+model = PeftModel.from_pretrained(PixArtTransformer2DModel.from_pretrained("base", subfolder="transformer"), "adapter")
+model.merge_and_unload()
+plain = model.get_base_model()
+plain.save_pretrained("merged")
 """
     ),
 )

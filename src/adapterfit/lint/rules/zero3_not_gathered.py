@@ -61,8 +61,8 @@ def _is_stage_3(code: Code, config: Value) -> bool:
         part = config.get("zero_optimization")
         return isinstance(part, Table) and part.get("stage") == Constant(3)
     found = code.disk.json(config)
-    part = found.get("zero_optimization") if isinstance(found, dict) else None
-    return isinstance(part, dict) and part.get("stage") == 3
+    section = found.get("zero_optimization") if isinstance(found, dict) else None
+    return isinstance(section, dict) and section.get("stage") == 3
 
 
 _STAGE_3 = '{"zero_optimization": {"stage": 3}}'

@@ -1,0 +1,230 @@
+"""Provenance: what is followed through imports, names, functions, classes and branches - and where following ends."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("libcst", reason="libcst is not installed: pip install adapterfit[lint]")
+
+from adapterfit.errors import CannotCheck
+from adapterfit.lint import engine
+from adapterfit.lint.rule import Code
+
+HEAD = """
+import os, sys, torch, transformers, peft
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
+base = AutoModelForCausalLM.from_pretrained("base")
+"""
+#: A line that `adapter-into-bare-base` fires on, if `model` is a bare base and `path` an adapter's file.
+LOAD = "model.load_state_dict(torch.load(path, weights_only=True), strict=False)"
+
+
+def fires(body, head=HEAD):
+    return [finding.rule for finding in engine.findings(head + body)]
+
+
+BARE = {
+    "a chain of methods that give the model back": 'model = base.to("cuda").eval().half()',
+    "an alias": "other = base; model = other",
+    "a tuple": "model, nothing = base, None",
+    "a starred tuple's plain part": "pair = (base, 1); model = pair[0]",
+    "both branches": 'if sys.argv:\n    model = AutoModelForCausalLM.from_pretrained("a")\nelse:\n    model = AutoModelForCausalLM.from_pretrained("b")',
+    "None first": "model = None\nif sys.argv:\n    model = base",
+    "a conditional expression": "model = base if sys.argv else base",
+    "an assignment expression": "if (model := base): pass",
+    "a function of the file": "def get():\n    return base\nmodel = get()",
+    "a lambda": 'get = lambda: AutoModelForCausalLM.from_pretrained("x")\nmodel = get()',
+    "a keyword argument": "def same(x, *, y):\n    return y\nmodel = same(1, y=base)",
+    "a dict": 'parts = {"net": base}\nmodel = parts["net"]',
+    "an attribute": "class C: pass\nc = C()\nc.net = base\nmodel = c.net",
+    "a model class of its own": 'model = transformers.models.llama.modeling_llama.LlamaForCausalLM.from_pretrained("x")',
+    "from_config": "model = AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained('x'))",
+    "a try with a fallback": "try:\n    model = base.cuda()\nexcept RuntimeError:\n    model = base.cpu()",
+    "what is merged": 'model = PeftModel.from_pretrained(base, "x").merge_and_unload()',
+    "quantised training": "model = peft.prepare_model_for_kbit_training(base)",
+    "a with block": "with torch.no_grad():\n    model = base",
+}
+UNKNOWN = {
+    "one branch only": 'if sys.argv:\n    model = PeftModel.from_pretrained(base, "x")\nelse:\n    model = base',
+    "a parameter": "def run(model, path='x/adapter_model.bin'):\n    return 1",
+    "a name bound again": "model = base\nmodel = open('x')",
+    "a loop's variable": "for model in [base]:\n    pass",
+    "a deleted name": "model = base\ndel model",
+    "augmented assignment": "model = base\nmodel += 1",
+    "a shadowed class": "class AutoModelForCausalLM:\n    pass\nmodel = AutoModelForCausalLM()",
+    "a generator": "def get():\n    yield base\nmodel = get()",
+    "a coroutine": "async def get():\n    return base\nmodel = get()",
+    "an unpacking of unknown length": "model, *rest = sys.argv",
+    "a wrapper of somebody else": "model = sys.argv[0](base)",
+    "a comprehension": "model = [m for m in [base]]",
+    "a match": "match sys.argv:\n    case [model]:\n        pass\n    case _:\n        model = base",
+}
+
+
+@pytest.mark.parametrize("body", BARE.values(), ids=list(BARE))
+def test_a_base_is_known_through(body):
+    assert fires(f'{body}\npath = "x/adapter_model.bin"\n{LOAD}\n') == ["adapter-into-bare-base"]
+
+
+@pytest.mark.parametrize("body", UNKNOWN.values(), ids=list(UNKNOWN))
+def test_nothing_is_known_after(body):
+    assert fires(f'{body}\npath = "x/adapter_model.bin"\n{LOAD}\n') == []
+
+
+PATHS = {
+    "a literal": '"out/adapter_model.safetensors"',
+    "concatenation": 'sys.argv[1] + "/adapter_model.bin"',
+    "an f-string": 'f"{sys.argv[1]}/adapter_model.bin"',
+    "os.path.join": 'os.path.join(sys.argv[1], "x", "adapter_model.bin")',
+    "pathlib": '__import__("pathlib").Path(sys.argv[1]) / "adapter_model.bin"',
+    "PEFT's constant": "os.path.join(sys.argv[1], peft.utils.WEIGHTS_NAME)",
+    "neighbouring strings": '"out/" "adapter_model.bin"',
+    "a numbered copy": '"adapter_model (5).bin"',
+}
+OTHER_PATHS = {
+    "transformers' constant": "os.path.join(sys.argv[1], transformers.utils.WEIGHTS_NAME)",
+    "a whole model": '"pytorch_model.bin"',
+    "something else at the end": '"adapter_model.bin" + sys.argv[1]',
+    "a folder of that name": '"adapter_model/weights.pt"',
+    "a name that only ends like it": '"my_adapter_models.bin"',
+    "an unknown format": 'f"{sys.argv[1]!r}adapter_model.txt"',
+    "unknown": "sys.argv[1]",
+}
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=list(PATHS))
+def test_an_adapters_file_is_known_by(path):
+    assert fires(f"model = base\npath = {path}\n{LOAD}\n") == ["adapter-into-bare-base"]
+
+
+@pytest.mark.parametrize("path", OTHER_PATHS.values(), ids=list(OTHER_PATHS))
+def test_no_adapters_file_is(path):
+    assert fires(f"model = base\npath = {path}\n{LOAD}\n") == []
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import peft as p\nwrap, Config = p.get_peft_model, p.LoraConfig",
+        "from peft import get_peft_model as wrap, LoraConfig as Config",
+        "from peft.mapping import get_peft_model as wrap\nfrom peft.tuners.lora.config import LoraConfig as Config",
+        "try:\n    from peft import get_peft_model as wrap, LoraConfig as Config\nexcept ImportError:\n    wrap = Config = None",
+        "from peft import *\nwrap, Config = get_peft_model, LoraConfig",
+        "def f():\n    pass\nif f:\n    import peft\nelse:\n    import peft\nwrap, Config = peft.get_peft_model, peft.LoraConfig",
+    ],
+)
+def test_a_name_is_followed_to_its_library(imports):
+    code = f"from transformers import AutoModel\n{imports}\nm = wrap(AutoModel.from_pretrained('x'), Config())\nwrap(m, Config())\n"
+    assert fires(code, head="") == ["wrapped-twice"]
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from . import get_peft_model as wrap, LoraConfig as Config",
+        "from .peft import get_peft_model as wrap, LoraConfig as Config",
+        "import torch\nfrom peftlike import get_peft_model as wrap, LoraConfig as Config",
+        "from peft import LoraConfig as Config\ndef wrap(model, config): return model",
+        "import peft\npeft = object()\nwrap, Config = peft.get_peft_model, peft.LoraConfig",
+    ],
+)
+def test_a_name_of_something_else_is_not(imports):
+    code = f"from transformers import AutoModel\n{imports}\nm = wrap(AutoModel.from_pretrained('x'), Config())\nwrap(m, Config())\n"
+    assert fires(code, head="") == []
+
+
+TWO_CALLERS = """
+def save(model, folder):
+    torch.save(model.state_dict(), folder)
+
+save(get_peft_model(base, LoraConfig()), "a")
+"""
+
+
+def test_a_function_is_looked_at_with_what_it_is_called_with():
+    assert fires(TWO_CALLERS) == ["peft-state-dict-saved"]
+
+
+def test_a_finding_in_a_function_has_to_hold_for_every_caller():
+    assert fires(TWO_CALLERS + 'save(base, "b")\n') == []
+
+
+def test_what_one_method_leaves_on_self_another_sees():
+    body = """
+class Run:
+    def save(self):
+        torch.save(self.model.state_dict(), "x.pt")
+
+    def __init__(self):
+        self.setup()
+
+    def setup(self):
+        self.model = get_peft_model(base, LoraConfig())
+
+Run().save()
+"""
+    assert fires(body) == ["peft-state-dict-saved"]
+
+
+def test_what_another_method_may_have_changed_is_not_known():
+    body = """
+class Run:
+    def __init__(self):
+        self.model = get_peft_model(base, LoraConfig())
+
+    def merge(self):
+        self.model = self.model.merge_and_unload()
+
+    def save(self):
+        torch.save(self.model.state_dict(), "x.pt")
+"""
+    assert fires(body) == []
+
+
+def test_two_arms_of_a_branch_do_not_follow_one_another():
+    body = """
+model = PeftModel.from_pretrained(base, "a")
+if sys.argv:
+    merged = model.merge_and_unload()
+else:
+    model.save_pretrained("b")
+"""
+    assert fires(body) == []
+
+
+def test_what_follows_a_return_is_the_other_arms():
+    body = """
+def run():
+    model = PeftModel.from_pretrained(base, "a")
+    if sys.argv:
+        merged = model.merge_and_unload()
+        return merged
+    model.save_pretrained("b")
+run()
+"""
+    assert fires(body) == []
+
+
+def test_a_fix_that_would_differ_between_callers_is_not_offered():
+    body = """
+def load(model, weights):
+    model.load_state_dict(weights, strict=False)
+
+weights = torch.load("adapter_model.bin", weights_only=True)
+load(get_peft_model(base, LoraConfig(), "one"), weights)
+load(get_peft_model(AutoModelForCausalLM.from_pretrained("b"), LoraConfig(), "two"), weights)
+"""
+    (finding,) = engine.findings(HEAD + body)
+    assert finding.rule == "adapter-into-peft-model"
+    assert finding.fix is None
+
+
+def test_calls_that_nest_without_end_are_given_up():
+    doubling = "".join(f"def f{n}(x):\n    f{n + 1}(x)\n    f{n + 1}(x)\n" for n in range(40))
+    with pytest.raises(CannotCheck, match="too complex"):
+        Code(f"{HEAD}{doubling * 1}\n" + "f0(base)\n" * 60_000)
+
+
+def test_a_function_that_calls_itself_ends():
+    assert fires("def f(x):\n    return f(x)\nf(base)\ndef a():\n    b()\ndef b():\n    a()\n") == []
