@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import NamedTuple
 
+from adapterfit.causes.evidence import TUNER_PREFIXES
 from adapterfit.records import LogShape, Shape, Symptoms
 
 #: Last or last but one segments of embeddings and output heads, in the names of all common architectures.
@@ -92,7 +93,7 @@ def sizes_of(symptoms: Symptoms, cause: str) -> Reading | None:
 
 def tuner(key: str) -> bool:
     """Whether a name is that of an adapter's own tensor."""
-    return any(part.startswith(("lora_", "ia3_", "hada_", "lokr_", "oft_", "vera_")) for part in key.split("."))
+    return any(part.startswith(TUNER_PREFIXES) for part in key.split("."))
 
 
 def side(key: str) -> str:
@@ -109,7 +110,7 @@ def module_leaf(key: str) -> str:
     """The name of the module that a tensor belongs to: `….self_attn.q_proj.lora_A.default.weight` → `q_proj`."""
     leaf = ""
     for part in key.split("."):
-        if part.startswith(("lora_", "ia3_", "hada_", "lokr_")) or part in {
+        if part.startswith(TUNER_PREFIXES) or part in {
             "weight",
             "bias",
             "base_layer",
@@ -188,8 +189,15 @@ def _experts(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     expert = tuple(s for s in shapes if ".experts" in s.key and tuner(s.key))
     if not expert or len(expert) * 2 < len(shapes):
         return {}
-    swapped = any(set(found) != set(wanted) for s, found, wanted in _whole(expert))
-    return {"moe-layout-changed": Reading(0.92 if swapped else 0.8, expert)}
+    return {"moe-layout-changed": Reading(0.92 if _exchanged(expert) else 0.8, expert)}
+
+
+def _exchanged(expert: tuple[LogShape, ...]) -> bool:
+    """Whether somewhere the width of A in the file is that of B in the model, and the other way round."""
+    widths = {
+        (s.key.replace(f"lora_{side(s.key)}", "lora_"), side(s.key)): _pair((s, f, w)) for s, f, w in _whole(expert)
+    }
+    return any(one == "A" and widths.get((name, "B")) == (model, file) for (name, one), (file, model) in widths.items())
 
 
 def _prompt(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
@@ -363,7 +371,9 @@ def _rank(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     axis = _rank_axis(first.key)
     file, model = found[axis], wanted[axis]
     pairs = {(f[_rank_axis(s.key)], w[_rank_axis(s.key)]) for s, f, w in told}
-    readings = {"rank-mismatch": Reading(0.94, shapes, file, model, note="" if len(pairs) == 1 else "pattern")}
+    modules = {s.key.partition(".lora_")[0] for s, _, _ in told}
+    sure = 0.94 if len(pairs) == 1 and len(modules) > 1 else 0.89  # one module alone may be a matter of rank_pattern
+    readings = {"rank-mismatch": Reading(sure, shapes, file, model, note="" if len(pairs) == 1 else "pattern")}
     fused = module_leaf(first.key) in {"c_attn", "qkv", "query_key_value", "attn", "qkv_proj", "Wqkv", "W_pack"}
     if fused and not any(side(s.key) == "B" for s in shapes) and model and file % model == 0:
         readings["rank-mismatch"] = Reading(0.6, shapes, file, model)

@@ -26,6 +26,7 @@ from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
+from adapterfit.causes.sizes import tuner
 from adapterfit.edits import Rename
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
 from adapterfit.text import quote
@@ -261,7 +262,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         for e in symptoms.errors
         if e.kind == "KeyError"
         and e.message.strip("'\" ").startswith("base_model.model.")
-        and ".lora_" not in e.message
+        and not tuner(e.message.strip("'\" "))
+        and "token_adapter" not in e.message
     ]
     if copies:
         yield suspect(

@@ -200,6 +200,16 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "lora_B is all zero after loading: no name of the file met one of the model", 0.62, zeros, fix=fix,
             apart="the same print with the class of the training",
         )  # fmt: skip
+    tokens = [
+        error.line
+        for error in symptoms.errors
+        if error.kind == "KeyError" and "token_adapter.trainable_tokens_delta" in error.message
+    ]
+    if tokens:
+        yield suspect(
+            symptoms, "PEFT looks for the trained tokens under a path that the file does not have", 0.6, tokens, fix=fix,
+            apart="the path in the file: adapterfit check ADAPTER --base BASE",
+        )  # fmt: skip
     mapped = said(symptoms, '"base_model_class"', "'base_model_class'")
     if mapped and said(symptoms, '"target_modules"', "not found in the base model"):
         yield suspect(symptoms, "the config says which class it was trained on", 0.65, mapped, fix=fix)

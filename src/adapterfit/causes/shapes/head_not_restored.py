@@ -185,6 +185,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             error.kind == "KeyError"
             and name.startswith("base_model.")
             and ".lora_" not in name
+            and "token_adapter" not in name
             and set(name.split(".")) & HEADS
         ):
             yield suspect(
@@ -195,6 +196,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             error.kind == "KeyError"
             and name.startswith("base_model.")
             and ".lora_" not in name
+            and "token_adapter" not in name
             and name.split(".")[-2] in ENDS
         ):
             yield suspect(

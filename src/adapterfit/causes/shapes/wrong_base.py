@@ -356,6 +356,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, f"the adapter was trained on a base of other sizes{sizes}", found.likelihood, found.lines, fix=fix,
             apart="the whole list of mismatches: widths differ for another base, only ranks for another r",
         )  # fmt: skip
+    lost = [t.line for t in symptoms.targets if t.wording == "not-found" and t.quoted and t.names]
+    if lost:
+        yield suspect(
+            symptoms, "the names belong to another architecture, if the adapter was trained on another base", 0.36, lost, fix=fix,
+            apart="base_model_name_or_path in adapter_config.json beside the base that was loaded",
+        )  # fmt: skip
     told = said(symptoms, *_ENGINES)
     if told:
         yield suspect(
