@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import libcst as cst
+
 from adapterfit import limits
 from adapterfit.errors import CannotCheck
 from adapterfit.lint import files, noqa
 from adapterfit.lint.notebook import Notebook, apply, is_python
 from adapterfit.lint.rule import SAFE, Code, Edit, Fix, Hit, all_rules
-from adapterfit.lint.trace import Call, Store
 
 #: A rule fires on names that are imported, and on adapters: a file without the one or the other is not even parsed.
 _IMPORTS = re.compile(
@@ -77,10 +78,11 @@ def findings(text: str, folder: Path | None = None, chosen: Collection[str] | No
 
 def _certain(code: Code, hits: Sequence[Hit]) -> Iterator[Hit]:
     """Of hits in functions that are called from several places, those that hold at each of them."""
-    events = [event for event in code.trace.events if isinstance(event, (Call, Store))]
+    held: dict[cst.CSTNode, set[int]] = {}
     for hit in hits:
-        runs = {event.at for event in events if event.node is hit.event.node}
-        if runs <= {other.event.at for other in hits if other.event.node is hit.event.node}:
+        held.setdefault(hit.event.node, set()).add(hit.event.at)
+    for hit in hits:
+        if {event.at for event in code.trace.runs(hit.event.node)} <= held[hit.event.node]:
             yield hit
 
 

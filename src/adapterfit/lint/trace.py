@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Union
 
 import libcst as cst
@@ -99,27 +100,55 @@ def follows(earlier: Event, later: Event) -> bool:
 
 
 class Trace:
-    """All events, in the order in which they happen."""
+    """All events, in the order in which they happen. Asked only once all of them are there."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def calls(self, *names: str) -> Iterator[Call]:
-        """The calls of these names; a name that ends in `*` stands for all that begin like it."""
-        exact = {name for name in names if not name.endswith("*")}
-        starts = tuple(name[:-1] for name in names if name.endswith("*"))
+    @cached_property
+    def _by_name(self) -> Mapping[str, list[Call]]:
+        found: dict[str, list[Call]] = {}
         for event in self.events:
-            if isinstance(event, Call) and (event.name in exact or (starts and event.name.startswith(starts))):
-                yield event
+            if isinstance(event, Call):
+                found.setdefault(event.name, []).append(event)
+        return found
+
+    @cached_property
+    def _by_node(self) -> Mapping[cst.CSTNode, list[Call | Store]]:
+        found: dict[cst.CSTNode, list[Call | Store]] = {}
+        for event in self.events:
+            if not isinstance(event, Read):
+                found.setdefault(event.node, []).append(event)
+        return found
+
+    @cached_property
+    def _reads(self) -> Mapping[int, list[Read]]:
+        found: dict[int, list[Read]] = {}
+        for event in self.events:
+            for one in event.model.ids if isinstance(event, Read) else ():
+                found.setdefault(one, []).append(event)  # type: ignore[arg-type]
+        return found
+
+    def calls(self, *names: str) -> Iterator[Call]:
+        """The calls of these names, in order; a name that ends in `*` stands for all that begin like it."""
+        starts = tuple(name[:-1] for name in names if name.endswith("*"))
+        wanted = {name for name in self._by_name if name in names or (starts and name.startswith(starts))}
+        return iter(sorted((call for name in wanted for call in self._by_name[name]), key=lambda call: call.at))
 
     def stores(self) -> Iterator[Store]:
         """Assignments to attributes of models."""
         return (event for event in self.events if isinstance(event, Store))
 
     def reads(self, model: Model) -> Iterator[Read]:
-        """Where exactly this object is used."""
-        return (event for event in self.events if isinstance(event, Read) and event.model.ids & model.ids)
+        """Where exactly this object is used, in order."""
+        found = {read.at: read for one in model.ids for read in self._reads.get(one, ())}
+        return (found[at] for at in sorted(found))
+
+    def runs(self, node: cst.CSTNode) -> Sequence[Call | Store]:
+        """Every time that this call or assignment happens."""
+        return self._by_node.get(node, ())
 
     def call_of(self, node: cst.CSTNode | None) -> Call | None:
         """The call that this node is, as it happened first."""
-        return next((event for event in self.events if isinstance(event, Call) and event.node is node), None)
+        first = next(iter(self.runs(node)), None) if node is not None else None
+        return first if isinstance(first, Call) else None

@@ -24,7 +24,7 @@ import libcst as cst
 from adapterfit.lint import facts, mend
 from adapterfit.lint.rule import UNSAFE, Code, Fix, Hit, Rule, Snippet
 from adapterfit.lint.trace import Call
-from adapterfit.lint.values import Model, Text
+from adapterfit.lint.values import Model, Text, Value
 
 RULE = Rule(severity="warning")
 _ACTIVATES = frozenset(
@@ -45,21 +45,19 @@ def check(code: Code) -> Iterator[Hit]:
     """Hits at `load_adapter`."""
     for call in code.trace.calls("model.load_adapter"):
         model, given = call.receiver, call.argument(1, "adapter_name")
-        if (
-            not isinstance(model, Model)
-            or model.wrapped is not True
-            or given is None
-            or not isinstance(model.adapter, Text)
-        ):
+        if given is None or not isinstance(model, Model) or model.wrapped is not True:
             continue
-        name, first = given.value.exact if isinstance(given.value, Text) else None, model.adapter.exact
-        uses = [read.attribute for read in facts.reads_after(code, call, model)]
-        if name and first and name != first and not _activated(code, model, name):
-            if any(use in _USED for use in uses):
-                message = (
-                    "load_adapter leaves the first adapter active: what follows runs without this one until set_adapter"
-                )
-                yield Hit(call, message, _fix(code, call, given.node.value))
+        name, first = _text(given.value), _text(model.adapter)
+        used = any(read.attribute in _USED for read in facts.reads_after(code, call, model))
+        if used and name and first and name != first and not _activated(code, model, name):
+            message = (
+                "load_adapter leaves the first adapter active: what follows runs without this one until set_adapter"
+            )
+            yield Hit(call, message, _fix(code, call, given.node.value))
+
+
+def _text(value: Value) -> str | None:
+    return value.exact if isinstance(value, Text) else None
 
 
 def _activated(code: Code, model: Model, name: str) -> bool:
