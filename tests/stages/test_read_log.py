@@ -186,9 +186,9 @@ def test_names_that_are_merely_said_are_read_too():
 
 CHAIN = """
 Traceback (most recent call last):
-  File "/opt/v/lib/python3.11/site-packages/peft/config.py", line 260, in _get_peft_type
+  File "/usr/lib/python3.11/site-packages/peft/config.py", line 260, in _get_peft_type
     config_file = hf_hub_download(model_id, CONFIG_NAME)
-  File "/opt/v/lib/python3.11/site-packages/huggingface_hub/utils/_validators.py", line 110, in _inner_fn
+  File "/usr/lib/python3.11/site-packages/huggingface_hub/utils/_validators.py", line 110, in _inner_fn
     validate_repo_id(arg_value)
 huggingface_hub.errors.HFValidationError: Repo id must be in the form 'x'
 
@@ -223,7 +223,7 @@ def test_a_line_of_code_that_names_an_exception_is_none():
         ("File /usr/local/lib/python3.10/dist-packages/peft/peft_model.py:586, in PeftModel.load(a)", "peft", "peft_model.py"),
         ("/usr/local/lib/python3.10/dist-packages/torch/nn/m.py in load_state_dict(self)", "torch", "nn/m.py"),
         ('  File ".../peft/utils/other.py", line 9, in f', "peft", "utils/other.py"),
-        ('  File "/home/me/ComfyUI/comfy/sd.py", line 9, in f', "comfy", "sd.py"),
+        ('  File "/app/ComfyUI/comfy/sd.py", line 9, in f', "comfy", "sd.py"),
         ('  File "/cache/modules/transformers_modules/org/m/abc/modeling_m.py", line 2, in f', "transformers_modules", "org/m/abc/modeling_m.py"),
         ('  File "train.py", line 3, in <module>', "", "train.py"),
     ],
