@@ -161,8 +161,6 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {
         "silent": [plain, plain.with_config(use_dora=False, kasa_config=None)],
         "fires": [
-            "ValueError: Unknown initialization init_lora_weights='orthogonal'",
-            "TypeError: FourierFTConfig.__init__() got an unexpected keyword argument 'exclude_modules'",
             *(plain.with_config(**each) for each in fields),
             plain.with_config(runtime_config={}),
         ],
@@ -255,6 +253,8 @@ def logs() -> dict[str, list[str]]:
     """Fields of newer versions, in old and new wordings; a model's own config."""
     return {
         "fires": [
+            "ValueError: Unknown initialization init_lora_weights='orthogonal'",
+            "TypeError: FourierFTConfig.__init__() got an unexpected keyword argument 'exclude_modules'",
             "TypeError: LoraConfig.__init__() got an unexpected keyword argument 'corda_config'",
             "TypeError: __init__() got an unexpected keyword argument 'use_dora'",
             "UserWarning: Unexpected keyword arguments ['arrow_config'] for class LoraConfig, these are ignored.",
