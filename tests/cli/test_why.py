@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from importlib import resources
 
 import jsonschema
@@ -88,6 +89,22 @@ def test_an_error_that_no_cause_accounts_for_is_said():
 def test_a_guess_from_words_is_never_more_than_low():
     causes = adapterfit.why("we use torch.compile and kohya").causes
     assert {cause.confidence for cause in causes} == {"low"}
+
+
+def test_guesses_alone_are_headed_as_such():
+    assert _why.render(adapterfit.why("we use torch.compile"), "text").startswith("CANNOT TELL for sure")
+    assert _why.render(adapterfit.why(GROWN), "text").startswith("vocabulary-grown")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["size mismatch for a.lora_A.weight: ", "Target modules ['x'", "base_model.model.a.lora_A.b ", "00000000: 20 "],
+)
+def test_a_hostile_text_is_answered_in_bounded_time(piece):
+    text = piece * (2 * 1024 * 1024 // len(piece))
+    started = time.process_time()
+    adapterfit.why(text)
+    assert time.process_time() - started < 40
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)

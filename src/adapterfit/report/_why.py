@@ -81,6 +81,8 @@ def _line(text: str) -> str:
 def _screen(diagnosis: Diagnosis, width: int) -> Iterator[Line]:
     if not diagnosis.causes:
         yield from _nothing(width)
+    elif diagnosis.causes[0].confidence == "low":
+        yield from (Line("CANNOT TELL for sure; it may be one of these:", "bold"), Line(""))
     for number, cause in enumerate(diagnosis.causes):
         if number:
             yield Line("")
