@@ -157,6 +157,37 @@ def test_a_base_that_is_a_name_is_no_model(adapter):
         guarded("meta-llama/Llama-3-8B", adapter)
 
 
+def test_a_hub_id_is_loaded_from_the_cache_and_what_is_checked_is_what_is_loaded(adapter, tmp_path):
+    repo = tmp_path / "hub" / "models--someone--adapter"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text("0" * 40, "utf-8")
+    (repo / "snapshots").mkdir()
+    shutil.copytree(adapter, repo / "snapshots" / ("0" * 40))
+    assert guarded(real.base(), "someone/adapter", cache_dir=str(tmp_path / "hub"))
+    real.reconfigure(repo / "snapshots" / ("0" * 40), target_modules=["q_proj"])
+    with pytest.raises(adapterfit.AdapterMisfit):
+        guarded(real.base(), "someone/adapter", cache_dir=str(tmp_path / "hub"))
+
+
+def test_a_hub_id_that_is_nowhere_is_a_one_line_error(tmp_path):
+    with pytest.raises(adapterfit.CannotCheck, match="cannot be downloaded"):
+        guarded(real.base(), "someone/nothing", cache_dir=str(tmp_path / "hub"), local_files_only=True)
+
+
+def test_a_file_that_is_exchanged_between_check_and_load_is_found_out(adapter, monkeypatch):
+    import peft.peft_model
+
+    honest = peft.peft_model.load_peft_weights
+
+    def exchanging(*args, **kwargs):
+        real.rewrite(adapter, lambda held: {name: tensor + 1 for name, tensor in held.items()})
+        return honest(*args, **kwargs)
+
+    monkeypatch.setattr(peft.peft_model, "load_peft_weights", exchanging)
+    with pytest.raises((adapterfit.AdapterMisfit, adapterfit.CannotCheck), match=r"hold other numbers|changed"):
+        guarded(real.base(), adapter)
+
+
 def test_a_key_mapping_is_applied_before_the_check(adapter):
     real.rename(adapter, lambda name: name.replace("model.layers", "old.layers"))
     with pytest.raises(adapterfit.AdapterMisfit):
