@@ -56,6 +56,7 @@ def test_every_limit_has_its_reason():
     assert bare == []
 
 
+@pytest.mark.slow
 def test_the_source_runs_on_python_3_9():
     command = [str(Path(sys.executable).with_name("vermin")), "--no-tips", "-t=3.9-", "-vv", str(SRC)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

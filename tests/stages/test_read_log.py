@@ -348,6 +348,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_text_is_read_in_bounded_time(piece):
     text = piece * (SIZE // len(piece))
@@ -358,6 +359,7 @@ def test_a_hostile_text_is_read_in_bounded_time(piece):
     assert all(len(line) <= limits.LOG_LINE_CHARS for line in symptoms.lines)
 
 
+@pytest.mark.slow
 def test_of_a_huge_text_the_beginning_and_the_end_are_read():
     text = f"peft==0.9.0\n{'x' * 80}\n" * 1 + "filling line\n" * (SIZE // 8) + MISMATCH
     symptoms = read_log(text)
