@@ -16,6 +16,12 @@ from typing import NamedTuple
 import adapterfit
 
 _FOLDS = 5
+#: The figures above are those of cases that were seen; these are those of cases that were not, when they were first asked.
+_HONESTY = (
+    "  Every case has been looked at by now, so these figures show what is learned, not how it carries over. Measured before a case was\n"
+    "  seen: 15 of 22 settled cases right at first (68 %) with procedures written on the other 52, no certain answer wrong; then, with\n"
+    "  what half of these taught, 9 of 9 settled cases of the unseen half, and 24 of 34 (71 %) with the unsettled ones, one certain answer wrong."
+)
 
 
 class Outcome(NamedTuple):
@@ -88,7 +94,7 @@ def main() -> int:
     print("settled and unsettled" if asked.all else "settled", summary(found))
     for fold in range(_FOLDS):
         print(f"  fold {fold + 1}", summary(sorted(found)[fold::_FOLDS]))
-    print("  (folds of the same procedures: they were written with all folds but the held-out cases in view)")
+    print(_HONESTY)
     if asked.holdout:
         held = set(json.loads(asked.holdout.read_text("utf-8")))
         print("looked at", summary([o for o in found if o.case not in held]))
