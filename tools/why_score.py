@@ -19,8 +19,8 @@ _FOLDS = 5
 #: The figures above are those of cases that were seen; these are those of cases that were not, when they were first asked.
 _HONESTY = (
     "  Every case has been looked at by now, so these figures show what is learned, not how it carries over. Measured before a case was\n"
-    "  seen: 15 of 22 settled cases right at first (68 %) with procedures written on the other 52, no certain answer wrong; then, with\n"
-    "  what half of these taught, 9 of 9 settled cases of the unseen half, and 24 of 34 (71 %) with the unsettled ones, one certain answer wrong."
+    "  seen, with procedures written on the other 70 %: 15 of 22 settled cases right at first (68 %), no certain answer wrong; with the\n"
+    "  unsettled ones 44 of 66 (67 %), one certain answer wrong. What half of these taught moved the unseen half from 23 to 24 of 34 only."
 )
 
 
