@@ -73,7 +73,7 @@ LOG_TAIL_CHARS = 1536 * 1024
 #: Characters of one of its lines (a progress bar, a dumped tensor), and symptoms of one kind that are kept.
 LOG_LINE_CHARS = 20_000
 LOG_SYMPTOMS = 5_000
-#: `lint`: characters of one script (libcst needs about 2 s for this many) and bytes of a notebook, whose pictures count too;
+#: `lint`: characters of one script (reading this many takes about 10 s) and bytes of a notebook, whose pictures count too;
 #: levels of its syntax tree (libcst's Rust parser dies beyond 3,000; ours use 10 frames of Python each); steps of following
 #: values (about 1 s; PEFT's own largest file takes 20,000); rounds of fixing; files and folder depth of one run.
 LINT_CHARACTERS = 1_000_000

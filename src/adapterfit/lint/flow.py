@@ -85,6 +85,7 @@ class Flow:
         self.methods: dict[tuple[str, str], cst.FunctionDef] = {}
         self.pending: list[tuple[cst.FunctionDef, str]] = []
         self.outline = outline
+        self.heads: set[str] = set()
         self.reached: set[cst.CSTNode] = set()
         self._steps = 0
         self._branches = 0
@@ -93,22 +94,23 @@ class Flow:
 
     # ------------------------------------------------------------------------------------------ statements
 
-    def step(self) -> None:
-        """Count one step.
+    def step(self, cost: int = 1) -> None:
+        """Count one step, or one that costs more.
 
         Raises:
             CannotCheck: There were too many.
         """
-        self._steps += 1
+        self._steps += cost
         if self._steps > limits.LINT_STEPS:
-            raise CannotCheck("it is too complex: its calls nest into one another too often to follow")
+            raise CannotCheck(f"it is too complex: following its values takes more than {limits.LINT_STEPS:,} steps")
 
     def block(self, body: Sequence[cst.CSTNode]) -> bool:
         """Go through statements. Returns whether the end is reached (no return, raise, continue or break)."""
         outer = self.arms
         try:
-            for node in body:
-                if not self._statement(node, tuple(body)):
+            block = tuple(body)
+            for node in block:
+                if not self._statement(node, block):
                     return False
         finally:
             self.arms = outer
@@ -203,8 +205,13 @@ class Flow:
 
     def bind(self, name: str, value: Value) -> None:
         """Bind a name; what hung on it is forgotten."""
-        for other in [other for other in self.env if other.startswith(f"{name}.")]:
-            del self.env[other]
+        if name in self.heads:
+            for other in [other for other in self.env if other.startswith(f"{name}.")]:
+                del self.env[other]
+        head = name.rpartition(".")[0]
+        while head:
+            self.heads.add(head)
+            head = head.rpartition(".")[0]
         self.env[name] = value
 
     def _keep_attributes(self, node: cst.FunctionDef, owner: str) -> None:
@@ -231,6 +238,7 @@ class Flow:
     def _if(self, node: cst.If) -> bool:
         evaluate(self, node.test)
         self._branches += 1
+        self.step(len(self.env) // 50)
         branch, before = self._branches, dict(self.env)
         self._narrow(node.test, holds=True)
         first = self._arm(branch, 0, lambda: self.block(node.body.body))
