@@ -11,6 +11,8 @@ from adapterfit.text import shorten, show
 
 #: Predictions under which every tensor is applied, so that the findings alone decide.
 _APPLIED = ("loads", "loads-differently")
+#: One line, however long the names in it are.
+_CHARS = 2_000
 
 
 def refuse_misfit(report: Report, allow: Collection[str] = ()) -> None:
@@ -29,7 +31,7 @@ def refuse_misfit(report: Report, allow: Collection[str] = ()) -> None:
         found for found in report.findings if (found.severity == "error" or found.differs) and found.id not in allow
     ]
     if wrong or report.predicted not in _APPLIED:
-        raise AdapterMisfit(_said(report, wrong), report, wrong[0].at if wrong else ())
+        raise AdapterMisfit(show(_said(report, wrong), _CHARS), report, wrong[0].at if wrong else ())
 
 
 def _said(report: Report, wrong: list[Finding]) -> str:
