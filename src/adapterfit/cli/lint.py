@@ -62,7 +62,8 @@ def command(
     if unsafe and not (fix or diff):
         raise click.UsageError("--unsafe-fixes goes with --fix or --diff.")
     safeties = {"safe", *(("unsafe",) if unsafe else ())} if fix or diff else set()
-    results = [_linted(path, _chosen(selected, ignored), safeties, write=fix and not diff) for path in _found(paths)]
+    chosen = _chosen(selected, ignored)
+    results = [_linted(path, chosen, safeties, write=fix and not diff) for path in _found(paths)]
     if diff:
         _deliver("".join(map(_difference, results)), output, paths)
     else:

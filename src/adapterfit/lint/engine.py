@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import libcst as cst
@@ -49,7 +49,7 @@ class Result:
     unread: tuple[str, ...] = ()
     before: str = ""
     after: str = ""
-    fixed: Mapping[str, int] = None  # type: ignore[assignment]
+    fixed: Mapping[str, int] = field(default_factory=dict)
 
 
 def findings(text: str, folder: Path | None = None, chosen: Collection[str] | None = None) -> tuple[Finding, ...]:
