@@ -60,3 +60,93 @@ def run(code, made, tmp_path, monkeypatch):
 def test_a_mended_script_runs_and_peft_misses_nothing(snippet, made, tmp_path, monkeypatch):
     _, caught = run(snippet.fixed, made, tmp_path, monkeypatch)
     assert [message for message in caught if "Found missing adapter keys" in message] == []
+
+
+def first(rule, at=0):
+    return all_rules()[rule].module.FIRES[at]
+
+
+RAISES = {
+    "file-instead-of-folder": "adapter_config.json",
+    "parallel-model-saved": "save_pretrained",
+    "frozen-adapter-trained": "does not require grad",
+}
+
+
+@pytest.mark.parametrize(("rule", "words"), RAISES.items(), ids=list(RAISES))
+def test_where_a_safe_fix_says_that_the_code_can_only_raise_it_raises(rule, words, made, tmp_path, monkeypatch):
+    with pytest.raises(Exception, match=words):
+        run(first(rule).code, made, tmp_path, monkeypatch)
+
+
+def lora(model):
+    """The adapter's tensors in a model, without the adapter's name."""
+    return {name.replace(".default.", "."): tensor for name, tensor in model.state_dict().items() if "lora_" in name}
+
+
+def arrived(model, folder):
+    import torch
+    from safetensors.torch import load_file
+
+    wanted = load_file(folder / "adapter" / "adapter_model.safetensors")
+    found = lora(model)
+    return {name for name, tensor in wanted.items() if name in found and torch.equal(found[name], tensor)}, set(wanted)
+
+
+@pytest.mark.parametrize(
+    "rule", ["adapter-into-bare-base", "adapter-into-peft-model", "loaded-into-wrapped", "weights-never-loaded"]
+)
+def test_as_it_stands_nothing_arrives_and_mended_everything_does(rule, made, tmp_path, monkeypatch):
+    names, _ = run(first(rule).code, made, tmp_path, monkeypatch)
+    assert arrived(names["model"], tmp_path)[0] == set()
+    names, _ = run(first(rule).fixed, made, tmp_path, monkeypatch)
+    found, wanted = arrived(names["model"], tmp_path)
+    assert found == wanted != set()
+
+
+@pytest.mark.parametrize("rule", ["merge-result-dropped", "saved-after-merge"])
+def test_as_it_stands_an_empty_adapter_is_saved_and_mended_the_merged_model(rule, made, tmp_path, monkeypatch):
+    from safetensors.torch import load_file
+
+    run(first(rule).code, made, tmp_path, monkeypatch)
+    assert load_file(tmp_path / "merged" / "adapter_model.safetensors") == {}
+    shutil.rmtree(tmp_path / "merged")
+    run(first(rule).fixed, made, tmp_path, monkeypatch)
+    assert not (tmp_path / "merged" / "adapter_config.json").exists()
+    assert "model.embed_tokens.weight" in load_file(tmp_path / "merged" / "model.safetensors")
+
+
+def test_as_it_stands_names_of_a_compiled_model_are_saved_and_mended_those_of_the_model(made, tmp_path, monkeypatch):
+    import torch
+
+    for code, marked in ((first("compiled-state-saved").code, True), (first("compiled-state-saved").fixed, False)):
+        run(code, made, tmp_path, monkeypatch)
+        names = list(torch.load(tmp_path / "adapter.bin", weights_only=True))
+        assert names
+        assert all(name.startswith("_orig_mod.") is marked for name in names)
+
+
+def test_as_it_stands_the_first_adapter_answers_and_mended_the_second(made, tmp_path, monkeypatch):
+    active = [
+        run(code, made, tmp_path, monkeypatch)[0]["model"].active_adapters
+        for code in (first("second-adapter-inactive").code, first("second-adapter-inactive").fixed)
+    ]
+    assert active == [["default"], ["french"]]
+
+
+def test_as_it_stands_another_scale_is_used_and_mended_the_adapters_own(made, tmp_path, monkeypatch):
+    alphas = [
+        run(code, made, tmp_path, monkeypatch)[0]["model"].peft_config["default"].lora_alpha
+        for code in (first("config-overrides-file").code, first("config-overrides-file").fixed)
+    ]
+    assert alphas == [32, 8]
+
+
+def test_wrapped_twice_gives_names_that_fit_no_plain_base(made, tmp_path, monkeypatch):
+    names, _ = run(
+        first("wrapped-twice").code.replace("LoraConfig()", 'LoraConfig(target_modules=["q_proj"])'),
+        made,
+        tmp_path,
+        monkeypatch,
+    )
+    assert all(name.startswith("base_model.model.base_model.model.") for name in lora(names["model"]))
