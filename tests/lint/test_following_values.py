@@ -58,6 +58,8 @@ UNKNOWN = {
     "an unpacking of unknown length": "model, *rest = sys.argv",
     "a wrapper of somebody else": "model = sys.argv[0](base)",
     "a comprehension": "model = [m for m in [base]]",
+    "a name that a function declares global": "model = base\ndef wrap():\n    global model\n    model = sys.argv[0](model)\nwrap()",
+    "a branch that is never taken": "model = base\nif not hasattr(model, 'generate'):\n    pass\nif isinstance(model, PeftModel):\n    pass\nelse:\n    model = sys.argv",
     "a match": "match sys.argv:\n    case [model]:\n        pass\n    case _:\n        model = base",
 }
 
@@ -224,6 +226,35 @@ def test_calls_that_nest_without_end_are_given_up():
     doubling = "".join(f"def f{n}(x):\n    f{n + 1}(x)\n    f{n + 1}(x)\n" for n in range(40))
     with pytest.raises(CannotCheck, match="too complex"):
         Code(f"{HEAD}{doubling}\n" + "f0(base)\n" * 1_000)
+
+
+def test_a_static_method_has_no_self():
+    body = """
+class Tools:
+    @staticmethod
+    def save(model, path):
+        torch.save(model.state_dict(), path)
+
+    def run(self):
+        self.save(get_peft_model(base, LoraConfig()), "x.pt")
+"""
+    assert fires(body) == ["peft-state-dict-saved"]
+
+
+UNREACHED = {
+    "isinstance": "if not isinstance(model, PeftModel):",
+    "one of several classes": "if not isinstance(model, (PeftModel, peft.PeftMixedModel)):",
+    "hasattr": 'if not hasattr(model, "peft_config"):',
+    "with and": "if sys.argv and not isinstance(model, PeftModel):",
+    "else": "if isinstance(model, PeftModel):\n    pass\nelse:",
+}
+
+
+@pytest.mark.parametrize("test", UNREACHED.values(), ids=list(UNREACHED))
+def test_nothing_is_found_in_a_branch_that_is_never_taken(test):
+    wrap = "model = get_peft_model(model, LoraConfig())"
+    assert fires(f"model = base\n{wrap}\n{test}\n    {wrap}\n") == []
+    assert fires(f"model = base\n{wrap}\n{wrap}\n") == ["wrapped-twice"]
 
 
 def test_a_function_that_calls_itself_ends():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -65,7 +66,8 @@ def command(
     chosen = _chosen(selected, ignored)
     results = [_linted(path, chosen, safeties, write=fix and not diff) for path in _found(paths)]
     if diff:
-        _deliver("".join(map(_difference, results)), output, paths)
+        to_screen = output is None and sys.stdout.isatty()
+        _deliver("".join(_difference(result, to_screen=to_screen) for result in results), output, paths)
     else:
         _deliver(_rendered(results, form, color, output), output, paths)
     return _exit_code(results, diff=diff)
@@ -118,15 +120,17 @@ def _rendered(results: Sequence[Result], form: str, color: str, output: str | No
     return text
 
 
-def _difference(result: Result) -> str:
-    """What mending changes, as `diff -u` writes it."""
+def _difference(result: Result, *, to_screen: bool) -> str:
+    """What mending changes, as `diff -u` writes it: byte for byte for `patch`, harmless on a screen."""
     import difflib
 
     path = show(result.path)
-    lines = difflib.unified_diff(
-        result.before.splitlines(keepends=True), result.after.splitlines(keepends=True), path, path
-    )
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+    before, after = result.before.splitlines(keepends=True), result.after.splitlines(keepends=True)
+    lines = [
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+        for line in difflib.unified_diff(before, after, path, path)
+    ]
+    return "".join(f"{show(line.rstrip().expandtabs(), None)}\n" for line in lines) if to_screen else "".join(lines)
 
 
 def _exit_code(results: Sequence[Result], *, diff: bool) -> int:

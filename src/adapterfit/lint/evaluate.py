@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from adapterfit.lint import known, texts
+from adapterfit.lint.narrowing import narrow
 from adapterfit.lint.trace import Argument, Call
-from adapterfit.lint.tree import children
+from adapterfit.lint.tree import children, dotted, walk
 from adapterfit.lint.values import (
     UNKNOWN,
     Constant,
@@ -29,15 +30,6 @@ from adapterfit.lint.values import (
 
 if TYPE_CHECKING:
     from adapterfit.lint.flow import Flow
-
-
-def dotted(node: cst.CSTNode | None) -> str:
-    """`a.b.c` as it stands in the code, empty for anything else."""
-    parts: list[str] = []
-    while isinstance(node, cst.Attribute):
-        parts.append(node.attr.value)
-        node = node.value
-    return ".".join([node.value, *reversed(parts)]) if isinstance(node, cst.Name) else ""
 
 
 def evaluate(flow: Flow, node: cst.BaseExpression, *, dropped: bool = False, handing_on: bool = True) -> Value:
@@ -66,7 +58,7 @@ def _parts(flow: Flow, node: cst.CSTNode) -> Value:
 
 
 def _name(flow: Flow, node: Any) -> Value:
-    return Constant(_WORDS[node.value]) if node.value in _WORDS else flow.lookup(node.value)
+    return Constant(_WORDS[node.value]) if node.value in _WORDS else flow.scope.lookup(node.value)
 
 
 _WORDS = {"True": True, "False": False, "None": None}
@@ -74,7 +66,7 @@ _WORDS = {"True": True, "False": False, "None": None}
 
 def _attribute(flow: Flow, node: Any) -> Value:
     name = dotted(node)
-    bound = flow.lookup(name) if name else UNKNOWN
+    bound = flow.scope.lookup(name) if name else UNKNOWN
     owner = evaluate(flow, node.value, handing_on=False)
     if isinstance(owner, Model):
         flow.read(owner, node.attr.value, node)
@@ -83,7 +75,7 @@ def _attribute(flow: Flow, node: Any) -> Value:
     if isinstance(owner, (Model, Weights, Text, Object, Table)):
         found = known.attribute(owner, node.attr.value)
         return found if found is not None else Method(owner, node.attr.value)
-    return flow._member(owner, node.attr.value) if isinstance(owner, Named) else UNKNOWN  # noqa: SLF001 - one room
+    return flow.scope.member(owner, node.attr.value) if isinstance(owner, Named) else UNKNOWN
 
 
 def _number(_flow: Flow, node: Any) -> Value:
@@ -122,12 +114,19 @@ def _binary(flow: Flow, node: Any) -> Value:
 
 def _choice(flow: Flow, node: Any) -> Value:
     evaluate(flow, node.test)
-    return join(evaluate(flow, node.body), evaluate(flow, node.orelse))
+    kept, place, branch, values = flow.scope.env, flow.place, flow.branch(), []
+    for arm, part in enumerate((node.body, node.orelse)):
+        flow.scope.env = dict(kept)
+        flow.place = dataclasses.replace(place, arms=(*place.arms, (branch, arm)))
+        narrow(flow.scope, node.test, holds=arm == 0)
+        values.append(evaluate(flow, part))
+    flow.scope.env, flow.place = kept, place
+    return join(*values)
 
 
 def _named(flow: Flow, node: Any) -> Value:
     value = evaluate(flow, node.value)
-    flow.assign(node.target, value)
+    flow.scope.bind(dotted(node.target), value)
     return value
 
 
@@ -168,17 +167,19 @@ def _subscript(flow: Flow, node: Any) -> Value:
 
 def _comprehension(flow: Flow, node: Any) -> Value:
     """A dict made of a state dict's entries is that state dict, worked over."""
-    outer, source, loop = dict(flow.env), None, node.for_in
+    outer, source, loop = dict(flow.scope.env), None, node.for_in
     while loop is not None:
         value = evaluate(flow, loop.iter)
         source = value if source is None else UNKNOWN
-        flow.assign(loop.target, UNKNOWN)
+        for name in walk(loop.target):
+            if isinstance(name, cst.Name):
+                flow.scope.bind(name.value, UNKNOWN)
         for condition in loop.ifs:
             evaluate(flow, condition.test)
         loop = loop.inner_for_in
     for part in (node.key, node.value) if isinstance(node, cst.DictComp) else (node.elt,):
         evaluate(flow, part)
-    flow.env = outer
+    flow.scope.env = outer
     is_copy = isinstance(source, Weights) and isinstance(node, cst.DictComp)
     return dataclasses.replace(source, changed=True) if is_copy and isinstance(source, Weights) else UNKNOWN
 
@@ -221,7 +222,7 @@ def _call(flow: Flow, node: cst.Call, *, dropped: bool) -> Value:
     name, receiver = _name_of(node, callee)
     positional, keywords, whole = _arguments(flow, node)
     call = Call(
-        at=len(flow.trace.events),
+        at=flow.now,
         name=name,
         node=node,
         place=flow.place,
@@ -231,11 +232,11 @@ def _call(flow: Flow, node: cst.Call, *, dropped: bool) -> Value:
         whole=whole,
         dropped=dropped or _thrown_away(flow, node),
     )
-    flow.trace.events.append(call)
+    flow.note(call)
     result = _inside(flow, callee, receiver, call)
     result = known.result(call) if result is None else result
     if isinstance(callee, Method) and callee.name in _CHANGES and isinstance(node.func, cst.Attribute):
-        flow.change(node.func.value)
+        flow.scope.change(node.func.value)
     flow.trace.events[call.at] = dataclasses.replace(call, result=result)
     return result
 
@@ -252,6 +253,8 @@ def _name_of(node: cst.Call, callee: Value) -> tuple[str, Value]:
         return f"{_kind(callee.receiver)}.{callee.name}", callee.receiver
     if isinstance(callee, Model):
         return "model()", callee
+    if isinstance(callee, Function):
+        return "local", UNKNOWN
     if isinstance(node.func, cst.Attribute):
         return f"?.{node.func.attr.value}", UNKNOWN
     return "?", UNKNOWN
@@ -288,14 +291,14 @@ def _thrown_away(flow: Flow, node: cst.Call) -> bool:
 
 def _inside(flow: Flow, callee: Value, receiver: Value, call: Call) -> Value | None:
     """What a function or class of this file gives back; None for all others."""
-    if isinstance(callee, Function) and isinstance(callee.node, (cst.FunctionDef, cst.Lambda)):
-        return flow.run(callee.node, callee.owner, call)
+    if isinstance(callee, Function):
+        return flow.run(callee, call)
     if isinstance(callee, Named) and callee.name.startswith("local.") and callee.name.count(".") == 1:
         start = flow.methods.get((callee.name, "__init__"))
         if start is not None:
-            flow.run(start, callee.name, call)
+            flow.run(start, call)
         return Object(callee.name, Table(whole=False), ids=known.fresh())
     if isinstance(callee, Method) and isinstance(receiver, Object):
         method = flow.methods.get((receiver.class_name, callee.name))
-        return flow.run(method, receiver.class_name, call) if method is not None else None
+        return flow.run(method, call) if method is not None else None
     return None

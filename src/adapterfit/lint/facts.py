@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import libcst as cst
 
 from adapterfit.lint import mend, texts
-from adapterfit.lint.evaluate import dotted
 from adapterfit.lint.rule import Code
 from adapterfit.lint.trace import Argument, Call, Event, Read, follows
+from adapterfit.lint.tree import dotted
 from adapterfit.lint.values import Config, Constant, Model, Named, Text, Value, Weights
 
 LOADERS = ("peft.PeftModel.from_pretrained", "peft.PeftModelFor*", "peft.PeftMixedModel.from_pretrained")

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import libcst as cst
 
-from adapterfit.lint.evaluate import dotted
 from adapterfit.lint.names import canonical
 from adapterfit.lint.rule import Code, Edit
 from adapterfit.lint.trace import Place
-from adapterfit.lint.tree import walk
+from adapterfit.lint.tree import dotted, walk
 
 _NOWHERE = cst.Module([])
 

@@ -36,3 +36,12 @@ def walk(root: cst.CSTNode) -> Iterator[cst.CSTNode]:
         node = found.pop()
         yield node
         found += children(node)
+
+
+def dotted(node: cst.CSTNode | None) -> str:
+    """`a.b.c` as it stands in the code, empty for anything else."""
+    parts: list[str] = []
+    while isinstance(node, cst.Attribute):
+        parts.append(node.attr.value)
+        node = node.value
+    return ".".join([node.value, *reversed(parts)]) if isinstance(node, cst.Name) else ""

@@ -30,9 +30,13 @@ from adapterfit.lint.values import Model, Value
 
 RULE = Rule(cause="loader-drops-keys-silently")
 #: Calls after which a base model does have places for an adapter.
-_INJECTED = ("peft.inject_adapter_in_model", "model.add_adapter", "model.load_adapter")
+_INJECTED = ("model.add_adapter", "model.load_adapter")
 
 _TAKEN_OUT = ("model.merge_and_unload", "model.unload")
+#: Libraries whose functions leave a model's layers as they are; `local` are functions of the file, which are looked into.
+_HARMLESS = frozenset(
+    {"torch", "transformers", "accelerate", "safetensors", "deepspeed", "builtins", "local", "model", "peft"}
+)
 
 
 def check(code: Code) -> Iterator[Hit]:
@@ -50,11 +54,22 @@ def _is_bare(code: Code, call: Call, model: Value) -> bool:
     if not isinstance(model, Model) or model.wrapped is not False:
         return False
     injected = False
-    for other in sorted([*facts.wraps(code), *code.trace.calls(*_INJECTED, *_TAKEN_OUT)], key=lambda other: other.at):
-        values = [other.receiver, *(argument.value for argument in (*other.positional, *other.keywords.values()))]
-        if other.at < call.at and any(facts.same(value, model) for value in values):
-            injected = other.name not in _TAKEN_OUT
+    for other in code.trace.calls("*"):
+        if other.at >= call.at:
+            break
+        given = [argument.value for argument in (*other.positional, *other.keywords.values())]
+        handed_on = _may_inject(other.name) and any(facts.same(value, model) for value in given)
+        if handed_on or (other.name in _INJECTED and facts.same(other.receiver, model)):
+            injected = True
+        elif other.name in _TAKEN_OUT and facts.same(other.receiver, model):
+            injected = False
     return not injected
+
+
+def _may_inject(name: str) -> bool:
+    """Whether a function that is handed the model may give it places for an adapter: PEFT's do, and unknown ones may."""
+    root = name.partition(".")[0]
+    return root not in _HARMLESS or (root == "peft" and not name.startswith("peft.prepare_model"))
 
 
 def _hit(code: Code, call: Call, path: Argument | None, receiver: cst.BaseExpression) -> Hit:
@@ -180,6 +195,17 @@ def restore(folder):
     ),
 )
 SILENT = (
+    Snippet(
+        """
+import torch
+from lora_from_scratch import add_lora
+from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained("base")
+add_lora(model, rank=8)  # who knows what it calls them
+model.load_state_dict(torch.load("out/adapter_model.bin", weights_only=True), strict=False)
+"""
+    ),
     Snippet(
         """
 from pathlib import Path

@@ -7,7 +7,8 @@ meet, the model still has no logits to give.
 Why it happens: `AutoModel` is the shortest name, and loading the base works with it.
 
 Detection: a model from `AutoModel.from_pretrained` is wrapped for a task that needs a head. The task is known from the class
-(`PeftModelForCausalLM`), from `task_type` of a config in the code, or from the `adapter_config.json` at a literal path.
+(`PeftModelForCausalLM`), from `task_type` of a config in the code, or from the `adapter_config.json` at a literal path. With `trust_remote_code` the class is the
+repository's own and may have a head; nothing is said then.
 
 Fix: the class for that task: `AutoModelForCausalLM`, `AutoModelForSequenceClassification`, …
 
@@ -24,7 +25,7 @@ import libcst as cst
 
 from adapterfit.lint import facts, mend
 from adapterfit.lint.rule import UNSAFE, Code, Fix, Hit, Rule, Snippet
-from adapterfit.lint.values import Model
+from adapterfit.lint.values import Constant, Model
 
 RULE = Rule(cause="model-class-differs")
 _HEADS = {
@@ -42,9 +43,24 @@ def check(code: Code) -> Iterator[Hit]:
         model = call.value(0, "model")
         bare = model.bare if isinstance(model, Model) else None
         head = _HEADS.get(facts.task(code, call))
-        if bare is not None and bare.wrapped is False and bare.class_name == "AutoModel" and head:
+        if (
+            head
+            and bare is not None
+            and bare.wrapped is False
+            and bare.class_name == "AutoModel"
+            and not _own_code(code, bare)
+        ):
             message = f"AutoModel has no head and other names than {head}, which this adapter's task needs: its tensors meet nothing"
             yield Hit(call, message, _fix(code, bare, head))
+
+
+def _own_code(code: Code, model: Model) -> bool:
+    """Whether the class may be the repository's own, which has a head where its author gave it one (ChatGLM's has)."""
+    made = code.trace.call_of(model.origin)
+    if made is None or not made.whole:
+        return True
+    given = made.keywords.get("trust_remote_code")
+    return given is not None and given.value != Constant(False)
 
 
 def _fix(code: Code, model: Model, head: str) -> Fix | None:
@@ -162,8 +178,17 @@ model = PeftModelForCausalLM.from_pretrained(AutoModel.from_pretrained("base"), 
 from peft import PeftModel
 from transformers import AutoModel
 
-chatglm = AutoModel.from_pretrained("chatglm", trust_remote_code=True)
-model = PeftModel.from_pretrained(chatglm, "someone/chatglm-lora")  # its task is not known here
+base = AutoModel.from_pretrained("base")
+model = PeftModel.from_pretrained(base, "someone/lora")  # its task is not known here
+"""
+    ),
+    Snippet(
+        """
+from peft import LoraConfig, TaskType, get_peft_model
+from transformers import AutoModel
+
+chatglm = AutoModel.from_pretrained("chatglm", trust_remote_code=True)  # its own class, with a head
+model = get_peft_model(chatglm, LoraConfig(task_type=TaskType.CAUSAL_LM))
 """
     ),
 )

@@ -21,10 +21,9 @@ from collections.abc import Iterator
 import libcst as cst
 
 from adapterfit.lint import facts, mend
-from adapterfit.lint.evaluate import dotted
 from adapterfit.lint.rule import UNSAFE, Code, Fix, Hit, Rule, Snippet
 from adapterfit.lint.trace import Call, follows
-from adapterfit.lint.tree import walk
+from adapterfit.lint.tree import dotted, walk
 
 RULE = Rule(cause="vocabulary-grown")
 

@@ -74,6 +74,28 @@ second = get_peft_model(model, LoraConfig())
 SILENT = (
     Snippet(
         """
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
+
+def ensure(model):
+    if not isinstance(model, PeftModel):
+        model = get_peft_model(model, LoraConfig())
+    return model
+
+ensure(ensure(get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig())))
+"""
+    ),
+    Snippet(
+        """
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig())
+model = model if hasattr(model, "peft_config") else get_peft_model(model, LoraConfig())
+"""
+    ),
+    Snippet(
+        """
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
