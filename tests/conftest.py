@@ -39,12 +39,12 @@ def adapterfit(tmp_path):
     return run
 
 
-#: Folders whose tests take minutes together: they run in the slow tier.
-SLOW = ("hostile", "property")
+#: Folders and files whose tests take long together, most of them a process each: they run in the slow tier.
+SLOW = {"hostile", "property", "test_read_hub.py", "test_command.py"}
 
 
 def pytest_collection_modifyitems(items):
     """Mark the tests of the slow folders."""
     for item in items:
-        if item.path.parent.name in SLOW:
+        if SLOW & {item.path.parent.name, item.path.name}:
             item.add_marker(pytest.mark.slow)
