@@ -84,7 +84,7 @@ def test_nothing_imports_the_judge():
     assert found == []
 
 
-ABSENT = ("torch", "transformers", "peft", "numpy", "rich", "huggingface_hub", "jinja2", "safetensors")
+ABSENT = ("torch", "transformers", "peft", "numpy", "rich", "huggingface_hub", "jinja2", "safetensors", "libcst")
 CHECK = """
 import json, sys
 from adapterfit.cli.main import run

@@ -47,7 +47,7 @@ def folder(tmp_path, monkeypatch):
 
 def mend(code, folder, rule, safeties):
     source = files.Source(folder / "script.py", code.encode())
-    result, data = engine.lint(source, {rule}, safeties)
+    result, data = engine.lint(source, {rule} if rule else None, safeties)
     return result, data.decode()
 
 
@@ -83,6 +83,15 @@ def test_a_fix_is_idempotent(rule, snippet, folder):
     _, once = mend(snippet.code, folder, rule, {SAFE, UNSAFE})
     _, twice = mend(once, folder, rule, {SAFE, UNSAFE})
     assert twice == once
+
+
+@pytest.mark.parametrize(("rule", "snippet"), list(snippets("FIRES")))
+def test_all_rules_together_mend_to_an_end_that_is_python(rule, snippet, folder):
+    place(folder, snippet)
+    _, once = mend(snippet.code, folder, None, {SAFE, UNSAFE})
+    ast.parse(once)
+    assert [finding for finding in found(once, folder) if finding.fix] == []
+    assert mend(once, folder, None, {SAFE, UNSAFE})[1] == once
 
 
 @pytest.mark.parametrize(("rule", "snippet"), mendable())
