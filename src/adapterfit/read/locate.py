@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from adapterfit.errors import CannotCheck
 from adapterfit.read.index import is_index_name
@@ -104,6 +103,8 @@ def _is_revision(text: str) -> bool:
 
 
 def _parsed(text: str) -> HubId:
+    from urllib.parse import unquote
+
     match = _HF.fullmatch(text)
     repo, revision, folder = (
         (match.group(1), unquote(match.group(2) or ""), match.group(3) or "") if match else ("", "", "")
