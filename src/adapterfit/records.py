@@ -11,21 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-# The records of a pasted text lie in a file of their own, and are passed on under their names.
-# ruff: noqa: PLC0414
-from adapterfit.symptoms import LogArgument as LogArgument
-from adapterfit.symptoms import LogError as LogError
-from adapterfit.symptoms import LogFile as LogFile
-from adapterfit.symptoms import LogFrame as LogFrame
-from adapterfit.symptoms import LogKey as LogKey
-from adapterfit.symptoms import LogShape as LogShape
-from adapterfit.symptoms import LogTargets as LogTargets
-from adapterfit.symptoms import LogUrl as LogUrl
-from adapterfit.symptoms import Symptoms as Symptoms
-
 if TYPE_CHECKING:
     from adapterfit.edits import Edit
     from adapterfit.read.source import Source
+    from adapterfit.symptoms import Symptoms
 
 Shape = tuple[int, ...]
 

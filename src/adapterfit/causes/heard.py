@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from adapterfit.records import Fix, LogKey, Suspicion, Symptoms
+from adapterfit.records import Fix, Suspicion
 from adapterfit.text import show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import LogKey, Symptoms
 
 #: Lines quoted with one answer, and characters of each.
 _QUOTED = 3

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from adapterfit.causes.sizes import ENDS, HEADS, diffusion, tuner
-from adapterfit.records import LogKey, Symptoms
+from adapterfit.symptoms import Symptoms
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import LogKey
 
 WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 #: Levels that came or went when transformers nested the parts of multimodal models anew (4.52 and 5.0).

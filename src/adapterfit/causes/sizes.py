@@ -10,7 +10,8 @@ from math import prod
 from typing import NamedTuple
 
 from adapterfit.causes.evidence import TUNER_PREFIXES
-from adapterfit.records import LogShape, Shape, Symptoms
+from adapterfit.records import Shape
+from adapterfit.symptoms import LogShape, Symptoms
 
 #: Last or last but one segments of embeddings and output heads, in the names of all common architectures.
 ENDS = frozenset(

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 from bisect import bisect_right
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from adapterfit.diagnose.registry import all_causes
-from adapterfit.records import Diagnosis, Finding, Report, Suspicion, Symptoms
+from adapterfit.records import Diagnosis, Finding, Report, Suspicion
 from adapterfit.text import show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 #: From here on an answer is called certain, or likely.
 _HIGH, _MEDIUM = 0.9, 0.5

@@ -9,7 +9,7 @@ import codecs
 
 from adapterfit.read import log_facts, log_keys, log_shapes, log_trace
 from adapterfit.read.log_text import plain
-from adapterfit.records import Symptoms
+from adapterfit.symptoms import Symptoms
 
 
 def read_log(raw: str) -> Symptoms:

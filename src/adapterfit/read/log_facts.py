@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from adapterfit import limits
 from adapterfit.read.log_text import Text
-from adapterfit.records import LogArgument, LogFile, LogTargets, LogUrl
+from adapterfit.symptoms import LogArgument, LogFile, LogTargets, LogUrl
 
 # ------------------------------------------------------------------------------------------- versions
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from adapterfit import limits
 from adapterfit.read.log_text import Text
-from adapterfit.records import LogKey
+from adapterfit.symptoms import LogKey
 
 MISSING, UNEXPECTED = "missing", "unexpected"
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from adapterfit import limits
 from adapterfit.read.log_text import Text
-from adapterfit.records import LogShape, Shape
+from adapterfit.records import Shape
+from adapterfit.symptoms import LogShape
 
 _SIZE = r"(?:torch\.Size\()?[\[(](?P<{}>[\d, ]{{0,80}})[\])]{{1,2}}"
 _FOUND, _WANTED = _SIZE.format("found"), _SIZE.format("wanted")

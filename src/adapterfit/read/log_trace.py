@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from adapterfit import limits
 from adapterfit.read.log_text import Text
-from adapterfit.records import LogError, LogFrame
+from adapterfit.symptoms import LogError, LogFrame
 
 _RAISED = re.compile(
     r"(?<![\w.'])(?:[a-zA-Z_]\w{0,60}\.){0,8}(?P<kind>[A-Z]\w{1,60}(?:Error|Exception|Warning|NotFound))(?::(?P<told>.{0,2000})|\s{0,80}$)"

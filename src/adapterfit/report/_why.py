@@ -13,7 +13,8 @@ from adapterfit.text import show
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from adapterfit.records import Diagnosis, LogError, Suspicion
+    from adapterfit.records import Diagnosis, Suspicion
+    from adapterfit.symptoms import LogError
 
 SCHEMA = "adapterfit/why/v1"
 FORMATS = ("text", "json")

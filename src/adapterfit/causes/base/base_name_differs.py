@@ -21,12 +21,15 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import between, said, suspect
-from adapterfit.records import Base, Case, Finding, Fix, Suspicion, Symptoms
+from adapterfit.records import Base, Case, Finding, Fix, Suspicion
 from adapterfit.text import quote, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     severity="note",

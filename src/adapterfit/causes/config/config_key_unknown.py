@@ -20,13 +20,16 @@ Prevention: state the needed PEFT version beside the adapter.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import between, said, suspect
 from adapterfit.edits import DropConfig
-from adapterfit.records import AdapterConfig, Case, Diff, Finding, Fix, LogArgument, Suspicion, Symptoms
+from adapterfit.records import AdapterConfig, Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import quote, shorten, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import LogArgument, Symptoms
 
 CAUSE = Cause(
     minutes=2,

@@ -19,13 +19,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import anatomy, evidence, retarget
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import Case, Diff, Finding, Fix, Module, Suspicion, Symptoms
+from adapterfit.records import Case, Diff, Finding, Fix, Module, Suspicion
 from adapterfit.text import shorten, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="intermediate",

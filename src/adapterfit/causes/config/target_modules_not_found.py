@@ -21,14 +21,17 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.edits import SetConfig
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import quote, shorten, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=3,

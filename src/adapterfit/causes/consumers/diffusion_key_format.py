@@ -19,13 +19,17 @@ Prevention: save with `pipe.save_lora_weights`, and keep the dialect in the file
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import diffusion_names, names_of
 from adapterfit.causes.sizes import sizes_of
-from adapterfit.records import Suspicion, Symptoms
+from adapterfit.records import Suspicion
 from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="intermediate",

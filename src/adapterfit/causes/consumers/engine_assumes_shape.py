@@ -17,10 +17,14 @@ Prevention: look at head_dim in the base's config.json: if heads × head_dim is 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import Suspicion, Symptoms
+from adapterfit.records import Suspicion
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="advanced",

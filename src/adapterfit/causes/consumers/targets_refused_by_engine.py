@@ -19,12 +19,17 @@ Prevention: train the modules that the server lists.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.sizes import module_leaf
-from adapterfit.records import LogTargets, Suspicion, Symptoms
+from adapterfit.records import Suspicion
+from adapterfit.symptoms import LogTargets
 from adapterfit.text import shorten, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="intermediate",

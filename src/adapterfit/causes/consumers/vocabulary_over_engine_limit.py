@@ -17,10 +17,14 @@ Prevention: none needed with a current server.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import Suspicion, Symptoms
+from adapterfit.records import Suspicion
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="advanced",

@@ -19,10 +19,14 @@ Prevention: train for the server: no modules_to_save, no lm_head target, no DoRA
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import Suspicion, Symptoms
+from adapterfit.records import Suspicion
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="intermediate",

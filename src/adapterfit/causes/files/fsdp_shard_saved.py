@@ -18,13 +18,16 @@ Prevention: after a save, look at the shapes once: `adapterfit check` without a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.sizes import sizes_of
-from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Suspicion, Symptoms
+from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Suspicion
 from adapterfit.text import shorten
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="advanced",

@@ -20,13 +20,16 @@ Prevention: `trainer.save_model` with `stage3_gather_16bit_weights_on_model_save
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.sizes import sizes_of
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import shorten, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="intermediate",

@@ -19,12 +19,16 @@ adapter.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.records import Suspicion, Symptoms
+from adapterfit.records import Suspicion
 from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="intermediate",

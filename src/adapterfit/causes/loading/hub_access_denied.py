@@ -20,11 +20,15 @@ Prevention: keep an adapter's base available, and set base_model_name_or_path to
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import LogUrl, Suspicion, Symptoms
+from adapterfit.records import Suspicion
 from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import LogUrl, Symptoms
 
 CAUSE = Cause(
     minutes=5,

@@ -21,14 +21,17 @@ Prevention: save the untrained adapter too, and convert when saving.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.dates import written_before
 from adapterfit.causes.heard import said, suspect
 from adapterfit.edits import SetConfig
-from adapterfit.records import Case, Finding, Fix, Suspicion, Symptoms
+from adapterfit.records import Case, Finding, Fix, Suspicion
 from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     severity="warning",

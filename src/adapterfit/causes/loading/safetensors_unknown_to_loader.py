@@ -17,10 +17,14 @@ Prevention: never name the file in a script; `PeftModel.from_pretrained(base, fo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import older, said, suspect
-from adapterfit.records import Suspicion, Symptoms
+from adapterfit.records import Suspicion
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=2,

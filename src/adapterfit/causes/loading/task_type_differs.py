@@ -18,12 +18,15 @@ Prevention: always set `task_type` in the config.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=2,

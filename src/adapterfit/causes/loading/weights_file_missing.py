@@ -18,12 +18,15 @@ Prevention: copy the whole folder.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import Suspicion, Symptoms
+from adapterfit.records import Suspicion
 from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

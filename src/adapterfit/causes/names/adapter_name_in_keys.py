@@ -20,7 +20,7 @@ Prevention: save with `model.save_pretrained`, peft >= 0.18; do not call an adap
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
@@ -28,8 +28,11 @@ from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import tuner
 from adapterfit.edits import Rename
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
 from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=2,

@@ -18,12 +18,15 @@ Prevention: keep adapters of different libraries in folders whose names say whic
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import quote, shorten, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="intermediate",

@@ -20,13 +20,16 @@ Prevention: note which implementation (trust_remote_code or not) and which trans
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
-from adapterfit.records import Case, Diff, Finding, Fix, Module, Suspicion, Symptoms, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Module, Suspicion, TensorInfo
 from adapterfit.text import shorten, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="advanced",

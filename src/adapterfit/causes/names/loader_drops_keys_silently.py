@@ -18,14 +18,17 @@ Prevention: after loading, compare the number of tensors in the file with the nu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import anatomy, evidence, remainder
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
 from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="intermediate",

@@ -20,15 +20,18 @@ Prevention: load with the class of the training; set task_type, so that AutoPeft
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import anatomy, evidence, renames, retarget
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import diffusion
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
 from adapterfit.text import quote, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=2,

@@ -21,14 +21,17 @@ Prevention: note the transformers version beside the adapter: adapter_config.jso
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence, renames, retarget
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import quote, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="intermediate",

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
@@ -31,8 +31,11 @@ from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import sizes_of
 from adapterfit.edits import SetConfig
-from adapterfit.records import Case, Diff, Finding, Fix, Match, Misshape, Module, Shape, Suspicion, Symptoms
+from adapterfit.records import Case, Diff, Finding, Fix, Match, Misshape, Module, Shape, Suspicion
 from adapterfit.text import quote, shorten, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="advanced",

@@ -17,11 +17,15 @@ Prevention: pin the revision in training (`get_peft_model(base, config, revision
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.sizes import HEADS
-from adapterfit.records import Suspicion, Symptoms
+from adapterfit.records import Suspicion
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="intermediate",

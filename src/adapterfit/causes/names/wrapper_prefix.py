@@ -21,7 +21,7 @@ Prevention: save through `PeftModel.save_pretrained` on the unwrapped model (`ac
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
@@ -29,8 +29,11 @@ from adapterfit.causes.heard import suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import diffusion
 from adapterfit.edits import Rename
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
 from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.")
 PEFT = evidence.PREFIX

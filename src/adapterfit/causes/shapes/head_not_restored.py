@@ -19,15 +19,18 @@ Prevention: `modules_to_save=["classifier"]`, or the right task_type; look for t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence, renames
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import ENDS, HEADS
-from adapterfit.records import Case, Diff, Finding, Fix, Slot, Suspicion, Symptoms, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Slot, Suspicion, TensorInfo
 from adapterfit.text import quote, shorten, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=10,

@@ -19,14 +19,17 @@ Prevention: none: no later version writes such files.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.sizes import sizes_of
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
 from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="advanced",

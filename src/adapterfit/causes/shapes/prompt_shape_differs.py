@@ -19,13 +19,16 @@ Prevention: keep adapter_config.json and weights of one run together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.sizes import sizes_of
 from adapterfit.edits import SetConfig
-from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Shape, Suspicion, Symptoms
+from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Shape, Suspicion
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=3,

@@ -20,15 +20,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.sizes import sizes_of
 from adapterfit.edits import SetConfig
-from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Suspicion, Symptoms
+from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Suspicion
 from adapterfit.text import show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=5,

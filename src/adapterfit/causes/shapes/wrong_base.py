@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence, renames
 from adapterfit.causes.cause import Cause, finding
@@ -29,8 +29,11 @@ from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.names.moe_layout_changed import is_exchanged, of_experts
 from adapterfit.causes.shapes.rank_mismatch import differs
 from adapterfit.causes.sizes import sizes_of
-from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Module, Suspicion, Symptoms, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Module, Suspicion, TensorInfo
 from adapterfit.text import quote, shorten, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=10,

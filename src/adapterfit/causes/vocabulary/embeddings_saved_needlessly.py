@@ -20,11 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, Symptoms, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     severity="note",

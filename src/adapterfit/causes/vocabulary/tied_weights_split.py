@@ -19,14 +19,17 @@ Prevention: look at `tie_word_embeddings` before naming an embedding in the conf
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.dates import written_before
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.records import Case, Diff, Finding, Fix, ModuleTree, Suspicion, Symptoms
+from adapterfit.records import Case, Diff, Finding, Fix, ModuleTree, Suspicion
 from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     severity="note",
