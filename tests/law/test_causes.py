@@ -70,3 +70,10 @@ def test_no_two_causes_claim_the_same_code():
 def test_no_two_families_hold_the_same_cause():
     ids = [entry.id for entry in all_causes()]
     assert sorted(set(ids)) == sorted(ids)
+
+
+@pytest.mark.parametrize("cause", MODULES)
+def test_a_cause_that_files_can_show_lies_in_its_family_and_any_other_in_logged(cause):
+    module = MODULES[cause]
+    shown_by_files = hasattr(module, "check") or bool(module.CAUSE.codes)
+    assert (".logged." in module.__name__) is not shown_by_files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from adapterfit.diagnose.registry import Entry, all_causes, by_code
+from adapterfit.diagnose.registry import Entry, by_code, checked
 from adapterfit.records import Case, Counts, Diff, Finding, Fix, Flaw, NotChecked, Raised, Report
 
 _SEVERITY = {"error": 0, "warning": 1, "note": 2}
@@ -21,8 +21,8 @@ def diagnose(case: Case, diff: Diff | None, unknown: Sequence[NotChecked] = ()) 
     raised = _raised(case, diff)
     if raised is not None and raised.stage == "base":
         not_checked.append(NotChecked("whether it fits", "this copy of the base cannot be loaded at all"))
-    for entry in all_causes():
-        check = getattr(entry.module, "check", None)
+    for entry in checked():
+        check = getattr(entry.module, "check", None)  # a cause with codes alone has none
         if check is None:
             continue
         lacking = _lacking(entry, case, diff)

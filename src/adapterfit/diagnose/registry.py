@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from functools import lru_cache
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from adapterfit import causes
@@ -26,21 +28,33 @@ class Entry(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def all_causes() -> tuple[Entry, ...]:
-    """Every cause, sorted by id."""
-    found = []
-    for family in pkgutil.iter_modules(causes.__path__):
-        if not family.ispkg:
-            continue
-        package = importlib.import_module(f"{causes.__name__}.{family.name}")
-        for info in pkgutil.iter_modules(package.__path__):
-            if not info.name.startswith("_"):
-                module = importlib.import_module(f"{package.__name__}.{info.name}")
-                found.append(Entry(info.name.replace("_", "-"), family.name, module.CAUSE, module))
+def checked() -> tuple[Entry, ...]:
+    """Every cause that files can show, sorted by id."""
+    found = [entry for family in _packages(causes) for entry in _members(family, family)]
     return tuple(sorted(found, key=lambda entry: entry.id))
+
+
+@lru_cache(maxsize=1)
+def all_causes() -> tuple[Entry, ...]:
+    """Those, and the ones that only a log shows (each family's folder `logged`), sorted by id."""
+    logged = [entry for family in _packages(causes) for inner in _packages(family) for entry in _members(inner, family)]
+    return tuple(sorted((*checked(), *logged), key=lambda entry: entry.id))
+
+
+def _packages(package: ModuleType) -> Iterator[ModuleType]:
+    for info in pkgutil.iter_modules(package.__path__):
+        if info.ispkg:
+            yield importlib.import_module(f"{package.__name__}.{info.name}")
+
+
+def _members(package: ModuleType, family: ModuleType) -> Iterator[Entry]:
+    for info in pkgutil.iter_modules(package.__path__):
+        if not info.ispkg and not info.name.startswith("_"):
+            module = importlib.import_module(f"{package.__name__}.{info.name}")
+            yield Entry(info.name.replace("_", "-"), family.__name__.rpartition(".")[2], module.CAUSE, module)
 
 
 @lru_cache(maxsize=1)
 def by_code() -> dict[str, Entry]:
     """Reader's flaw code → the cause that owns it."""
-    return {code: entry for entry in all_causes() for code in entry.cause.codes}
+    return {code: entry for entry in checked() for code in entry.cause.codes}
