@@ -17,9 +17,9 @@ def members(package: str) -> Mapping[str, ModuleType]:
 
 
 def names(package: str, root: ModuleType | None = None) -> tuple[str, ...]:
-    """The member names of `package`, without importing them. Names that start with `_` are not members."""
+    """The member names of `package`, without importing them. Folders and names that start with `_` are not members."""
     root = root or importlib.import_module(package)
-    found = (info.name for info in pkgutil.iter_modules(root.__path__) if not info.name.startswith("_"))
+    found = (i.name for i in pkgutil.iter_modules(root.__path__) if not i.ispkg and not i.name.startswith("_"))
     return tuple(sorted(found))
 
 
