@@ -1,0 +1,161 @@
+"""What is known about a consumer, version by version: one TOML file each, beside this module, validated by this schema.
+
+A file is `<name>.toml` and holds::
+
+    name = "peft"                       # as in --for
+    title = "PEFT"                      # as people write it
+    newest = "0.21.2"                   # the newest version looked at
+    releases = ["0.20.0", "0.21.2"]     # optional: the versions known, oldest first; a range given to --for means these
+    install = "pip install 'peft=={version}'"       # optional
+
+    [[claim]]
+    id = "unknown-config-keys"          # kebab-case: what the claim is about; several ranges may share an id
+    versions = ">=0.6,<0.14"            # empty: every version. Ranges of one id never overlap
+    what = "An unknown key of adapter_config.json raises TypeError."
+    value = "raises"                    # optional: what a rule reads (text, number, boolean, list or table)
+    source = "peft 0.13.2 config.py, PeftConfigMixin.from_pretrained"
+    date = 2026-11-25                   # when it was last seen to be so
+    mark = "executed"                   # executed: run and seen so; read: in the source; suspected: neither
+
+Rules read `claim(id, version)`. A claim marked *suspected* never makes more than a note: `known` leaves it out.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from adapterfit.consumers.versions import Range, version, version_range
+
+_HERE = Path(__file__).parent
+MARKS = ("executed", "read", "suspected")
+_HEAD = {"name": str, "title": str, "newest": str, "releases": list, "install": str, "claim": list}
+_NEEDED = ("name", "title", "newest", "claim")
+_CLAIM = {"id": str, "versions": str, "what": str, "source": str, "date": dt.date, "mark": str}
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9.]+)*")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One dated statement about a range of versions. `value` is what rules read; None where the claim only says it."""
+
+    id: str
+    versions: Range
+    what: str
+    source: str
+    date: dt.date
+    mark: str
+    value: Any = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything known about one consumer."""
+
+    name: str
+    title: str
+    newest: str
+    claims: tuple[Claim, ...]
+    releases: tuple[str, ...] = ()
+    install: str = ""
+
+    def claim(self, name: str, at: str) -> Claim | None:
+        """The claim called `name` that holds for a version, suspected ones included; None where nothing is said."""
+        return next((each for each in self.claims if each.id == name and at in each.versions), None)
+
+    def known(self, name: str, at: str, default: Any = None) -> Any:
+        """The value of a claim that was executed or read; `default` where there is none."""
+        found = self.claim(name, at)
+        return default if found is None or found.mark == "suspected" else found.value
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The consumers that have facts."""
+    return tuple(sorted(path.stem for path in _HERE.glob("*.toml")))
+
+
+@cache
+def load(name: str) -> Facts:
+    """The facts of one consumer.
+
+    Raises:
+        KeyError: There are none; `name` may come from a user: it is looked up in a closed set.
+        ValueError: The file is not as this schema says.
+    """
+    if name not in names():
+        raise KeyError(name)
+    document = parse((_HERE / f"{name}.toml").read_bytes())
+    wrong = tuple(problems(document, name))
+    if wrong:
+        raise ValueError(f"{name}.toml: {'; '.join(wrong)}")
+    claims = tuple(
+        Claim(**{**entry, "versions": version_range(entry["versions"])}) for entry in map(dict, document["claim"])
+    )
+    head = {key: document[key] for key in ("name", "title", "newest", "install") if key in document}
+    return Facts(**head, claims=claims, releases=tuple(document.get("releases", ())))
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """TOML as a table; its reader is part of Python since 3.11."""
+    if sys.version_info >= (3, 11):
+        import tomllib as toml  # novm
+    else:
+        import tomli as toml
+    document: dict[str, Any] = toml.loads(data.decode("utf-8"))
+    return document
+
+
+def problems(document: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Every way in which a document is not as the schema says; nothing for a good one."""
+    yield from (f"no {key}" for key in _NEEDED if key not in document)
+    for key, value in document.items():
+        if key not in _HEAD:
+            yield f"unknown key {key}"
+        elif not isinstance(value, _HEAD[key]):
+            yield f"{key} is no {_HEAD[key].__name__}"
+    if document.get("name") != name:
+        yield f"name is {document.get('name')!r} in {name}.toml"
+    entries = [entry for entry in document.get("claim", ()) if isinstance(entry, Mapping)]
+    for entry in entries:
+        yield from (f"claim {entry.get('id')!r}: {problem}" for problem in _of_claim(entry))
+    yield from _overlaps(entries, tuple(document.get("releases", ())))
+
+
+def _of_claim(entry: Mapping[str, Any]) -> Iterator[str]:
+    for key, kind in _CLAIM.items():
+        if not isinstance(entry.get(key), kind):
+            yield f"{key} is no {kind.__name__}"
+    yield from (f"unknown key {key}" for key in entry if key not in _CLAIM and key != "value")
+    if entry.get("mark") not in MARKS:
+        yield f"mark is none of {', '.join(MARKS)}"
+    if not _ID.fullmatch(str(entry.get("id"))):
+        yield "id is not kebab-case"
+    if not str(entry.get("source")).strip() or not str(entry.get("what")).strip():
+        yield "what and source must say something"
+    try:
+        version_range(str(entry.get("versions")))
+    except ValueError as wrong:
+        yield str(wrong)
+
+
+def _overlaps(entries: list[Mapping[str, Any]], releases: tuple[str, ...]) -> Iterator[str]:
+    """Two claims of one id that hold for the same version; tried at every bound, and at the releases."""
+    ranges: dict[str, list[Range]] = {}
+    for entry in entries:
+        try:
+            ranges.setdefault(str(entry.get("id")), []).append(version_range(str(entry.get("versions"))))
+        except ValueError:
+            continue
+    for name, group in ranges.items():
+        bounds = {".".join(map(str, bound.numbers)) for each in group for _, bound in each.parts}
+        probes = {"0", *releases, *bounds, *(f"{bound}.0.0.0.1" for bound in bounds)}  # between two bounds, too
+        twice = [probe for probe in sorted(probes, key=version) if sum(probe in each for each in group) > 1]
+        if twice:
+            yield f"claim {name!r} says two things about {twice[0]}"
