@@ -36,6 +36,7 @@ from adapterfit.records import (
     Diagnosis,
     Diff,
     Exact,
+    Finding,
     ModuleTree,
     NotChecked,
     Report,
@@ -242,9 +243,14 @@ def cured(report: Report, edits: tuple[Edit, ...]) -> Report:
 def _after_cure(report: Report) -> Report:
     """*does not fit* becomes *fits after fix* where the safe cures, tried on the records, make it load."""
     edits = safe_edits(report)
-    if report.verdict != "does-not-fit" or not edits:
+    if report.verdict != "does-not-fit" or not edits or any(map(_stays, report.findings)):
         return report
     return dataclasses.replace(report, verdict="fits-after-fix") if cured(report, edits).verdict == "fits" else report
+
+
+def _stays(found: Finding) -> bool:
+    """Whether no cure of another cause can take this away: it is in how the adapter was made, not in names or shapes."""
+    return (found.differs or found.undecided) and (found.fix is None or found.fix.safety != "safe")
 
 
 def _reparse(raw: dict[str, Any]) -> AdapterConfig:

@@ -15,8 +15,8 @@ _PREDICTED = {"silent": 0, "raises": 1, "warns": 2, "none": 3}
 
 def diagnose(case: Case, diff: Diff | None, unknown: Sequence[NotChecked] = ()) -> Report:
     """The report on one case. `diff` is None where nothing could be compared; `unknown` says why."""
-    findings = [_from_flaw(flaw) for flaw in flaws(case)]
-    findings.extend(_from_flaw(flaw) for flaw in (diff.expectation.flaws if diff is not None else ()))
+    found = (*flaws(case), *(diff.expectation.flaws if diff is not None else ()))
+    findings = [_from_flaw(flaw, case) for flaw in found]
     not_checked = list(unknown)
     raised = _raised(case, diff)
     if raised is not None and raised.stage == "base":
@@ -57,9 +57,12 @@ def flaws(case: Case) -> tuple[Flaw, ...]:
     return tuple(found)
 
 
-def _from_flaw(flaw: Flaw) -> Finding:
+def _from_flaw(flaw: Flaw, case: Case) -> Finding:
+    """What a reader saw, as a finding of the cause that owns its code; its cure, where the cause has one for it."""
     entry = by_code().get(flaw.code)
     name = entry.id if entry is not None else flaw.code
+    cure = getattr(entry.module, "cure", None) if entry is not None else None
+    fix = cure(case, flaw) if cure is not None else None
     return Finding(
         id=name,
         code=flaw.code if flaw.code != name else "",
@@ -69,7 +72,7 @@ def _from_flaw(flaw: Flaw) -> Finding:
         at=(flaw.where,) if flaw.where else (),
         expected=flaw.expected,
         found=flaw.found,
-        fix=Fix("unsafe", flaw.remedy) if flaw.remedy else None,
+        fix=fix or (Fix("unsafe", flaw.remedy) if flaw.remedy else None),
     )
 
 

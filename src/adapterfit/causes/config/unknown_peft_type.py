@@ -8,7 +8,8 @@ was removed (BONE, in 0.19); or the name was written by hand, in small letters.
 
 Detection: the name is compared with the methods of every release.
 
-Fix: use a PEFT that has the method. BONE became MISS: rename `.bone_` to `.miss_` in the tensor names, and the peft_type.
+Fix: use a PEFT that has the method. BONE became MISS, which computes the same: rename `bone_block` to `miss_block` in the tensor
+names, and the peft_type. A name in small letters is written in capitals.
 
 Workaround: ask the author for the fork it was trained with.
 
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
+from adapterfit.edits import Rename, SetConfig
+from adapterfit.records import Case, Diff, Finding, Fix, Flaw, Suspicion
 from adapterfit.text import show
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ SINCE = {
     }.items()
     for method in methods.split()
 }
+_OLDEST = ("LORA", "PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
+_BONE, _MISS = ".bone_block", ".miss_block"
 
 
 def check(case: Case, _diff: Diff | None) -> Iterator[Finding]:
@@ -75,6 +79,31 @@ def check(case: Case, _diff: Diff | None) -> Iterator[Finding]:
     )
 
 
+def cure(case: Case, flaw: Flaw) -> Fix | None:
+    """BONE is MISS under another name; and a method spelled in small letters is the one in capitals."""
+    config = case.adapter.config
+    given = config.raw.get("peft_type") if config is not None else None
+    if flaw.code != "unknown-peft-type" or not isinstance(given, str):
+        return None
+    if given == "BONE":
+        return _miss(case)
+    if given.upper() in SINCE or given.upper() in _OLDEST:
+        return Fix("safe", flaw.remedy, (SetConfig("peft_type", given.upper()),))
+    return None
+
+
+def _miss(case: Case) -> Fix | None:
+    """MISS computes what BONE did, for both of its kinds; every tensor must be one of a BONE layer, or no tuner's at all."""
+    config, tensors = case.adapter.config, case.adapter.tensors
+    known = config is not None and config.raw.get("init_weights", True) in (True, False, "bat")
+    renames = tuple(Rename(t.name, t.name[: -len(_BONE)] + _MISS) for t in tensors if t.name.endswith(_BONE))
+    strange = any("bone_" in t.name and not t.name.endswith(_BONE) for t in tensors)
+    if not known or not renames or strange:
+        return None
+    said = f'write "MISS" as peft_type and rename {len(renames)} tensors from bone_block to miss_block: it is the same method'
+    return Fix("safe", said, (SetConfig("peft_type", "MISS"), *renames))
+
+
 def _older(version: str, than: str) -> bool:
     try:
         return tuple(map(int, version.split(".")[:2])) < tuple(map(int, than.split(".")[:2]))
@@ -86,6 +115,8 @@ def examples(make: Any) -> dict[str, list[Any]]:
     """Known methods are silent."""
     plain = make.lora("llama")
     fires = [plain.with_config(peft_type=each) for each in ("lora", "BONE", "FINEGATES", "../lora", None)]
+    miss = make.adapter("llama", peft_type="MISS", r=4, target_modules=["q_proj", "v_proj"])
+    fires.append(miss.renamed(lambda name: name.replace("miss_block", "bone_block")).with_config(peft_type="BONE"))
     return {"silent": [plain, make.adapter("llama", peft_type="IA3")], "fires": fires}
 
 

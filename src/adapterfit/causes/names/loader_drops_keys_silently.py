@@ -24,6 +24,7 @@ from adapterfit.causes import anatomy, evidence, remainder
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
+from adapterfit.edits import Drop
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
 from adapterfit.text import quote
 
@@ -65,12 +66,19 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
             at=masks,
             severity="note",
             predicted="none",
+            fix=_left_out(masks),
         )
     known = remainder.explained(case, diff)
     known |= {tensor.name for tensor in (*copies, *masks)}
     rest = [tensor for tensor in diff.extra if tensor.name not in known]
     if rest:
         yield _dropped(case, diff, rest)
+
+
+def _left_out(tensors: list[TensorInfo]) -> Fix:
+    """What no loader reads changes nothing by not being there."""
+    edits = tuple(Drop(tensor.name) for tensor in tensors)
+    return Fix("safe", f"leave {evidence.count(len(tensors), 'tensor')} out: the loader passes over them", edits)
 
 
 def _is_mask(tensor: TensorInfo) -> bool:
