@@ -24,6 +24,10 @@ class CannotCheck(AdapterfitError):
     """The environment's fault: a path that is not there, a file that changed while it was read, no permission."""
 
 
+class BadEdit(AdapterfitError):
+    """An edit that cannot be carried out on these tensors: a name that is not there or is taken, sizes that do not add up."""
+
+
 class AdapterMisfit(AdapterfitError):
     """What `load`, `save` and `stamp` raise instead of going on with an adapter that does not fit.
 

@@ -25,6 +25,7 @@ from adapterfit.plan.cures import safe_edits
 from adapterfit.read.adapter import read_adapter
 from adapterfit.read.base import read_base as read_base_source
 from adapterfit.read.config import parse_config
+from adapterfit.read.formats._names import remarks
 from adapterfit.read.live import base_from_module, is_live
 from adapterfit.read.locate import base_in_cache, locate
 from adapterfit.read.seen import in_files, in_module
@@ -235,7 +236,7 @@ def _unknown(case: Case) -> NotChecked | None:
 
 def cured(report: Report, edits: tuple[Edit, ...]) -> Report:
     """The report on the adapter as it would be after `edits`, carried out on the records alone."""
-    case = dataclasses.replace(report.case, adapter=apply(report.case.adapter, edits, _reparse))
+    case = dataclasses.replace(report.case, adapter=apply(report.case.adapter, edits, _reparse, remarks))
     wanted = report.diff.expectation.tree.class_name if report.diff is not None else None
     return _best(case, wanted if case.base is not None and case.base.tree is None else None)
 

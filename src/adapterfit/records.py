@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
 
 Shape = tuple[int, ...]
+#: Bits of one element, by safetensors' names. A dtype that is not here is refused by name.
+DTYPE_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
+    "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
+    "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------ read
 
@@ -449,11 +456,17 @@ class Diff:
 
 @dataclass(frozen=True)
 class Fix:
-    """A cure. `safe` means provably the same result; `edits` are empty where only a person can act."""
+    """A cure. `safe` means provably the same result; `edits` are empty where only a person can act.
+
+    `far` says of an unsafe one with edits how far from the same result it may be: a number where there is one, else why.
+    A repair that can be read in more than one way has no edits, but one sentence for each of its `readings`.
+    """
 
     safety: str
     summary: str
     edits: tuple[Edit, ...] = ()
+    far: str = ""
+    readings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

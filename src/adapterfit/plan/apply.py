@@ -6,33 +6,75 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, Callable
 
-from adapterfit.edits import Drop, DropConfig, Edit, Rename, SetConfig
-from adapterfit.records import Adapter, AdapterConfig
+from adapterfit.edits import OF_CONFIG, DropConfig, Edit, SetConfig
+from adapterfit.plan.making import made
+from adapterfit.records import Adapter, AdapterConfig, Flaw, TensorInfo, ValueSummary, Weights
 
 Reparse = Callable[[dict[str, Any]], AdapterConfig]
+Remark = Callable[[str, tuple[TensorInfo, ...]], Iterable[Flaw]]
+#: What weights are written as, whatever they were read from.
+WEIGHTS = "adapter_model.safetensors"
 
 
-def apply(adapter: Adapter, edits: Iterable[Edit], reparse: Reparse) -> Adapter:
-    """The adapter as it would be read after the edits. `reparse` reads a changed config."""
+def apply(adapter: Adapter, edits: Iterable[Edit], reparse: Reparse, remark: Remark | None = None) -> Adapter:
+    """The adapter as it would be read after the edits.
+
+    Args:
+        adapter: The adapter before.
+        edits: What to do, in order.
+        reparse: Reads a changed config.
+        remark: What a reader remarks on the names of tensors in a sound file; nothing, without it.
+
+    Raises:
+        BadEdit: An edit cannot be carried out.
+    """
     edits = tuple(edits)
-    names = {edit.old: edit.new for edit in edits if isinstance(edit, Rename)}
-    dropped = {edit.name for edit in edits if isinstance(edit, Drop)}
-    weights = adapter.weights
-    if weights is not None and (names or dropped):
-        kept = (t for t in weights.tensors if t.name not in dropped)
-        tensors = tuple(dataclasses.replace(t, name=names.get(t.name, t.name)) for t in kept)
-        weights = dataclasses.replace(weights, tensors=tensors)
-    return dataclasses.replace(adapter, weights=weights, config=_config(adapter.config, edits, reparse))
+    config = _config(adapter.config, edits, reparse)
+    born = adapter.config is None and config is not None
+    return dataclasses.replace(
+        adapter,
+        weights=_weights(adapter.weights, edits, remark) if adapter.weights is not None else None,
+        config=config,
+        values=_values(adapter, edits),
+        layout="peft" if born else adapter.layout,
+        flaws=tuple(flaw for flaw in adapter.flaws if not (born and "adapter_config.json" in flaw.raised)),
+    )
+
+
+def rewrites(edits: Iterable[Edit]) -> bool:
+    """Whether the weights are written anew."""
+    return any(not isinstance(edit, OF_CONFIG) for edit in edits)
+
+
+def _weights(weights: Weights, edits: tuple[Edit, ...], remark: Remark | None) -> Weights:
+    """As they would be read: a file written anew has none of the old one's flaws, but may have bad names."""
+    if not rewrites(edits):
+        return weights
+    tensors = tuple(tensor.info for tensor in made(weights.tensors, edits))
+    flaws = tuple(remark(WEIGHTS, tensors)) if remark is not None else ()
+    return dataclasses.replace(weights, file=WEIGHTS, format="safetensors", tensors=tensors, flaws=flaws)
+
+
+def _values(adapter: Adapter, edits: tuple[Edit, ...]) -> dict[str, ValueSummary] | None:
+    """The numbers' summaries under the tensors' new names; of a tensor that changed otherwise they are not known."""
+    if adapter.values is None or adapter.weights is None:
+        return None
+    kept = ((tensor.info.name, tensor.source) for tensor in made(adapter.weights.tensors, edits))
+    return {name: adapter.values[old.name] for name, old in kept if old is not None and old.name in adapter.values}
 
 
 def _config(config: AdapterConfig | None, edits: tuple[Edit, ...], reparse: Reparse) -> AdapterConfig | None:
-    changes = [edit for edit in edits if isinstance(edit, (SetConfig, DropConfig))]
-    if config is None or not changes:
-        return config
-    raw = dict(config.raw)
-    for edit in changes:
+    raw = changed_config(config.raw if config is not None else {}, edits)
+    changed = any(isinstance(edit, OF_CONFIG) for edit in edits)
+    return reparse(raw) if changed else config
+
+
+def changed_config(raw: Any, edits: Iterable[Edit]) -> dict[str, Any]:
+    """The fields of a config after the edits; those that stay keep their order, new ones come last."""
+    fields = dict(raw)
+    for edit in edits:
         if isinstance(edit, SetConfig):
-            raw[edit.key] = edit.value
-        else:
-            raw.pop(edit.key, None)
-    return reparse(raw)
+            fields[edit.key] = edit.value
+        elif isinstance(edit, DropConfig):
+            fields.pop(edit.key, None)
+    return fields

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from adapterfit.edits import Drop, Edit, Rename
+from adapterfit.edits import OF_CONFIG, Edit, makes, uses
 from adapterfit.records import Report
 
 
 def safe_edits(report: Report) -> tuple[Edit, ...]:
-    """The edits of every safe cure; of two that touch one tensor, the first."""
+    """The edits of every safe cure, each cure whole; of two that touch one tensor or field, the first."""
     chosen: list[Edit] = []
     touched: set[str] = set()
     for found in report.findings:
         if found.fix is None or found.fix.safety != "safe":
             continue
-        for edit in found.fix.edits:
-            name = (
-                edit.old if isinstance(edit, Rename) else edit.name if isinstance(edit, Drop) else f"config:{edit.key}"
-            )
-            if name not in touched:
-                touched.add(name)
-                chosen.append(edit)
+        names = {name for edit in found.fix.edits for name in touches(edit)}
+        if not names & touched:
+            touched |= names
+            chosen.extend(found.fix.edits)
     return tuple(chosen)
+
+
+def touches(edit: Edit) -> tuple[str, ...]:
+    """What two cures must not both have: the names of tensors before and after, and the fields of the config."""
+    if isinstance(edit, OF_CONFIG):
+        return (f"config:{edit.key}",)
+    return tuple(f"tensor:{name}" for name in (*uses(edit), *makes(edit)))

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from adapterfit import limits
 from adapterfit.read.formats._closed_pickle import Refused, Storage, Table, Tensor, Value
-from adapterfit.read.formats.safetensors import DTYPE_BITS, shape_text
-from adapterfit.records import TensorInfo
+from adapterfit.read.formats.safetensors import shape_text
+from adapterfit.records import DTYPE_BITS, TensorInfo
 from adapterfit.text import quote, shorten
 
 _PLAIN = (str, int, float, bool, type(None))

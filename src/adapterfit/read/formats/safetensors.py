@@ -14,16 +14,9 @@ from adapterfit.errors import BadInput
 from adapterfit.read import strictjson
 from adapterfit.read.formats._flaws import header_says, note, refuse, refused
 from adapterfit.read.source import Source
-from adapterfit.records import Flaw, Shape, TensorInfo, Weights
+from adapterfit.records import DTYPE_BITS, Flaw, Shape, TensorInfo, Weights
 from adapterfit.text import quote, shorten, show
 
-#: Bits of one element. A dtype that is not here is refused by name.
-DTYPE_BITS = {
-    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
-    "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
-    "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
-    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
-}  # fmt: skip
 _MAX = 2**64 - 1
 #: What has been found hidden behind the tensors.
 _TAILS = ((b"PK", " (a zip archive)"), (b"#!", " (a script)"), (b"\x80", " (a pickle)"), (b"\0\0\0\0", " (zeros)"))
