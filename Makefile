@@ -9,7 +9,7 @@ TORCH  := torch==2.13.0
 CPU    := $(if $(filter Darwin,$(shell uname -s)),$(TORCH),$(TORCH)+cpu)
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: demo test lint fast slow python39 bench docs clean why-score differential fuzz
+.PHONY: demo test lint fast slow python39 bench docs clean why-score matrix differential fuzz
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -36,6 +36,9 @@ bench: .venv/dev
 
 why-score: .venv/core
 	$(BIN)/python tools/why_score.py --verbose
+
+matrix: .venv/dev
+	$(BIN)/python tools/matrix.py
 
 differential: .venv/dev
 	$(BIN)/python tools/differential.py

@@ -1,0 +1,304 @@
+"""Our prediction beside every measured load of the shared matrix: a table per loader, and what disagrees.
+
+    python tools/matrix.py [--loader 0.15.2/4.51.3] [--differing] [--every N]
+
+The adapters are what each saver wrote: from the files where they are there, else from its inventory (names, shapes, config).
+Outcomes: *raises* (also where the base or the forward pass raised), *loads* (same logits as where it was saved), *differs*
+(loads, other logits: our `loads-partly` and `loads-differently`), *no effect* (the base's logits).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import adapterfit
+import shared_data
+from adapterfit.pipeline import check
+from adapterfit.read import peft_facts
+from adapterfit.read.config import parse_config
+from adapterfit.records import Adapter, FileEntry, Report, TensorInfo, Weights
+
+#: What the bases of the matrix were loaded as.
+CLASSES = {
+    "llama": "LlamaForCausalLM",
+    "llama_gqa": "LlamaForCausalLM",
+    "llama_tied": "LlamaForCausalLM",
+    "bert": "BertForSequenceClassification",
+    "bert_enc": "BertModel",
+    "gpt2": "GPT2LMHeadModel",
+    "t5": "T5ForConditionalGeneration",
+    "mixtral": "MixtralForCausalLM",
+    "mixtral_sq": "MixtralForCausalLM",
+    "gptoss": "GptOssForCausalLM",
+    "gptoss_sq": "GptOssForCausalLM",
+    "llava": "LlavaForConditionalGeneration",
+    "qwen2vl": "Qwen2VLForConditionalGeneration",
+}
+OUTCOMES = ("raises", "loads", "differs", "no effect")
+_OURS = {
+    "raises": "raises",
+    "loads": "loads",
+    "loads-partly": "differs",
+    "loads-differently": "differs",
+    "loads-without-effect": "no effect",
+    "cannot-tell": "cannot tell",
+}
+
+
+class Outcome(NamedTuple):
+    """One load: what was measured, what we say about it, and what PEFT printed."""
+
+    row: dict[str, Any]
+    truth: str
+    ours: str
+    report: Report | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether we say what happened. Logits on text do not show a lost vision tower: PEFT's own warning does."""
+        unseen = self.truth == "loads" and self.ours == "differs" and "missing adapter keys" in str(self.row)
+        return self.ours == self.truth or unseen
+
+    @property
+    def false_fit(self) -> bool:
+        """Whether we say *loads* of what did something else."""
+        return self.ours == "loads" and self.truth != "loads"
+
+
+# ------------------------------------------------------------------------------------------------ the rows
+
+
+@cache
+def rows() -> tuple[dict[str, Any], ...]:
+    """Every measured load but those whose adapter was not what its kind says (`artefact`)."""
+    path = shared_data.need(shared_data.MATRIX / "results.jsonl.gz")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        found = [json.loads(line) for line in lines]
+    return tuple(row for row in found if not row["artefact"])
+
+
+def truth(row: dict[str, Any]) -> str:
+    """What was measured, in four words."""
+    outcome = row["outcome"].removeprefix("stripped_")
+    if outcome.startswith(("error", "base_unsupported")):
+        return "raises"
+    if outcome == "ok_equal":
+        return "loads"
+    return "no effect" if row.get("equals_base") else "differs"
+
+
+def loader_of(row: dict[str, Any]) -> tuple[str, str]:
+    """The versions that loaded."""
+    return row["loader_peft"], row["loader_tf"]
+
+
+def _order(versions: tuple[str, str]) -> tuple[list[int], ...]:
+    return tuple([int(part) for part in version.split(".")] for version in versions)
+
+
+# ------------------------------------------------------------------------------------------------ the adapters
+
+
+@cache
+def inventory(saver: str, *, square: bool) -> dict[str, Any]:
+    """What a saver wrote: kind → names, shapes and config."""
+    folder = shared_data.unpacked(shared_data.MATRIX / "inventories.tar.xz") / "inv"
+    path = folder / f"{'sq-' if square else ''}{saver}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+@cache
+def adapter(saver: str, kind: str) -> Adapter | None:
+    """The adapter as a record; None where nothing is known of it."""
+    entry = inventory(saver, square="_sq_" in kind).get(kind)
+    if entry is None or entry.get("status") != "ok":
+        return None
+    tensors = tuple(
+        TensorInfo(name, _DTYPES[dtype], tuple(shape)) for name, (shape, dtype) in entry["inventory"].items()
+    )
+    return _record(kind, entry["config"], tensors, entry["fmt"])
+
+
+_DTYPES = {
+    "torch.float32": "F32",
+    "torch.bfloat16": "BF16",
+    "torch.float16": "F16",
+    "torch.int64": "I64",
+    "torch.int32": "I32",
+    "torch.int16": "I16",
+    "torch.uint8": "U8",
+    "torch.float64": "F64",
+    "torch.bool": "BOOL",
+    "torch.int8": "I8",
+}
+
+
+def _record(kind: str, config: dict[str, Any], tensors: tuple[TensorInfo, ...], fmt: str) -> Adapter:
+    file = "adapter_model.bin" if fmt == "bin" else "adapter_model.safetensors"
+    weights = Weights(file, "torch_zip" if fmt == "bin" else "safetensors", 1, tensors)
+    parsed = parse_config(json.dumps(config).encode())
+    files = (FileEntry("adapter_config.json", 1), FileEntry(file, 1))
+    return Adapter(label=kind, files=files, config=parsed, weights=weights)
+
+
+def stripped(found: Adapter, row: dict[str, Any]) -> Adapter:
+    """The adapter of the second pass: keys that the loader's config class lacks taken out, and for 0.3.0 a `.bin`."""
+    raw = dict(found.config.raw if found.config else {})
+    facts = peft_facts.method(str(raw.get("peft_type")))
+    known = facts.fields_of(row["loader_peft"]) if facts is not None else frozenset()
+    kept = {key: value for key, value in raw.items() if key in known or key == "peft_type"}
+    again = row["loader_peft"] == "0.3.0" or (found.weights is not None and found.weights.format == "torch_zip")
+    return _record(found.label, kept, found.tensors, "bin" if again else "safetensors")
+
+
+# ------------------------------------------------------------------------------------------------ the answers
+
+
+@cache
+def _base(name: str) -> Any:
+    return adapterfit.read_base(shared_data.bases() / ("bert" if name == "bert_enc" else name))
+
+
+def predict(row: dict[str, Any]) -> Report | None:
+    """Our report on one row's load; None where its adapter is not known."""
+    found = adapter(f"p{row['saver_peft']}-t{row['saver_tf']}", row["kind"])
+    if found is None:
+        return None
+    if row["mode"] == "config-stripped":
+        found = stripped(found, row)
+    consumer = f"peft=={row['loader_peft']},transformers=={row['loader_tf']}"
+    return check(found, _base(row["base"]), consumer, base_class=CLASSES[row["base"]])
+
+
+def outcome(row: dict[str, Any]) -> Outcome:
+    """A row and what we say about it."""
+    report = predict(row)
+    ours = "unknown adapter" if report is None else _OURS[report.predicted]
+    return Outcome(row, truth(row), ours, report)
+
+
+def _slim(numbers: list[int]) -> list[tuple[int, str, str]]:
+    """The work of one process: places of rows → our word and the reason."""
+    found = []
+    for number in numbers:
+        each = outcome(rows()[number])
+        found.append((number, each.ours, _said(each.report)))
+    return found
+
+
+def _said(report: Report | None) -> str:
+    if report is None:
+        return ""
+    ids = ",".join(f.id for f in report.findings if f.severity == "error")
+    why = report.not_checked[0].why if report.predicted == "cannot-tell" and report.not_checked else ""
+    return " | ".join(part for part in (report.raised.text if report.raised else "", ids, why) if part)[:300]
+
+
+def measure(wanted: Iterable[int], processes: int = 2) -> Iterator[tuple[Outcome, str]]:
+    """The outcomes of these rows, and what we give as the reason; adapters of one kind stay in one process."""
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number in wanted:
+        row = rows()[number]
+        groups[row["saver_peft"], row["kind"]].append(number)
+    if processes == 1:
+        done = map(_slim, groups.values())
+        yield from ((Outcome(rows()[n], truth(rows()[n]), ours, None), said) for part in done for n, ours, said in part)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        for part in pool.map(_slim, groups.values(), chunksize=16):
+            yield from ((Outcome(rows()[n], truth(rows()[n]), ours, None), said) for n, ours, said in part)
+
+
+# ------------------------------------------------------------------------------------------------ the table
+
+
+def table(found: Iterable[Outcome]) -> str:
+    """One confusion table per loader, measured by predicted, and the totals."""
+    by_loader: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for each in found:
+        by_loader[loader_of(each.row)].append(each)
+    heads = (*OUTCOMES, "cannot tell", "unknown adapter")
+    lines = ["measured \\ predicted".ljust(22) + "".join(head.rjust(16) for head in heads)]
+    for loader in sorted(by_loader, key=_order):
+        part = by_loader[loader]
+        lines.append(f"peft {loader[0]} + transformers {loader[1]}: {_agreement(part)}")
+        counts = Counter((each.truth, each.ours) for each in part)
+        lines.extend(
+            f"  {word}".ljust(22) + "".join(str(counts[word, head]).rjust(16) for head in heads) for word in OUTCOMES
+        )
+    every = [each for part in by_loader.values() for each in part]
+    silent = [each for each in every if each.row.get("warnclass") == ["SILENT"]]
+    unsure = sum(each.ours == "cannot tell" for each in silent)
+    lines += [
+        f"all loaders: {_agreement(every)}",
+        f"called loads, measured otherwise: {sum(each.false_fit for each in every)}",
+        f"silent differences: {len(silent)}, called loads {sum(each.false_fit for each in silent)}, cannot tell {unsure}",
+    ]
+    return "\n".join(lines)
+
+
+def _agreement(part: list[Outcome]) -> str:
+    known = [each for each in part if each.ours != "unknown adapter"]
+    good = sum(each.agrees for each in known)
+    return f"{good} of {len(known)} agree ({100 * good / max(1, len(known)):.2f} %)"
+
+
+def differing(found: Iterable[tuple[Outcome, str]]) -> str:
+    """What disagrees, grouped: measured, predicted, kind, base, mode, and which savers and loaders."""
+    groups: dict[tuple[str, ...], list[tuple[dict[str, Any], str]]] = defaultdict(list)
+    for each, said in found:
+        if not each.agrees:
+            row = each.row
+            groups[each.truth, each.ours, row["kind"], row["base"], row["mode"]].append((row, said))
+    lines = []
+    for key, members in sorted(groups.items(), key=lambda item: -len(item[1])):
+        savers = sorted({(row["saver_peft"], row["saver_tf"]) for row, _ in members}, key=_order)
+        loaders = sorted({loader_of(row) for row, _ in members}, key=_order)
+        row, said = members[0]
+        lines += [
+            f"{len(members):5} measured {key[0]}, predicted {key[1]}: {' '.join(key[2:])}",
+            f"      savers {' '.join('/'.join(s) for s in savers)} | loaders {' '.join('/'.join(s) for s in loaders)}",
+            f"      there: {row.get('warnclass', '')} {row['detail'][:160]!r}",
+            f"      ours: {said}",
+        ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Exit code 0: at least 98 of 100 loads agree, and nothing silent is called *loads*."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--loader", action="append", help="such as 0.15.2/4.51.3; may be repeated")
+    parser.add_argument("--kind", help="one kind of adapter")
+    parser.add_argument("--differing", action="store_true", help="also list what disagrees")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th row only")
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args()
+    wanted = [
+        number
+        for number, row in enumerate(rows())
+        if (not given.loader or "/".join(loader_of(row)) in given.loader) and given.kind in (None, row["kind"])
+    ][:: given.every]
+    found = list(measure(wanted, given.processes))
+    if given.differing:
+        print(differing(found))
+    outcomes = [each for each, _ in found]
+    print(table(outcomes))
+    known = [each for each in outcomes if each.ours != "unknown adapter"]
+    silent = any(each.false_fit for each in known if each.row.get("warnclass") == ["SILENT"])
+    return int(silent or sum(each.agrees for each in known) < 0.98 * len(known))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
