@@ -1,7 +1,14 @@
 """`make why-score`: how often `adapterfit why` names the right cause of real, settled cases.
 
-The cases lie beside the checkout, in `../shared/data/cases`; they are not part of the project. `--holdout FILE` (a JSON list of
-ids) tells apart the cases that nobody looked at while the procedures were written; `--all` counts unsettled cases too.
+The cases lie beside the checkout, in `../shared/data/cases`; they are not part of the project. `--cases FILE` scores a set of your
+own instead: JSON lines of
+
+    {"id": "…", "log": "the text as it was pasted", "cause": "rank-mismatch", "also": ["wrong-base"], "settled": true}
+
+`cause` is the id that is right, `also` (may be left out) those that are right too; `"none"` is a text of which no cause of ours
+is to be told: right is then no answer, or one of low confidence. A line without log or cause is passed over. `--holdout FILE`
+(a JSON list of ids) tells apart the cases that nobody looked at while the procedures were written; `--all` counts unsettled
+cases too, as does `--cases`.
 """
 
 from __future__ import annotations
@@ -16,6 +23,8 @@ from typing import NamedTuple
 import adapterfit
 
 _FOLDS = 5
+#: The cause of a text of which no cause of ours is to be told.
+NONE = "none"
 #: The figures above are those of cases that were seen; these are those of cases that were not, when they were first asked.
 _HONESTY = (
     "  Every case has been looked at by now, so these figures show what is learned, not how it carries over. Measured before a case was\n"
@@ -31,16 +40,19 @@ class Outcome(NamedTuple):
     right: str
     answers: tuple[str, ...]
     confidence: str
+    also: tuple[str, ...] = ()
 
     @property
     def first(self) -> bool:
-        """Whether the first answer is right."""
-        return self.answers[:1] == (self.right,)
+        """Whether the first answer is right; where none can be told, whether none is given that is more than a guess."""
+        if self.right == NONE and self.confidence in {"", "low"}:
+            return True
+        return self.answers[:1] != () and self.answers[0] in (self.right, *self.also)
 
     @property
     def among_three(self) -> bool:
         """Whether one of the first three is."""
-        return self.right in self.answers[:3]
+        return self.first or not {self.right, *self.also}.isdisjoint(self.answers[:3])
 
     @property
     def surely_wrong(self) -> bool:
@@ -61,11 +73,11 @@ def outcomes(lines: Iterable[str], *, unsettled: bool = False) -> Iterator[Outco
     """Answers for every case with a log and a known cause."""
     for line in lines:
         case = json.loads(line)
-        if case["log"] and case["cause"] and (case["settled"] or unsettled):
+        if case.get("log") and case.get("cause") and (case.get("settled") or unsettled):
             causes = adapterfit.why(case["log"]).causes
             yield Outcome(
-                case["id"], case["cause"], tuple(c.id for c in causes), causes[0].confidence if causes else ""
-            )
+                str(case["id"]), case["cause"], tuple(c.id for c in causes), causes[0].confidence if causes else "", tuple(case.get("also", ()))
+            )  # fmt: skip
 
 
 def summary(found: list[Outcome]) -> str:
@@ -73,28 +85,35 @@ def summary(found: list[Outcome]) -> str:
     number = len(found) or 1
     first, three = sum(o.first for o in found), sum(o.among_three for o in found)
     wrong = sum(o.surely_wrong for o in found)
-    high = sum(o.confidence == "high" for o in found)
     return (
         f"{len(found):4} cases   first {first:3} = {first / number:6.1%}   among three {three:3} = {three / number:6.1%}   "
-        f"surely wrong {wrong}   (high confidence given {high} times)"
+        f"surely wrong {wrong}   right of those with confidence {_calibration(found)}"
     )
+
+
+def _calibration(found: list[Outcome]) -> str:
+    """How often an answer is right, by how sure it says it is."""
+    said = {words: [o for o in found if o.confidence == words] for words in ("high", "medium", "low", "")}
+    return ", ".join(f"{words or 'none'} {sum(o.first for o in of)}/{len(of)}" for words, of in said.items() if of)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=Path)
     parser.add_argument("--holdout", type=Path)
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     asked = parser.parse_args()
-    path = cases_file()
+    path = asked.cases or cases_file()
     if path is None:
         print("no cases: ../shared/data/cases/cases.jsonl is not there")
         return 0
-    found = list(outcomes(path.read_text("utf-8").splitlines(), unsettled=asked.all))
-    print("settled and unsettled" if asked.all else "settled", summary(found))
-    for fold in range(_FOLDS):
-        print(f"  fold {fold + 1}", summary(sorted(found)[fold::_FOLDS]))
-    print(_HONESTY)
+    found = list(outcomes(path.read_text("utf-8").splitlines(), unsettled=asked.all or bool(asked.cases)))
+    print(path.name if asked.cases else "settled and unsettled" if asked.all else "settled", summary(found))
+    if not asked.cases:
+        for fold in range(_FOLDS):
+            print(f"  fold {fold + 1}", summary(sorted(found)[fold::_FOLDS]))
+        print(_HONESTY)
     if asked.holdout:
         held = set(json.loads(asked.holdout.read_text("utf-8")))
         print("looked at", summary([o for o in found if o.case not in held]))
