@@ -8,8 +8,9 @@ as safetensors does (`F32`, `BF16`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Union
+
+from adapterfit.record import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ The stages and what they hand on::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
+
+from adapterfit.record import dataclass
 
 if TYPE_CHECKING:
     from adapterfit.edits import Edit

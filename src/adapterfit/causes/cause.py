@@ -9,8 +9,8 @@ readers' `codes` and needs no `check`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from adapterfit.record import dataclass
 from adapterfit.records import Finding, Fix, TensorInfo
 
 #: Facts a cause may need; where one is unknown the cause is reported as not checked.

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from adapterfit.causes.evidence import TUNER_PREFIXES
 from adapterfit.records import Shape
-from adapterfit.symptoms import LogShape, Symptoms
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import LogShape, Symptoms
 
 #: Last or last but one segments of embeddings and output heads, in the names of all common architectures.
 ENDS = frozenset(
@@ -71,7 +73,6 @@ class Reading(NamedTuple):
 
 
 Readings = Mapping[str, Reading]
-_Step = Callable[[Symptoms, tuple[LogShape, ...]], Readings]
 
 
 def read_sizes(symptoms: Symptoms) -> Readings:
@@ -435,7 +436,7 @@ def _cut(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     }
 
 
-_STEPS: tuple[_Step, ...] = (
+_STEPS: tuple[Callable[[Symptoms, tuple[LogShape, ...]], Readings], ...] = (
     _emptied,
     _merged_linear,
     _packed,

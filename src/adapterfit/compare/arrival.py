@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from adapterfit.record import dataclass
 from adapterfit.records import Expectation, Fusion, LoadRename, Raised, Shape, TensorInfo
 
 _PREFIX = "base_model.model."

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Callable
 
 from adapterfit.expect.fields import Facts
+from adapterfit.record import dataclass
 from adapterfit.records import Base, LoadRename, ModuleTree, Shape
 from adapterfit.text import show
 

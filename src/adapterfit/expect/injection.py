@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from adapterfit.expect.targets import (
     select,
 )
 from adapterfit.expect.wrapped import Wrapped
+from adapterfit.record import dataclass
 from adapterfit.records import Module, ModuleTree
 
 _PREFIX = "base_model.model."

@@ -8,10 +8,10 @@ tests run both on generated configs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from adapterfit.expect.patterns import Patterns
+from adapterfit.record import dataclass
 from adapterfit.records import Module, ModuleTree
 
 #: From so many entries on PEFT condenses a list of targets (MIN_TARGET_MODULES_FOR_OPTIMIZATION).

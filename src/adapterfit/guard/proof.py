@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.guard.numbers import read_tensor, same_bits
 from adapterfit.read.source import Source
+from adapterfit.record import dataclass
 from adapterfit.records import Report, TensorInfo
 from adapterfit.text import shorten
 

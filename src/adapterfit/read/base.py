@@ -6,7 +6,7 @@ Weights are read by their headers only, in transformers' own order of preference
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from adapterfit.errors import BadInput
 from adapterfit.read.base_config import UNRECOGNISED, BaseConfig, quantisation, read_base_config, runs_code
@@ -14,6 +14,7 @@ from adapterfit.read.index import ShardIndex, is_index_name, read_index
 from adapterfit.read.source import Source
 from adapterfit.read.tokenizer import counted
 from adapterfit.read.weights import read_weights
+from adapterfit.record import dataclass
 from adapterfit.records import Base, Flaw, Later, TensorInfo, Weights
 from adapterfit.text import shorten, show
 

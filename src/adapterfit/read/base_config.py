@@ -6,7 +6,6 @@ Nothing in it is obeyed: no class named by it is imported, no count in it is loo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from adapterfit import limits
@@ -14,6 +13,7 @@ from adapterfit.errors import BadInput
 from adapterfit.read import strictjson
 from adapterfit.read.oddnumbers import set_aside
 from adapterfit.read.source import Source
+from adapterfit.record import dataclass
 from adapterfit.records import Flaw
 from adapterfit.text import quote, shorten, show
 

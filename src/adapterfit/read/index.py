@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from adapterfit import limits
@@ -16,6 +16,7 @@ from adapterfit.errors import BadInput
 from adapterfit.read import strictjson
 from adapterfit.read.oddnumbers import set_aside
 from adapterfit.read.source import Source
+from adapterfit.record import dataclass
 from adapterfit.records import Flaw
 from adapterfit.text import quote, shorten, show
 

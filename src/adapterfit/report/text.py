@@ -70,11 +70,11 @@ def _screen(report: Report, width: int) -> Iterator[Line]:
 
 def _judged(report: Report, width: int) -> Iterator[Line]:
     """What the installed PEFT itself did, where it was asked, and whether it agrees with us."""
-    from adapterfit.judging import agrees
-
     exact = report.exact
     if exact is None:
         return
+    from adapterfit.judging import agrees
+
     if exact.cannot:
         yield from _labelled("exact", f"cannot check: {show(exact.cannot, limits.REPORT_MESSAGE_CHARS)}", width)
         return

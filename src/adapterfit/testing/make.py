@@ -11,7 +11,6 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Callable
 
 from adapterfit.consumers.choice import choose
@@ -22,6 +21,7 @@ from adapterfit.read.base import read_base
 from adapterfit.read.config import parse_config
 from adapterfit.read.sources.folder import FolderSource
 from adapterfit.read.sources.memory import MemorySource
+from adapterfit.record import dataclass
 from adapterfit.records import Adapter, Base, Case, Later, Shape, Stamp, TensorInfo, Weights
 from adapterfit.testing import forge
 from adapterfit.testing.bases import CONFIGS

@@ -18,7 +18,6 @@ Prevention: keep the adapter_config.json that was saved with the weights.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -115,6 +114,8 @@ def _nothing(case: Case, diff: Diff, targets: Any) -> Finding:
 
 
 def _advice(diff: Diff, names: list[str]) -> str:
+    import difflib
+
     leaves = [leaf for leaf in _leaves(diff) if len(leaf) < 64]
     close = {
         name: near[0]

@@ -58,6 +58,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
 
 def _fewer(diff: Diff, fix: Fix) -> Iterator[Finding]:
     """Stray tensors beyond the base's last layer."""
+    if not diff.extra:
+        return
     by_name = anatomy.modules(diff)
     last = _last(by_name)
     beyond = [t for t in evidence.tuner_tensors(diff.extra) if _is_beyond(evidence.parts(t.name).module, by_name, last)]
@@ -78,9 +80,11 @@ def _fewer(diff: Diff, fix: Fix) -> Iterator[Finding]:
 def _more(case: Case, diff: Diff, fix: Fix) -> Iterator[Finding]:
     """Empty slots beyond the file's last layer, the same modules being filled in all earlier ones."""
     empty = [slot for slot in diff.missing if slot.role == "tuner" and not slot.optional]
+    if not empty:
+        return
     held = _last(evidence.parts(tensor.name).module for tensor in evidence.tuner_tensors(case.adapter.tensors))
     places = [_split(slot.module) for slot in empty]
-    if not empty or any(number is None or number <= held.get(stack, number) for stack, number, _ in places):
+    if any(number is None or number <= held.get(stack, number) for stack, number, _ in places):
         return
     layers = evidence.layers_said(number for _, number, _ in places)
     depth = _depths({stack: held[stack] + 1 for stack in sorted({stack for stack, _, _ in places})})

@@ -5,10 +5,9 @@ Which of them agree says who changed the vocabulary, and so which of two opposit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from adapterfit.causes import evidence
 from adapterfit.causes.shapes.rank_mismatch import differs
+from adapterfit.record import dataclass
 from adapterfit.records import Case, Diff, Misshape
 from adapterfit.text import show
 
