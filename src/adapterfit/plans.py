@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from adapterfit.edits import Edit
+from adapterfit.record import dataclass
 from adapterfit.records import TensorInfo
 
 

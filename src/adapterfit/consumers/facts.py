@@ -26,12 +26,12 @@ import datetime as dt
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from adapterfit.consumers.versions import Range, version, version_range
+from adapterfit.record import dataclass
 
 _HERE = Path(__file__).parent
 MARKS = ("executed", "read", "suspected")

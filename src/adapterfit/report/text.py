@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapterfit import limits
@@ -210,5 +209,9 @@ def _labelled(label: str, value: str, width: int, indent: str = "  ") -> Iterato
 
 
 def _wrap(text: str, width: int, indent: str = "", style: str = "") -> Iterator[Line]:
+    if len(text) + len(indent) <= width and text.isprintable() and "  " not in text:  # most lines: nothing to wrap
+        return iter((Line(indent + text.strip(), style),) if text.strip() else ())
+    import textwrap
+
     wrapper = textwrap.TextWrapper(width, indent, indent, break_long_words=False, break_on_hyphens=False)
     return (Line(line, style) for line in wrapper.wrap(text))
