@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adapterfit.causes import anatomy, evidence
+from adapterfit.causes.reconfigure import NARROWING
 from adapterfit.edits import Edit, Rename, SetConfig
 from adapterfit.records import Case, Diff, Fix, TensorInfo
 from adapterfit.text import quote, shorten
 
-#: Fields that narrow `target_modules`; a list of full paths says everything they say.
-_NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
 _PLAIN = re.compile(r"[A-Za-z0-9_.]+")
 
 
@@ -33,7 +32,7 @@ def config_edits(case: Case, diff: Diff, names: Mapping[TensorInfo, str]) -> tup
     if config.values.get("target_parameters") or config.values.get("layer_replication"):
         return None
     edits: list[Edit] = [SetConfig("target_modules", sorted(set(paths.values())))]
-    edits += [SetConfig(field, None) for field in _NARROWING if config.raw.get(field) is not None]
+    edits += [SetConfig(field, None) for field in NARROWING if config.raw.get(field) is not None]
     return tuple(edits)
 
 

@@ -10,7 +10,8 @@ copy whose layers were fused or split for speed; or transformers itself split th
 Detection: the same parent module, the same width, and the heights of the parts add up to the height of the whole.
 
 Fix: from fused to split is exact: copy lora_A to every part and cut the rows of lora_B. From split to fused needs a rank as
-large as all parts together: stack the A, put the B on a block diagonal, and raise r and lora_alpha alike.
+large as all parts together: stack the A, put the B on a block diagonal, and raise r and lora_alpha alike. Where the rows of
+the fused layer may lie head by head (`query_key_value`, `wqkv`), neither is done: no shape tells.
 
 Workaround: load the base in the implementation of the training.
 
@@ -20,11 +21,13 @@ Prevention: note which implementation (trust_remote_code or not) and which trans
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
+from adapterfit.causes.names import _fusing
+from adapterfit.causes.names._fusing import Found
 from adapterfit.records import Case, Diff, Finding, Fix, Module, Suspicion, TensorInfo
 from adapterfit.text import shorten, show
 
@@ -61,29 +64,25 @@ _LAYERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("w1", "w3"): _GATE_UP,
     ("wi_0", "wi_1"): _GATE_UP,
 }
-#: Layers in which every head's rows of query, key and value lie together.
-_INTERLEAVED = ("query_key_value",)
+#: Layers in which rows lie head by head in some models, and part after part in others.
+_EITHER = ("query_key_value", "wqkv", "wi")
 
 
-class Found(NamedTuple):
-    """Modules of the file and of the base that stand for each other; the heights of the parts, in order."""
-
-    file: tuple[str, ...]
-    base: tuple[str, ...]
-    heights: tuple[int, ...]
-
-
-def check(_case: Case, diff: Diff) -> Iterator[Finding]:
-    """One finding per kind of layer."""
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding per kind of layer; the first has the cure of all, since they share one config."""
     if not evidence.comparable(diff):
         return
     by_name, held = anatomy.modules(diff), anatomy.of_modules(diff.extra)
-    for found, fused in ((list(_file_is_fused(held, by_name)), True), (list(_file_is_split(held, by_name)), False)):
-        kinds: dict[tuple[str, str], list[Found]] = {}
-        for one in found:
-            kinds.setdefault((_leaves(one.file), _leaves(one.base)), []).append(one)
-        for alike in kinds.values():
-            yield _said(diff, held, alike, fused=fused)
+    found = [*_file_is_fused(held, by_name), *_file_is_split(held, by_name)]
+    if not found:
+        return
+    kinds: dict[tuple[str, str], list[Found]] = {}
+    for one in found:
+        kinds.setdefault((_leaves(one.file), _leaves(one.base)), []).append(one)
+    cure = _cure(case, diff, found, held)
+    for at, alike in enumerate(kinds.values()):
+        fix = cure if at == 0 or not cure.edits else Fix(cure.safety, "the cure of the other layers is theirs, too")
+        yield _said(diff, held, alike, fix)
 
 
 def _file_is_fused(held: Mapping[str, list[TensorInfo]], by_name: Mapping[str, Module]) -> Iterator[Found]:
@@ -110,7 +109,27 @@ def _file_is_split(held: Mapping[str, list[TensorInfo]], by_name: Mapping[str, M
             heights = tuple(side.get("out", 0) for side in sides)
             adds_up = sum(heights) == own["out"] if len(here) == len(parts) else sum(heights) < own["out"]
             if adds_up and all(heights) and {side.get("in") for side in sides} == {own["in"]}:
-                yield Found(here, (whole,), heights)
+                has = {name.rpartition(".")[2]: height for name, height in zip(here, heights)}
+                yield Found(here, (whole,), heights, _gaps(parts, has, own["out"]))
+
+
+def _gaps(parts: tuple[str, ...], has: Mapping[str, int], out: int) -> tuple[int, ...]:
+    """Rows before the first part that the file has, and behind each. Key and value have the same height."""
+    known = dict(has)
+    if len(parts) == 3:
+        for one, other in ((parts[1], parts[2]), (parts[2], parts[1])):
+            if other in known:
+                known.setdefault(one, known[other])
+    rest = out - sum(known.values())
+    unknown = [part for part in parts if part not in known]
+    known.update({part: rest // len(unknown) for part in unknown})
+    gaps = [0]
+    for part in parts:
+        if part in has:
+            gaps.append(0)
+        else:
+            gaps[-1] += known[part]
+    return tuple(gaps)
 
 
 def _sides(tensors: list[TensorInfo]) -> dict[str, int]:
@@ -119,13 +138,13 @@ def _sides(tensors: list[TensorInfo]) -> dict[str, int]:
     return dict(item for item in known if item is not None)
 
 
-def _said(diff: Diff, held: Mapping[str, list[TensorInfo]], found: list[Found], *, fused: bool) -> Finding:
+def _said(diff: Diff, held: Mapping[str, list[TensorInfo]], found: list[Found], fix: Fix) -> Finding:
     tensors = [tensor for one in found for name in one.file for tensor in held[name]]
     wanted = {name for one in found for name in one.base}
     first = found[0]
     ours, theirs = _leaves(first.file), _leaves(first.base)
     adds = " + ".join(map(str, first.heights))
-    sums = f"{adds} = {sum(first.heights)}" if fused or len(first.heights) > 1 else adds
+    sums = f"{adds} = {sum(first.heights)}" if len(first.heights) > 1 else adds
     layers = evidence.layers_said(evidence.layer_number(name) for one in found for name in one.file)
     return finding(
         f"the adapter has {ours}, the base {theirs} in its place{layers} ({sums} rows)",
@@ -133,21 +152,41 @@ def _said(diff: Diff, held: Mapping[str, list[TensorInfo]], found: list[Found], 
         predicted="raises" if diff.raised is not None else "silent",
         found=ours,
         expected=theirs,
-        fix=Fix("unsafe", _cure(first, fused=fused)),
+        fix=fix,
         explains=[*(t.name for t in tensors), *(slot.key for slot in diff.missing if slot.module in wanted)],
     )
 
 
-def _cure(found: Found, *, fused: bool) -> str:
-    if fused:
-        mixed = any(name.rpartition(".")[2] in _INTERLEAVED for name in found.file)
-        rows = ", ".join(map(str, found.heights))
-        how = "after sorting them by head" if mixed else f"as {rows} in this order"
-        return f"an exact split is possible: the same lora_A for {_leaves(found.base)}, and lora_B's rows cut, {how}"
-    return (
-        f"take the base in the implementation of the training; fusing is exact only with {len(found.file)} times the rank: "
-        f"stack the lora_A of {_leaves(found.file)}, put the lora_B on a block diagonal, multiply r and lora_alpha alike"
-    )
+def _cure(case: Case, diff: Diff, found: list[Found], held: Mapping[str, list[TensorInfo]]) -> Fix:
+    """Exact, where the order of the rows is beyond doubt; refused with both readings where it is not."""
+    rows = [name for one in found for name in (*one.file, *one.base) if name.rpartition(".")[2] in _EITHER]
+    if rows:
+        name = show(rows[0].rpartition(".")[2])
+        return Fix(
+            "unsafe",
+            f"take the base in the implementation of the training: the rows of {name} may lie part after part (ChatGLM) or head "
+            "by head (GPT-NeoX, BLOOM, InternLM2), and no shape tells which",
+        )
+    try:
+        edits = _fusing.cure(case, diff, found, held)
+    except _fusing.Cannot as why:
+        return Fix("unsafe", f"take the base in the implementation of the training: {why}")
+    return Fix("safe", _summary(found), edits)
+
+
+def _summary(found: list[Found]) -> str:
+    said = []
+    for one in {(_leaves(one.file), _leaves(one.base)): one for one in found}.values():
+        if len(one.file) < len(one.base):
+            said.append(f"give {_leaves(one.base)} the same lora_A and their rows of lora_B")
+        elif len(one.file) == 1:
+            said.append(f"put lora_B of {_leaves(one.file)} on its rows of {_leaves(one.base)}")
+        else:
+            said.append(
+                f"stack lora_A of {_leaves(one.file)} and put lora_B on a block diagonal: the rank of {_leaves(one.base)} is "
+                "the sum of theirs, and alpha grows alike, so that the scale stays"
+            )
+    return "; ".join(said)
 
 
 def _leaves(names: tuple[str, ...]) -> str:
@@ -169,6 +208,11 @@ def examples(make: Any) -> dict[str, list[Any]]:
     )
     more = {name.replace("q_proj", other): (4, 64) if "lora_A" in name else (64, 4)
             for name in split.names if "q_proj" in name for other in ("k_proj", "v_proj")}  # fmt: skip
+    phi3 = make.lora("phi3", target_modules=["o_proj", "down_proj"])
+    parts = {
+        name.replace("o_proj", f"{part}_proj"): (4, 64) if "lora_A" in name else (rows, 4)
+        for name in phi3.names if "o_proj" in name for part, rows in (("q", 64), ("v", 32))
+    }  # fmt: skip
     return {
         "silent": [
             plain,
@@ -181,6 +225,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
             fused.with_config(target_modules=["qkv_proj", "o_proj"]),
             split.with_config(target_modules=["q_proj", "dense"]),
             split.added(more).with_config(target_modules=["q_proj", "k_proj", "v_proj"]),
+            phi3.added(parts).with_config(target_modules=["o_proj", "down_proj", "q_proj", "v_proj"]),
         ],
     }
 

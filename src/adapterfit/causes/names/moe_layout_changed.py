@@ -30,8 +30,8 @@ from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import sizes_of
-from adapterfit.edits import SetConfig
-from adapterfit.records import Case, Diff, Finding, Fix, Match, Misshape, Module, Shape, Suspicion
+from adapterfit.edits import Edit, Rename, Reshape, SetConfig, Transpose
+from adapterfit.records import Case, Diff, Finding, Fix, Match, Misshape, Module, Shape, Suspicion, TensorInfo
 from adapterfit.text import quote, shorten, show
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ LoraConfig(target_modules=[], target_parameters=["mlp.experts.down_proj"])
 """,
 )
 _EXPERT = re.compile(r"(?P<holder>.*\.experts)\.\d+\.(?P<leaf>\w+)", re.ASCII)
+_DONE = "exchange A and B of every expert: A'[e, r, :] = B[:, r, e] and B'[:, r, e] = A[e, r, :]"
 _SWAP = "exchange A and B of every expert (A'[e, r, :] = B[:, r, e]), or load with the versions of the training"
 
 
@@ -65,7 +66,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     if diff.raised is not None and diff.raised.stage in ("inject", "convert") and diff.expectation.tree.expert_fusion:
         yield from _refused(case, diff)
     elif evidence.comparable(diff):
-        exchanged = list(_exchanged(diff))
+        exchanged = list(_exchanged(case, diff))
         yield from exchanged or _square(case, diff)
         yield from _not_fused(case, diff)
         yield from _never_trained(case, diff)
@@ -101,13 +102,19 @@ def of_experts(module: Module | None) -> dict[str, Shape]:
     return {name: shape for name, shape in module.params.items() if len(shape) == 3} if module is not None else {}
 
 
-def _exchanged(diff: Diff) -> Iterator[Finding]:
-    """A and B of a fused layer have each other's sizes."""
+def _exchanged(case: Case, diff: Diff) -> Iterator[Finding]:
+    """A and B of a fused layer have each other's sizes. Where one parameter shows it, it is true for square ones, too."""
     by_name = anatomy.modules(diff)
     wrong = {entry.key: entry for entry in diff.misshapen if of_experts(by_name.get(entry.module))}
     swapped = [entry for entry in wrong.values() if is_exchanged(entry, wrong)]
     if swapped:
         first = swapped[0]
+        square = [match for match in diff.matched if of_experts(by_name.get(match.slot.module))]
+        edits: tuple[Edit, ...] = ()
+        if len(swapped) == len(diff.misshapen) and _all_square(square):
+            edits = _exchange(
+                case, by_name, {**{e.tensor: e.module for e in swapped}, **{m.tensor: m.slot.module for m in square}}
+            )
         layers = evidence.layers_said(evidence.layer_number(entry.module) for entry in swapped)
         yield finding(
             f"A and B of the fused experts have each other's sizes{layers}: PEFT changed which side of a 3-D parameter is "
@@ -116,8 +123,30 @@ def _exchanged(diff: Diff) -> Iterator[Finding]:
             predicted="raises",
             found=f"{quote(first.tensor.name)} {list(first.found)}",
             expected=str(list(first.wanted)),
-            fix=Fix("unsafe", _SWAP),
+            fix=Fix("safe", _DONE, edits) if edits else Fix("unsafe", _SWAP),
         )
+
+
+def _exchange(case: Case, by_name: Mapping[str, Module], of: Mapping[TensorInfo, str]) -> tuple[Edit, ...]:
+    """A'[e, r, :] = B[:, r, e] and B'[:, r, e] = A[e, r, :] for every pair; A lies as (E r, d), B as (d, r E).
+
+    The version in the config goes along: it says which layout the file has. Empty where a pair is not of that kind.
+    """
+    named = {tensor.name: tensor for tensor in of}
+    edits: list[Edit] = []
+    for a in (tensor for tensor in of if tensor.name.endswith(".lora_A.weight")):
+        b = named.get(a.name.replace(".lora_A.", ".lora_B."))
+        sides = sorted((a.shape[1], b.shape[0])) if b is not None else []
+        counts = [shape[0] for shape in of_experts(by_name.get(of[a])).values() if sorted(shape[1:]) == sides]
+        if b is None or not counts or a.shape[0] != b.shape[1] or a.shape[0] % counts[0]:
+            return ()
+        count, rank = counts[0], a.shape[0] // counts[0]
+        edits += (Reshape(a.name, (count, rank, a.shape[1])), Reshape(b.name, (b.shape[0], rank, count)))
+        edits += (Transpose(a.name, (2, 1, 0)), Transpose(b.name, (2, 1, 0)))
+        edits += (Reshape(a.name, (a.shape[1], b.shape[1])), Reshape(b.name, (a.shape[0], b.shape[0])))
+        edits += (Rename(a.name, b.name), Rename(b.name, a.name))
+    whole = len(edits) == 4 * len(of)
+    return (*edits, SetConfig("peft_version", case.consumer.peft)) if whole else ()
 
 
 def is_exchanged(entry: Misshape, wrong: Mapping[str, Misshape]) -> bool:
@@ -234,7 +263,7 @@ def _square(case: Case, diff: Diff) -> Iterator[Finding]:
             predicted="silent",
             found=f"PEFT {show(writer)}",
             expected="PEFT 0.19.1 or later",
-            fix=Fix("unsafe", _SWAP),
+            fix=_fix_of_square(case, by_name, landed),
             differs=True,
         )
     elif transposed == {True} and (not before or before >= (0, 19)):
@@ -250,6 +279,11 @@ def _square(case: Case, diff: Diff) -> Iterator[Finding]:
             expected="an adapter saved with transformers >= 5",
             fix=Fix("unsafe", f"if it was saved with transformers 4: {_SWAP}"),
         )
+
+
+def _fix_of_square(case: Case, by_name: Mapping[str, Module], landed: list[Match]) -> Fix:
+    edits = _exchange(case, by_name, {match.tensor: match.slot.module for match in landed})
+    return Fix("safe", _DONE, edits) if edits else Fix("unsafe", _SWAP)
 
 
 def _all_square(landed: list[Match]) -> bool:

@@ -8,8 +8,9 @@ Why it happens: adapters of early 2023 for GPT-2, BLOOM and GPT-NeoX bases still
 
 Detection: lora_B has three dimensions, the last of them 1, and lora_A has as many times r rows as parts were enabled.
 
-Fix: train again, or convert by hand: the delta of part i is B[i] A[i], so a plain LoRA of rank (parts x r) with a
-block-diagonal B computes the same. Nothing in PEFT does it.
+Fix: the delta of part i is B[i] A[i], so a plain LoRA of rank (parts x r) with a block-diagonal B, empty in the rows of parts
+that were not enabled, computes the same; alpha grows with the rank. Nothing in PEFT does it. Without `enable_lora` in the
+config it cannot be told which parts were trained, unless all were.
 
 Workaround: compute the full delta with loralib's MergedLinear and add it to the base's weights.
 
@@ -21,10 +22,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from adapterfit.causes import evidence
+from adapterfit.causes import anatomy, evidence, reconfigure
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.sizes import sizes_of
+from adapterfit.edits import Edit, Fill, Join, JoinDiagonal, Pad, Rename, Reshape, Split
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
 from adapterfit.text import quote
 
@@ -59,6 +61,7 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
     enabled = f", enable_lora is {parts}" if isinstance(parts, list) and all(isinstance(p, bool) for p in parts) else ""
     first, rows = merged[0][1], merged[0][0].shape[0]
     others = [slot.key for slot in diff.missing] if diff is not None else []
+    edits = _edits(case, diff, merged)
     yield finding(
         f"{len(merged)} layers have the layout of PEFT 0.2's MergedLinear: lora_B has three dimensions "
         f"{list(first.shape)} and lora_A {rows} rows{enabled}",
@@ -66,7 +69,9 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
         predicted="raises",
         found=f"{quote(first.name)} {list(first.shape)}",
         expected=f"a lora_B of two dimensions, with {rows} columns",
-        fix=Fix(
+        fix=Fix("safe", f"put lora_B on a block diagonal: a plain LoRA of rank {rows}, alpha as much larger", edits)
+        if edits
+        else Fix(
             "unsafe", "train again, or convert: one LoRA whose rank is the rows of lora_A, with a block-diagonal lora_B"
         ),
         explains=[*(tensor.name for pair in merged for tensor in pair), *others],
@@ -84,6 +89,66 @@ def _merged(tensors: tuple[TensorInfo, ...]) -> Iterator[tuple[TensorInfo, Tenso
             yield other, tensor
 
 
+def _edits(case: Case, diff: Diff | None, merged: list[tuple[TensorInfo, TensorInfo]]) -> tuple[Edit, ...]:
+    """The plain LoRA that computes the same; empty where it cannot be told which parts were trained."""
+    config = case.adapter.config
+    if config is None or diff is None or not reconfigure.is_plain(config.values):
+        return ()
+    sizes = {module: anatomy.sides(found) for module, found in anatomy.modules(diff).items()}
+    was: dict[str, int] = {}
+    made: list[Edit] = []
+    for a, b in merged:
+        module, rank = evidence.parts(a.name).module, b.shape[1]
+        parts = _parts(
+            config.raw.get("enable_lora"), a.shape[0] // rank, b.shape[0], sizes.get(module, {}).get("out", 0)
+        )
+        if not parts or a.shape[1] != sizes[module].get("in"):
+            return ()
+        was[module] = rank
+        made += _block_diagonal(b, parts)
+    pairs = {tensor.name for pair in merged for tensor in pair}
+    for module, tensors in anatomy.of_modules(t for t in case.adapter.tensors if t.name not in pairs).items():
+        ranks = {anatomy.rank(evidence.parts(t.name).leaf, t.shape) for t in tensors} - {None}
+        was[module] = next((rank for rank in ranks if rank is not None), 0)
+    now = reconfigure.strengths(config.values, was)
+    if now is None:
+        return ()
+    grown = {evidence.parts(a.name).module: a.shape[0] for a, _ in merged}
+    wanted = {name: reconfigure.stretched(one, grown.get(name, one.rank), rslora=False) for name, one in now.items()}
+    return (*made, *reconfigure.edits(case, diff.expectation.tree, wanted))
+
+
+def _parts(told: Any, enabled: int, rows: int, out: int) -> tuple[bool, ...]:
+    """Which parts of the fused layer have a B; empty where that is not known, or the rows do not add up."""
+    parts: tuple[bool, ...] = ()
+    if isinstance(told, list) and all(isinstance(part, bool) for part in told):
+        parts = tuple(told)
+    elif rows == out:
+        parts = (True,) * enabled
+    return parts if parts and sum(parts) == enabled and rows * len(parts) == out * enabled else ()
+
+
+def _block_diagonal(b: TensorInfo, parts: tuple[bool, ...]) -> Iterator[Edit]:
+    """(parts x rows, r, 1) → (out, parts x r): every trained part's block on its own rows and columns."""
+    rank, rows = b.shape[1], b.shape[0] // sum(parts)
+    blocks = [f"{b.name}.{at}" for at in range(sum(parts))]
+    gaps = [0]
+    for part in parts:
+        if part:
+            gaps.append(0)
+        else:
+            gaps[-1] += rows
+    yield Reshape(b.name, (b.shape[0], rank))
+    yield Split(b.name, 0, tuple((block, rows) for block in blocks))
+    for block, gap in zip(blocks, gaps[1:]):
+        if gap:
+            yield Pad(block, 0, rows + gap)
+    if gaps[0]:
+        yield Fill(f"{b.name}.before", (gaps[0], rank), b.dtype, 0.0)
+        yield Join((f"{b.name}.before", blocks[0]), blocks[0], 0)
+    yield JoinDiagonal(tuple(blocks), b.name) if len(blocks) > 1 else Rename(blocks[0], b.name)
+
+
 def examples(make: Any) -> dict[str, list[Any]]:
     """GPT-2's c_attn with query and value enabled, with and without a base; a Conv1d's B has three dimensions too."""
     plain = make.lora("gpt2", target_modules=["c_attn"], r=4)
@@ -93,7 +158,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     conv = plain.reshaped(lambda _name: True, lambda shape: (*shape, 1))
     return {
         "silent": [plain, conv, plain.with_config(r=8)],
-        "fires": [merged, merged.with_config(enable_lora=[True, False, True]), merged.on_base(None)],
+        "fires": [
+            merged,
+            merged.with_config(enable_lora=[True, False, True]),
+            merged.with_config(enable_lora=[False, True, True], merge_weights=False),
+            merged.on_base(None),
+        ],
     }
 
 
