@@ -9,7 +9,7 @@ TORCH  := torch==2.13.0
 CPU    := $(if $(filter Darwin,$(shell uname -s)),$(TORCH),$(TORCH)+cpu)
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: demo test lint fast slow python39 bench docs clean why-score matrix differential fuzz
+.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential fuzz
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -49,6 +49,9 @@ fuzz: .venv/dev
 docs: .venv/docs
 	$(BIN)/python tools/gen_docs.py
 	$(BIN)/mkdocs build --quiet
+
+pages: .venv/dev
+	$(BIN)/python tools/verify_pages.py
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -241,10 +241,33 @@ def test_explain_lists_every_cause(adapterfit):
     assert [entry.id for entry in all_causes() if f"  {entry.id} " not in out] == []
 
 
-def test_explain_without_an_id_says_what_to_do(adapterfit):
-    result = adapterfit("explain")
-    assert result.returncode == 2
-    assert "--list" in result.stderr
+def test_explain_without_an_id_lists_causes_and_rules(adapterfit):
+    out = adapterfit("explain").stdout
+    assert out == adapterfit("explain", "--list").stdout
+    assert "  wrapper-prefix " in out
+    assert "  merge-result-dropped " in out
+
+
+def test_explain_shows_code_and_what_it_was_run_with(adapterfit):
+    out = adapterfit("explain", "vocabulary-grown").stdout
+    assert [word for word in ("Setup", "Broken", "Fixed", "base.resize_token_embeddings(66)") if word not in out] == []
+    assert "Verified with peft " in out
+
+
+def test_explain_says_why_code_was_not_run(adapterfit):
+    assert "Not verified here: " in adapterfit("explain", "loader-goes-by-folder-name").stdout
+
+
+def test_explain_shows_the_page_of_a_rule_and_names_it_on_the_page_of_its_cause(adapterfit):
+    out = adapterfit("explain", "adapter-unpickled").stdout
+    assert [word for word in ("What this means", "Prevention", "weights_only=True)") if word not in out] == []
+    assert "adapterfit explain pickle-not-plain" in out
+    assert "adapter-unpickled" in adapterfit("explain", "pickle-not-plain").stdout
+
+
+def test_explain_suggests_a_rule_too_and_ids_that_hold_the_word(adapterfit):
+    assert "merge-result-dropped" in adapterfit("explain", "merge-result-droped").stderr
+    assert "vocabulary-shrunk" in adapterfit("explain", "shrunk").stderr
 
 
 def test_the_demo_gives_every_verdict_it_promises(adapterfit, tmp_path):

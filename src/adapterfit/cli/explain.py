@@ -1,4 +1,4 @@
-"""`adapterfit explain`: the page of a cause."""
+"""`adapterfit explain`: the page of a cause or of a rule of lint."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ if TYPE_CHECKING:
     from adapterfit.report.text import Line
 
 
-@click.command(short_help="The page of a cause.")
-@click.argument("cause", metavar="ID", required=False)
-@click.option("--list", "listing", is_flag=True, help="All ids, with what they stand for.")
+@click.command(short_help="The page of a cause, or of a rule of lint.")
+@click.argument("cause", metavar="[ID]", required=False)
+@click.option("--list", "listing", is_flag=True, help="All ids, with what they stand for; so does no ID at all.")
 @click.option("--color", "color", type=_screen.COLOURS, default="auto", show_default=True)
 def command(cause: str | None, listing: bool, color: str) -> int:
-    """The page of a cause: what it means, why it happens, how to mend it.
+    """The page of a cause or a rule: what it means, why it happens, how to mend it, code that shows it.
 
-    ID is a cause's id as `adapterfit check` prints it, such as wrapper-prefix.
+    ID is a cause's id as `adapterfit check` and `adapterfit why` print it, such as wrapper-prefix, or a rule's as
+    `adapterfit lint` does. Without one, all of them are listed.
     """
     from adapterfit.report.text import paint
 
-    if cause is None and not listing:
-        raise click.UsageError("Give the id of a cause, or --list for all of them.")
     width, pages = min(_screen.width(), 100), _page.pages()
     lines = list(_all(pages, width) if cause is None or listing else _lines(_known(cause, pages), width))
     _screen.emit(paint(lines) if _screen.colour(color) else "".join(f"{line.text}\n" for line in lines))
@@ -36,7 +35,7 @@ def command(cause: str | None, listing: bool, color: str) -> int:
 
 
 def _known(asked: str, pages: dict[str, _page.Page]) -> _page.Page:
-    """The page of that id, or of the cause that knows it as a code."""
+    """The page of that id, of the cause that knows it as a code, or of the rule."""
     wanted = asked.strip().lower().replace("_", "-")
     codes = {code: page for page in pages.values() for code in page.cause.codes}
     known = {**codes, **pages}
@@ -44,17 +43,23 @@ def _known(asked: str, pages: dict[str, _page.Page]) -> _page.Page:
         return known[wanted]
     import difflib
 
-    near = difflib.get_close_matches(wanted, known, n=3)
-    hint = f"Did you mean {' or '.join(near)}?" if near else "adapterfit explain --list shows all of them."
-    raise click.UsageError(f"No cause is called {quote(asked)}. {hint}")
+    known = {**_page.rules(), **known}
+    if wanted in known:
+        return known[wanted]
+    close = difflib.get_close_matches(wanted, known, n=3)
+    near = list(dict.fromkeys((*close, *(name for name in sorted(known) if wanted and wanted in name))))[:4]
+    hint = f"Did you mean {' or '.join(near)}?" if near else "adapterfit explain shows all of them."
+    raise click.UsageError(f"No cause or rule is called {quote(asked)}. {hint}")
 
 
 def _all(pages: dict[str, _page.Page], width: int) -> Iterator[Line]:
     from adapterfit.report.text import Line
 
-    for family in sorted({page.family for page in pages.values()}):
-        yield Line(family, "bold")
-        for page in pages.values():
+    everything = [*pages.values(), *_page.rules().values()]
+    families = sorted({page.family for page in pages.values()})
+    for family in (*families, _page.LINT):
+        yield Line("lint: rules for scripts and notebooks" if family == _page.LINT else family, "bold")
+        for page in everything:
             if page.family == family:
                 yield from _wrapped(f"  {page.id:<32}{page.title}", width, " " * 34)
 
@@ -62,21 +67,55 @@ def _all(pages: dict[str, _page.Page], width: int) -> Iterator[Line]:
 def _lines(page: _page.Page, width: int) -> Iterator[Line]:
     from adapterfit.report.text import Line
 
-    cause = page.cause
     yield Line(page.id, "bold")
     yield from _wrapped(page.title, width)
-    yield Line(f"{cause.severity} · {page.family} · {cause.level} · {cause.minutes} minutes · {cause.versions}", "dim")
-    if cause.messages:
+    yield Line(page.head, "dim")
+    if page.cause.messages:
         yield from (Line(""), Line("What you see", "bold"))
-        yield from (Line(f"  {message}") for message in cause.messages)
+        yield from (Line(f"  {message}") for message in page.cause.messages)
     for heading, paragraphs in page.sections.items():
         yield from (Line(""), Line(heading, "bold"))
         for paragraph in paragraphs:
             yield from _wrapped(f"  {paragraph}", width, "  ")
-    for heading, code in (("Broken", cause.broken), ("Fixed", cause.fixed)):
+    for heading, code in (("Setup", page.code.setup), ("Broken", page.code.broken), ("Fixed", page.code.fixed)):
         if code:
             yield from (Line(""), Line(heading, "bold"))
-            yield from (Line(f"  {line}".rstrip()) for line in textwrap.dedent(code).strip().splitlines())
+            yield from (Line(f"  {line}".rstrip()) for line in code.splitlines())
+    yield from _verification(page, width)
+    yield from _notes(page, width)
+    if page.see:
+        yield from (Line(""), Line(f"When the harm is done: adapterfit explain {page.see}"))
+    elif page.family != _page.LINT:
+        finding = [rule.id for rule in _page.rules().values() if page.id in (rule.see, rule.id)]
+        if finding:
+            yield Line("")
+            yield from _wrapped(f"Rules of adapterfit lint that find it in code: {', '.join(finding)}", width, "  ")
+
+
+def _verification(page: _page.Page, width: int) -> Iterator[Line]:
+    """Whether the code was run, and what it did; a rule's code is run by the tests."""
+    from adapterfit.cli import _verified
+    from adapterfit.report.text import Line
+
+    if page.family != _page.LINT and (page.code.broken or page.code.not_run):
+        yield Line("")
+        for text in _verified.lines(page):
+            yield from (Line(line.text, "dim") for line in _wrapped(text, width, "  "))
+        if page.code.runs:
+            yield Line("What the code starts from: docs/causes/prelude.md", "dim")
+
+
+def _notes(page: _page.Page, width: int) -> Iterator[Line]:
+    """What users say about it."""
+    from adapterfit.cli import _notes
+    from adapterfit.report.text import Line
+
+    for note in _notes.notes().get(page.id, ()):
+        yield from (Line(""), Line("Note", "bold"))
+        yield from _wrapped(f"  {_notes.head(note)}", width, "  ")
+        for block in note.blocks:
+            lines = [block] if isinstance(block, str) else [f"  {line}" for line in block]
+            yield from (wrapped for line in lines for wrapped in _wrapped(f"  {line}", width, "  "))
 
 
 def _wrapped(text: str, width: int, hang: str = "") -> Iterator[Line]:

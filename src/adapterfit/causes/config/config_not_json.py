@@ -14,6 +14,21 @@ Workaround: write the config anew. `r` is the number of rows of any `lora_A`, `t
 module names in the tensor names; `lora_alpha` must be known, it stands in no tensor.
 
 Prevention: save with `model.save_pretrained` of PEFT 0.6 or later, and edit the file with a JSON-aware editor.
+
+Setup:
+    whole = Path(CONFIG).read_text()
+    Path(CONFIG).write_text(whole[: whole.index("target_modules")])  # the save was interrupted
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises JSONDecodeError: Unterminated string starting at
+
+Fixed:
+    LoraConfig(**OPTIONS, inference_mode=True).save_pretrained("adapter")  # the options of the training
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

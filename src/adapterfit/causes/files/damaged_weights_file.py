@@ -18,6 +18,22 @@ Workaround: none; the missing bytes are nowhere else.
 
 Prevention: download with `hf download`, which checks sizes; keep `*.safetensors filter=lfs` in a file that is really
 called `.gitattributes`.
+
+Setup:
+    shutil.copy(WEIGHTS, "whole.safetensors")
+    whole = Path(WEIGHTS).read_bytes()
+    Path(WEIGHTS).write_bytes(whole[:-1000])  # the download stopped
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises SafetensorError: Error while deserializing header: incomplete metadata, file not fully covered
+
+Fixed:
+    shutil.copy("whole.safetensors", WEIGHTS)  # fetch it again: hf download OWNER/NAME --local-dir adapter
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -13,6 +13,21 @@ Fix: save again with `FULL_STATE_DICT`; where the shards of all processes were k
 Workaround: none: the other rows are not in the file.
 
 Prevention: after a save, look at the shapes once: `adapterfit check` without a base is enough.
+
+Setup:
+    parts = {name: tensor.flatten()[: tensor.numel() // 2] for name, tensor in load_file(WEIGHTS).items()}
+    shutil.copytree("adapter", "gathered")
+    save_file(parts, WEIGHTS, {"format": "pt"})  # what FSDP leaves in one of two processes: half of each matrix, flat
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: copying a param with shape torch.Size([64]) from checkpoint, the shape in current model is torch.Size([4, 32]).
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "gathered")  # saved with FULL_STATE_DICT, which gathers the parts first
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

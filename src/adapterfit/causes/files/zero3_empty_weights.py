@@ -15,6 +15,23 @@ Workaround: none.
 
 Prevention: `trainer.save_model` with `stage3_gather_16bit_weights_on_model_save: true`, or
 `deepspeed.zero.GatheredParameters` around the save. PEFT 0.21 warns when such a file is written.
+
+Setup:
+    whole = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
+    trained = logits(noise(whole))
+    partitioned = {name: torch.empty(0) for name in get_peft_model_state_dict(whole)}  # what ZeRO-3 leaves in one process
+
+Broken:
+    whole.save_pretrained("adapter", state_dict=partitioned)
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: copying a param with shape torch.Size([0]) from checkpoint, the shape in current model is torch.Size([4, 32]).
+
+Fixed:
+    whole.save_pretrained("adapter")  # under ZeRO-3: inside deepspeed.zero.GatheredParameters, or trainer.save_model
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

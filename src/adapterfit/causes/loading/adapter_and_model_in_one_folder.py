@@ -12,6 +12,22 @@ Fix: move the adapter's files into a folder of their own.
 Workaround: load with `PeftModel.from_pretrained(base, folder)`.
 
 Prevention: save merged models into a new folder.
+
+Setup:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    PeftModel.from_pretrained(base, "adapter").merge_and_unload().save_pretrained("adapter")  # saved over the adapter
+
+Broken:
+    model = AutoModelForCausalLM.from_pretrained("adapter")  # the merged model, and the adapter on it once more
+    as_trained(model)  # -> False
+
+Fixed:
+    os.makedirs("alone")
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.move(f"adapter/{name}", f"alone/{name}")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "alone")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -14,6 +14,20 @@ the training, load the checkpoint's state dict into it, then `save_pretrained`. 
 Workaround: write the config by hand from the tensor names and shapes; `lora_alpha` must be known.
 
 Prevention: save with `model.save_pretrained(folder)` of the PeftModel, and copy the whole folder.
+
+Setup:
+    os.remove(CONFIG)
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises ValueError: Can't find 'adapter_config.json' at 'adapter'
+
+Fixed:
+    LoraConfig(**OPTIONS, inference_mode=True).save_pretrained("adapter")  # the options of the training
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -13,6 +13,22 @@ Fix: give the sub-folder.
 Workaround: `PeftModel.from_pretrained(base, folder, subfolder="x")`.
 
 Prevention: leave the adapter's name at "default" where one adapter is enough.
+
+Setup:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = noise(get_peft_model(base, LoraConfig(**OPTIONS), adapter_name="french"))
+    trained = logits(model)
+    model.save_pretrained("out")  # into out/french, since the adapter is not called "default"
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "out")
+    # raises ValueError: Can't find 'adapter_config.json' at 'out'
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "out/french")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -12,6 +12,20 @@ Fix: load the adapter with the library it belongs to, or convert weights and con
 Workaround: where only the one field is missing, add `"peft_type": "LORA"`.
 
 Prevention: keep adapters of different libraries in folders whose names say which.
+
+Setup:
+    Path(CONFIG).write_text('{"lora_parameters": {"rank": 4, "scale": 2.0}, "num_layers": 2}')  # as mlx-lm writes it
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises KeyError: 'peft_type'
+
+Fixed:
+    LoraConfig(**OPTIONS, inference_mode=True).save_pretrained("adapter")  # here only the config was another program's
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

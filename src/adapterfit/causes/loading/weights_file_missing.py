@@ -13,6 +13,20 @@ Fix: fetch the weights from where the adapter came from.
 Workaround: none: the config alone holds nothing that was learned.
 
 Prevention: copy the whole folder.
+
+Setup:
+    shutil.move(WEIGHTS, "kept.safetensors")
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "./adapter")
+    # raises HFValidationError: Repo id must use alphanumeric chars, '-', '_' or '.'. ... './adapter'.
+
+Fixed:
+    shutil.move("kept.safetensors", WEIGHTS)  # fetch it from where the adapter came from
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "./adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -12,6 +12,20 @@ Fix: rename the file, or join the parts: `cat adapter_model.safetensors.part* > 
 Workaround: none.
 
 Prevention: download whole folders with `hf download`.
+
+Setup:
+    os.rename(CONFIG, "adapter/adapter_config (1).json")  # downloaded twice
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises ValueError: Can't find 'adapter_config.json' at 'adapter'
+
+Fixed:
+    os.rename("adapter/adapter_config (1).json", CONFIG)
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

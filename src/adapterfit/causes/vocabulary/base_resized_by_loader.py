@@ -16,6 +16,22 @@ Workaround: `base.resize_token_embeddings(<rows of the adapter>)`: the rows that
 token.
 
 Prevention: PEFT 0.15 or later; resize upwards only.
+
+Setup:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    trained = train(base, LoraConfig(**OPTIONS, modules_to_save=["embed_tokens", "lm_head"]))
+    tokenizer(60).save_pretrained("adapter")  # 60 tokens, on a base with 64 rows
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    base.resize_token_embeddings(len(AutoTokenizer.from_pretrained("adapter")))  # so does AutoPeftModel of PEFT < 0.15
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: size mismatch for base_model.model.model.embed_tokens.modules_to_save.default.weight: copying a param with shape torch.Size([64, 32]) from checkpoint, the shape in current model is torch.Size([60, 32]).
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -43,13 +59,6 @@ CAUSE = Cause(
     ),
     versions="AutoPeftModelFor... of peft < 0.15.0",
     needs=("diff",),
-    broken="""
-model = AutoPeftModelForCausalLM.from_pretrained("adapter")          # PEFT before 0.15 resizes the base
-""",
-    fixed="""
-base = AutoModelForCausalLM.from_pretrained("base")
-model = PeftModel.from_pretrained(base, "adapter")
-""",
 )
 
 

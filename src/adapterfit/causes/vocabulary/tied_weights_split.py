@@ -14,6 +14,28 @@ Fix: train with `ensure_weight_tying=True` (PEFT 0.18 or later), or untie the ba
 Workaround: load the base with `tie_word_embeddings=False` and a head of its own before merging.
 
 Prevention: look at `tie_word_embeddings` before naming an embedding in the config.
+
+Setup:
+    LlamaForCausalLM(llama(tie_word_embeddings=True)).save_pretrained("base")
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = get_peft_model(base, LoraConfig(**OPTIONS, modules_to_save=["embed_tokens"]))
+    # warns: Model has `tie_word_embeddings=True` and a tied layer is part of the adapter
+    split = logits(noise(model))
+    merged = model.merge_and_unload()
+    # warns: Input and output embeddings are no longer tied after merging.
+    merged.config.tie_word_embeddings = True  # as the base has it, and whoever takes the base's config.json
+    merged.save_pretrained("merged")
+    torch.allclose(logits(AutoModelForCausalLM.from_pretrained("merged")), split)  # -> False
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = get_peft_model(base, LoraConfig(**OPTIONS, modules_to_save=["embed_tokens"], ensure_weight_tying=True))
+    tied = logits(noise(model))
+    merged = model.merge_and_unload()
+    merged.save_pretrained("merged")
+    torch.allclose(logits(AutoModelForCausalLM.from_pretrained("merged")), tied, atol=1e-4)  # -> True
 """
 
 from __future__ import annotations
@@ -39,12 +61,6 @@ CAUSE = Cause(
         "Model has `tie_word_embeddings=True` and a tied layer is part of the adapter, but `ensure_weight_tying` is not set",
     ),
     needs=("diff",),
-    broken="""
-LoraConfig(modules_to_save=["embed_tokens"])                              # on a base with tied embeddings
-""",
-    fixed="""
-LoraConfig(modules_to_save=["embed_tokens"], ensure_weight_tying=True)    # PEFT 0.18 or later
-""",
 )
 
 

@@ -14,6 +14,22 @@ Fix: resize the base to the adapter's rows before the adapter is loaded. Editing
 Workaround: none that keeps the new tokens: `ignore_mismatched_sizes=True` loads and leaves the embedding untrained.
 
 Prevention: save the tokenizer beside the adapter, and resize to `len(tokenizer)` wherever the base is loaded.
+
+Setup:
+    model = AutoModelForCausalLM.from_pretrained("base")
+    model.resize_token_embeddings(66)  # two tokens were added for the training
+    trained = train(model, LoraConfig(**OPTIONS, modules_to_save=["embed_tokens", "lm_head"]))
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: size mismatch for base_model.model.model.embed_tokens.modules_to_save.default.weight: copying a param with shape torch.Size([66, 32]) from checkpoint, the shape in current model is torch.Size([64, 32]).
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    base.resize_token_embeddings(66)  # the rows of the adapter, before it is loaded
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -39,13 +55,6 @@ CAUSE = Cause(
         ),
     ),
     needs=("diff",),
-    broken="""
-model = PeftModel.from_pretrained(base, "adapter")
-""",
-    fixed="""
-base.resize_token_embeddings(128258)
-model = PeftModel.from_pretrained(base, "adapter")
-""",
 )
 
 

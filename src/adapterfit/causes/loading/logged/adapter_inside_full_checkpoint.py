@@ -14,6 +14,22 @@ Workaround: take the lora_ tensors out into an adapter of their own, and rename 
 
 Prevention: `model.merge_and_unload().save_pretrained(path)` for a full model, `model.save_pretrained(path)` of the PeftModel for an
 adapter.
+
+Setup:
+    model = noise(get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS)))
+    trained = logits(model)
+
+Broken:
+    torch.save(model.get_base_model().state_dict(), "model.bin")  # a whole model, with the adapter's layers in it
+    plain = AutoModelForCausalLM.from_pretrained("base")
+    plain.load_state_dict(torch.load("model.bin", weights_only=True))
+    # raises RuntimeError: Missing key(s) in state_dict: "model.layers.0.self_attn.q_proj.weight" ... Unexpected key(s) in state_dict: "model.layers.0.self_attn.q_proj.base_layer.weight", "model.layers.0.self_attn.q_proj.lora_A.default.weight"
+
+Fixed:
+    torch.save(model.merge_and_unload().state_dict(), "model.bin")
+    plain = AutoModelForCausalLM.from_pretrained("base")
+    plain.load_state_dict(torch.load("model.bin", weights_only=True))  # -> <All keys matched successfully>
+    as_trained(plain)  # -> True
 """
 
 from __future__ import annotations

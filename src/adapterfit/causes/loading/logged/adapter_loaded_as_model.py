@@ -14,6 +14,16 @@ Fix: load the base as the model, and the adapter on top: `PeftModel.from_pretrai
 Workaround: merge the adapter into the base (`merge_and_unload`) and give the merged model.
 
 Prevention: keep "adapter" or "lora" in the names of adapter folders.
+
+Broken:
+    config = AutoConfig.from_pretrained("adapter")  # the first thing that a loader of models asks for
+    # raises ValueError: Unrecognized model in adapter. Should have a `model_type` key in its config.json.
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
+    as_trained(AutoPeftModelForCausalLM.from_pretrained("adapter"))  # -> True
 """
 
 from __future__ import annotations
@@ -37,13 +47,6 @@ CAUSE = Cause(
         "ValueError: No supported config format found in my-adapter",
         "KeyError: 'base_model.model.model.layers.0.self_attn.qkv_proj.lora_A.weight'",
     ),
-    broken="""
-model = AutoModelForCausalLM.from_pretrained("adapter")                # peft is not installed
-""",
-    fixed="""
-base = AutoModelForCausalLM.from_pretrained("base")
-model = PeftModel.from_pretrained(base, "adapter")
-""",
 )
 #: Words of loaders of models → how sure they are.
 _WORDS = (

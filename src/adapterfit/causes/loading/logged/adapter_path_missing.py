@@ -13,6 +13,18 @@ Fix: give the absolute path of the folder that holds adapter_config.json.
 Workaround: change into the directory that the path is relative to.
 
 Prevention: build paths with `pathlib.Path(__file__).parent`, and check `.is_dir()` before loading.
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "./out/adapter")
+    # raises ValueError: Can't find 'adapter_config.json' at './out/adapter'
+
+Fixed:
+    folder = Path("adapter").resolve()
+    folder.is_dir()  # -> True
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, str(folder))
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -14,6 +14,17 @@ Fix: use a version that resumes adapters (transformers >= 4.31), or load it your
 Workaround: for weights alone, `set_peft_model_state_dict(model, load_file("adapter_model.safetensors"))`.
 
 Prevention: try a resume after the first checkpoint, not after a week.
+
+Broken:
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
+    model.load_state_dict(load_file("adapter/adapter_model.safetensors"))
+    # raises RuntimeError: Missing key(s) in state_dict: "base_model.model.model.embed_tokens.weight", ... "base_model.model.model.layers.0.self_attn.q_proj.base_layer.weight"
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter", is_trainable=True)
+    as_trained(model)  # -> True
+    any(parameter.requires_grad for parameter in model.parameters())  # -> True
 """
 
 from __future__ import annotations
@@ -36,13 +47,6 @@ CAUSE = Cause(
         'RuntimeError: Error(s) in loading state_dict for ...: Missing key(s) in state_dict: "...query.base_layer.weight", "...query.lora_A.default.weight", ...',
         "ValueError: Can't find a valid checkpoint at out/checkpoint-500",
     ),
-    broken="""
-model = get_peft_model(base, config)
-model.load_state_dict(load_file("adapter/adapter_model.safetensors"))
-""",
-    fixed="""
-model = PeftModel.from_pretrained(base, "adapter", is_trainable=True)
-""",
 )
 
 #: Words that speak of this cause where no symptom decides.

@@ -13,6 +13,20 @@ Fix: `pip install peft`, then load the adapter with PEFT alone, `PeftConfig.from
 Workaround: none needed.
 
 Prevention: when a loader offers several ways, try the plain one first.
+
+Setup:
+    change_config(peft_type="LORAX")  # what is really wrong
+
+Broken:
+    AutoConfig.from_pretrained("adapter")  # so does a loader that tries a model's config after the adapter's failed
+    # raises ValueError: Unrecognized model in adapter. Should have a `model_type` key in its config.json
+
+Fixed:
+    try:
+        PeftConfig.from_pretrained("adapter")  # PEFT alone says what is wrong with the adapter
+    except KeyError as error:
+        what = str(error)
+    what  # -> "'LORAX'"
 """
 
 from __future__ import annotations
@@ -33,12 +47,6 @@ CAUSE = Cause(
         "OSError: Error no file named pytorch_model.bin, model.safetensors, tf_model.h5, model.ckpt.index or flax_model.msgpack found in directory my-adapter.",
         "ValueError: Unrecognized model in my-adapter. Should have a `model_type` key in its config.json",
     ),
-    broken="""
-model, tokenizer = FastLanguageModel.from_pretrained("adapter")        # the real error is swallowed
-""",
-    fixed="""
-PeftConfig.from_pretrained("adapter")                                  # says what is wrong with it
-""",
 )
 
 #: Words that speak of this cause where no symptom decides.

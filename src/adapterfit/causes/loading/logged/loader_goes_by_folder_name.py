@@ -13,6 +13,17 @@ Fix: rename the folder so that its name holds both words, such as `llava-mistral
 Workaround: call the loader with a `model_name` that holds the words.
 
 Prevention: keep "lora" in the output folder's name.
+
+Not run: the loaders that go by the folder's name (LLaVA, VILA, FastChat) are repositories to clone, with bases of billions of parameters.
+
+Broken:
+    from llava.model.builder import load_pretrained_model
+
+    # looks for mm_projector.bin, since "lora" is not in the folder's name
+    load_pretrained_model("checkpoints/my-model", "lmsys/vicuna-7b-v1.5", "my-model")
+
+Fixed:
+    load_pretrained_model("checkpoints/llava-my-lora", "lmsys/vicuna-7b-v1.5", "llava-my-lora")
 """
 
 from __future__ import annotations

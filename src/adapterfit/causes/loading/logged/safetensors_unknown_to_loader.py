@@ -12,6 +12,16 @@ Fix: load with peft >= 0.7, or teach the script the other name: `safetensors.tor
 Workaround: `torch.save(load_file("adapter_model.safetensors"), "adapter_model.bin")`, or save with `safe_serialization=False`.
 
 Prevention: never name the file in a script; `PeftModel.from_pretrained(base, folder)` finds it.
+
+Broken:
+    weights = torch.load("adapter/adapter_model.bin", weights_only=True)
+    # raises FileNotFoundError: [Errno 2] No such file or directory: 'adapter/adapter_model.bin'
+
+Fixed:
+    weights = load_file("adapter/adapter_model.safetensors")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
+    set_peft_model_state_dict(model, weights).unexpected_keys  # -> []
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -29,12 +39,6 @@ if TYPE_CHECKING:
 CAUSE = Cause(
     minutes=2,
     messages=("FileNotFoundError: [Errno 2] No such file or directory: 'my-adapter/adapter_model.bin'",),
-    broken="""
-weights = torch.load("adapter/adapter_model.bin")
-""",
-    fixed="""
-weights = safetensors.torch.load_file("adapter/adapter_model.safetensors")
-""",
 )
 
 #: Words that speak of this cause where no symptom decides.

@@ -1,0 +1,51 @@
+"""What `make pages` saw when it ran the code of the pages: `causes/verified.json`, written by `tools/verify_pages.py`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adapterfit.cli._page import Code, Page
+
+FILE = Path(__file__).parents[1] / "causes" / "verified.json"
+
+
+def read() -> dict[str, Any]:
+    """`versions`: library → version; `prelude`: its digest; `pages`: id → `code` (a digest), `date`, `broken`, `fixed`."""
+    found: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
+    return found
+
+
+def digest(code: Code) -> str:
+    """What changes whenever the code of a page does."""
+    return _short(f"{code.setup}\0{code.broken}\0{code.fixed}".encode())
+
+
+def prelude_digest(path: Path) -> str:
+    """What changes whenever the code that all pages start from does."""
+    return _short(path.read_bytes())
+
+
+def _short(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def lines(page: Page) -> tuple[str, ...]:
+    """The page's last lines: whether its code was run, with what and when, and what it did."""
+    if page.code.not_run:
+        return (f"Not verified here: {page.code.not_run}",)
+    verified = read()
+    seen = verified["pages"].get(page.id)
+    if not page.code.runs or seen is None:
+        return ("Not verified: this code was never run.",)
+    if seen["code"] != digest(page.code):
+        return (f"Not verified: the code has changed since it was run on {seen['date']}.",)
+    versions = ", ".join(f"{name} {version}" for name, version in verified["versions"].items())
+    return (
+        f"Verified with {versions} on {seen['date']}.",
+        f"Broken: {seen['broken']}.",
+        f"Fixed: {seen['fixed']}.",
+    )

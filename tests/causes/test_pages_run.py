@@ -1,0 +1,65 @@
+"""The code of every page is run with the real PEFT: the broken code does what the page says, the fixed code works."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapterfit.cli._page import pages
+
+pytestmark = [pytest.mark.exact, pytest.mark.slow]
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+RUN = [page for page in pages().values() if page.code.runs]
+
+
+@pytest.fixture(scope="module")
+def verify():
+    pytest.importorskip("peft", reason="peft is not installed")
+    sys.path.insert(0, str(TOOLS))
+    import verify_pages
+
+    return verify_pages
+
+
+@pytest.fixture(scope="module")
+def bench(verify):
+    with verify.bench() as at:
+        yield at
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.id)
+def test_the_code_of_a_page_does_what_the_page_says(page, bench):
+    broken, fixed = bench.page(page)
+    assert broken
+    assert fixed
+
+
+TWICE = """
+model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
+get_peft_model(model, LoraConfig(**OPTIONS))
+"""
+#: Code that lies about itself, and what the runner says to it.
+LIES = {
+    "it raises and does not say so": ("1 / 0", "not said"),
+    "it says that it raises and does not": ("1 + 1  # raises ZeroDivisionError: division by zero", "does not raise"),
+    "it raises something else": ("1 / 0  # raises KeyError: division by zero", "not KeyError"),
+    "it raises with other words": ("1 / 0  # raises ZeroDivisionError: modulo", "not ZeroDivisionError: modulo"),
+    "it gives another value": ("1 + 1  # -> 3", "not 3"),
+    "it does not warn": ("1 + 1  # warns: something", "does not warn"),
+    "PEFT warns and it does not say so": (TWICE, "warns, which is not said"),
+}
+
+
+@pytest.mark.parametrize(("code", "words"), LIES.values(), ids=LIES)
+def test_code_that_does_something_else_than_it_says_is_seen(code, words, verify, bench):
+    with bench.fresh() as names, pytest.raises(verify.Unlike, match=words):
+        verify.run(code, names, "a lie")
+
+
+def test_each_snippet_starts_from_the_same_files(bench):
+    with bench.fresh() as names:
+        Path(names["CONFIG"]).unlink()
+    with bench.fresh() as names:
+        assert Path(names["CONFIG"]).is_file()

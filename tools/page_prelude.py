@@ -1,0 +1,125 @@
+"""What the code on every page starts from: run in an empty folder, it makes a tiny base and an adapter for it.
+
+`base` is a folder with a two-layer Llama of random weights, `adapter` one with a LoRA for it, saved by the real PEFT. Its
+trained numbers are noise: what matters is whether they arrive. `trained` are the logits the model had when its adapter was
+saved, `untrained` those of the base alone. A page's setup changes these files as users' files get changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import peft
+import safetensors
+import torch
+import transformers
+from peft import (
+    AutoPeftModelForCausalLM,
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+import adapterfit
+
+#: The file with an adapter's tensors, and the one that says what they are.
+WEIGHTS, CONFIG = "adapter/adapter_model.safetensors", "adapter/adapter_config.json"
+TOKENS = torch.tensor([[1, 10, 20, 30, 40, 50]])
+#: The options of the adapter in `adapter`.
+OPTIONS: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+
+
+def llama(**changes: Any) -> LlamaConfig:
+    """The config of a base small enough for a page."""
+    sizes = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "vocab_size": 64, "initializer_range": 0.2, "pad_token_id": 0, "bos_token_id": 1,
+        "eos_token_id": 2,
+    }  # fmt: skip
+    return LlamaConfig(**{**sizes, **changes})
+
+
+def noise(model: torch.nn.Module) -> torch.nn.Module:
+    """Stands for a training: every trainable number changes."""
+    seeded = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += torch.randn(parameter.shape, generator=seeded).to(parameter.dtype) * 0.2
+    return model.eval()
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    """What the model answers to six tokens."""
+    with torch.no_grad():
+        return model.eval()(input_ids=TOKENS).logits
+
+
+def train(base: torch.nn.Module, config: PeftConfig, folder: str = "adapter") -> torch.Tensor:
+    """Wrap, train, and save a new adapter in place of what was in the folder; gives its logits."""
+    model = noise(get_peft_model(base, config))
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder)
+    return logits(model)
+
+
+def tokenizer(tokens: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of that many tokens."""
+    from tokenizers import Tokenizer, models
+
+    words = {f"w{number}": number for number in range(tokens)}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="w0")), pad_token="w0")
+
+
+def change_config(folder: str = "adapter", **fields: Any) -> None:
+    """Edit adapter_config.json (or config.json, where the folder has that alone)."""
+    path = Path(folder, "adapter_config.json" if Path(folder, "adapter_config.json").exists() else "config.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def change_names(change: Any, folder: str = "adapter") -> None:
+    """Save the adapter's tensors under other names; a tensor whose name becomes empty is left out."""
+    path = Path(folder, "adapter_model.safetensors")
+    named = {change(name): tensor for name, tensor in load_file(path).items()}
+    save_file({name: tensor for name, tensor in named.items() if name}, path, {"format": "pt"})
+
+
+def as_trained(model: torch.nn.Module) -> bool:
+    """Whether the model answers as it did when its adapter was saved."""
+    return torch.allclose(logits(model), trained, atol=1e-4)
+
+
+def as_base(model: torch.nn.Module) -> bool:
+    """Whether the model answers as if there were no adapter."""
+    return torch.allclose(logits(model), untrained, atol=1e-4)
+
+
+def found(adapter: str = "adapter", base: str | None = "base") -> list[str]:
+    """What `adapterfit check` finds: the ids, those that are only mentioned left out."""
+    return sorted({one.id for one in adapterfit.check(adapter, base=base).findings if one.severity != "note"})
+
+
+torch.manual_seed(0)
+if not Path("base").exists():
+    LlamaForCausalLM(llama()).save_pretrained("base")
+    untrained = logits(AutoModelForCausalLM.from_pretrained("base"))
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
+    torch.save((untrained, trained), "logits.pt")
+untrained, trained = torch.load("logits.pt", weights_only=True)

@@ -1,0 +1,338 @@
+"""`make pages`: run the broken and the fixed code of every cause's page with the real PEFT, and write down what happened.
+
+The code is the page's own (headings *Setup*, *Broken*, *Fixed*), run behind `page_prelude.py` in a folder of its own. What it
+does is said in it, by comments, and held against what happens:
+
+    model = PeftModel.from_pretrained(base, "adapter")  # raises RuntimeError: size mismatch for ... lora_A
+    model = PeftModel.from_pretrained(base, "adapter")  # warns: Found missing adapter keys
+    as_trained(model)  # -> False
+
+A comment may also stand on the lines below; `...` stands for anything. A statement that is not said to raise must not, and every
+warning of PEFT must be said. The outcomes are written to `src/adapterfit/causes/verified.json`; `--check` writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import datetime as dt
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+import tokenize
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+from transformers.utils import logging as transformers_logging
+
+import adapterfit
+from adapterfit.cli import _verified
+from adapterfit.cli._page import Page, pages
+
+PRELUDE = Path(__file__).with_name("page_prelude.py")
+_SAID = re.compile(r"# (raises|warns|->):? ?(.*)")
+
+
+class Unlike(AssertionError):
+    """The code does something else than its page says."""
+
+
+class Said(NamedTuple):
+    """What a comment says about a statement: `kind` is raises, warns or ->."""
+
+    kind: str
+    words: str
+
+
+class Outcome(NamedTuple):
+    """What a page's code did: in words, and the text that was raised or warned of."""
+
+    words: str
+    text: str = ""
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def statements(code: str) -> Iterator[tuple[ast.stmt, list[Said]]]:
+    """Each statement, with what the comments in it and below it say."""
+    body = ast.parse(code).body
+    ends = [node.lineno for node in body[1:]] + [10**9]
+    comments = [
+        (token.start[0], said)
+        for token in tokenize.generate_tokens(io.StringIO(code).readline)
+        if token.type == tokenize.COMMENT and (said := _SAID.fullmatch(token.string))
+    ]
+    for node, end in zip(body, ends):
+        yield node, [Said(said[1], said[2]) for line, said in comments if node.lineno <= line < end]
+
+
+def like(words: str, text: str) -> bool:
+    """Whether a text holds these words, `...` standing for anything."""
+    parts = (re.escape(" ".join(part.split())) for part in words.split("..."))
+    return re.search(".*".join(parts), " ".join(text.split())) is not None
+
+
+# ------------------------------------------------------------------------------------------------ running
+
+
+class _Heard(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[tuple[_Heard, list[warnings.WarningMessage]]]:
+    """Warnings, and lines logged as warnings by the libraries."""
+    heard = _Heard()
+    loggers = [logging.getLogger(name) for name in ("transformers", "peft", "accelerate", "root")]
+    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("always")
+        for logger in loggers:
+            logger.addHandler(heard)
+        try:
+            yield heard, caught
+        finally:
+            for logger in loggers:
+                logger.removeHandler(heard)
+
+
+def run(code: str, names: dict[str, Any], what: str, *, strict: bool = True) -> list[Outcome]:
+    """Run a snippet and hold it against what it says. Gives what is worth telling of each statement.
+
+    Where it is not `strict`, PEFT may warn of what is not said.
+
+    Raises:
+        Unlike: It does something else.
+    """
+    told = []
+    for node, said in statements(code):
+        line = ast.unparse(node).splitlines()[0]
+        outcomes = _statement(node, said, names, f"{what}, {line[:100]}", strict=strict)
+        told += outcomes
+        if any(one.words.startswith("raises") for one in outcomes):
+            break
+    return told
+
+
+def _statement(node: ast.stmt, said: list[Said], names: dict[str, Any], where: str, *, strict: bool) -> list[Outcome]:
+    raising = [one.words for one in said if one.kind == "raises"]
+    warned = [one.words for one in said if one.kind == "warns"]
+    values = [one.words for one in said if one.kind == "->"]
+    error, value, text = None, None, ""
+    with listening() as (heard, caught):
+        try:
+            if isinstance(node, ast.Expr):
+                value = eval(compile(ast.Expression(node.value), where, "eval"), names)
+            else:
+                exec(compile(ast.Module([node], []), where, "exec"), names)
+        except Exception as raised:
+            error, text = raised, traceback.format_exc()
+    lines = [*heard.lines, *(f"{item.category.__name__}: {item.message}" for item in caught)]
+    told = [_raised(words, error, text, where) for words in raising]
+    if error is not None and not raising:
+        raise Unlike(f"{where}: raises, which is not said\n{text}") from error
+    told += [_warned(words, lines, where) for words in warned]
+    for item in caught:
+        unsaid = f"{item.category.__name__}: {item.message}"
+        if strict and "peft" in Path(item.filename).parts and not any(like(words, unsaid) for words in warned):
+            raise Unlike(f"{where}: warns, which is not said: {unsaid}")
+    for expected in values:
+        if repr(value) != expected:
+            raise Unlike(f"{where}: gives {value!r}, not {expected}")
+        told.append(Outcome(f"`{ast.unparse(node)}` is {expected}"))
+    return told
+
+
+def _raised(words: str, error: Exception | None, text: str, where: str) -> Outcome:
+    if error is None:
+        raise Unlike(f"{where}: does not raise {words}")
+    kind, _, rest = words.partition(": ")
+    if type(error).__name__ != kind or not like(rest, str(error)):
+        raise Unlike(f"{where}: raises {type(error).__name__}: {error}, not {words}")
+    return Outcome(f"raises {type(error).__name__}: {_telling(rest, str(error))}", text)
+
+
+def _telling(words: str, text: str) -> str:
+    """The line of a message that the page's words are from, cut to what can be read."""
+    first = words.partition("...")[0].strip()
+    line = next((line.strip() for line in text.splitlines() if first and first in line), " ".join(text.split()))
+    return line if len(line) <= 160 else line[:157].rstrip() + "..."
+
+
+def _warned(words: str, lines: list[str], where: str) -> Outcome:
+    line = next((line for line in lines if like(words, line)), None)
+    if line is None:
+        raise Unlike(f"{where}: does not warn of {words}; heard {lines}")
+    return Outcome(f"warns: {_telling(words, line)}", line)
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """With this working folder."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+class Bench:
+    """The folder that every page starts from, made once, and a fresh copy of it for each snippet."""
+
+    def __init__(self, room: Path) -> None:
+        self.room = room
+        self.code = compile(PRELUDE.read_text("utf-8"), str(PRELUDE), "exec")
+        transformers_logging.disable_progress_bar()
+        transformers_logging.disable_default_handler()
+        (room / "made").mkdir()
+        with inside(room / "made"), listening():
+            exec(self.code, {"__name__": "prelude"})
+
+    @contextlib.contextmanager
+    def fresh(self) -> Iterator[dict[str, Any]]:
+        """The names of the prelude, in a folder as it leaves it."""
+        place = self.room / "at"
+        shutil.copytree(self.room / "made", place)
+        names: dict[str, Any] = {"__name__": "page"}
+        try:
+            with inside(place):
+                with listening():
+                    exec(self.code, names)
+                yield names
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def page(self, page: Page) -> tuple[list[Outcome], list[Outcome]]:
+        """What a page's broken and fixed code do, each behind its setup."""
+        both = []
+        for kind, code in (("broken", page.code.broken), ("fixed", page.code.fixed)):
+            with self.fresh() as names:
+                run(page.code.setup, names, f"{page.id}, setup", strict=False)
+                told = run(code, names, f"{page.id}, {kind}")
+                if not told:
+                    raise Unlike(f"{page.id}, {kind}: the code does not say what it does")
+                both.append(told)
+        if any(one.words.startswith("raises") for one in both[1]):
+            raise Unlike(f"{page.id}: the fixed code raises")
+        return both[0], both[1]
+
+
+@contextlib.contextmanager
+def bench() -> Iterator[Bench]:
+    """A bench in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="pages-") as room:
+        yield Bench(Path(room))
+
+
+# ------------------------------------------------------------------------------------------------ telling
+
+
+def plain(text: str) -> str:
+    """A line without numbers, quoted names and dotted paths, so that two users' lines compare equal."""
+    text = re.sub(r"\d+", "0", text)
+    return re.sub(r"[\w.\[\]-]*[./][\w./\[\]-]+|(?<!\w)'[^']*'|\"[^\"]*\"|`[^`]*`", "~", text)
+
+
+def is_messaged(page: Page, text: str) -> bool:
+    """Whether one of the page's `messages` is what was raised or warned of, names and numbers aside."""
+    said = " ".join(plain(text).split())
+    for message in page.cause.messages:
+        kind, _, rest = message.partition(": ")
+        line = rest if re.fullmatch(r"[\w.]+", kind) else message
+        parts = (re.escape(" ".join(plain(part).split())) for part in re.split(r"\.\.\.|…", line.strip("… ")))
+        if re.search(".*".join(parts), said):
+            return True
+    return False
+
+
+def rank(page: Page, text: str) -> int:
+    """Where the cause stands in the answer of `adapterfit why` to this text; 0 where it does not."""
+    ids = [cause.id for cause in adapterfit.why(text).causes]
+    return ids.index(page.id) + 1 if page.id in ids else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ids", nargs="*", help="only these pages")
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    asked = parser.parse_args()
+    found = pages()
+    chosen = [page for page in found.values() if page.code.runs and (not asked.ids or page.id in asked.ids)]
+    kept = {key: one for key, one in _verified.read()["pages"].items() if key in found and found[key].code.runs}
+    failed, named, first, spoken, unlike = [], 0, 0, 0, []
+    with bench() as at:
+        for page in chosen:
+            kept.pop(page.id, None)
+            start = time.perf_counter()
+            try:
+                broken, fixed = at.page(page)
+            except Unlike as error:
+                failed.append(page.id)
+                print(f"FAILED {error}\n")
+                continue
+            text = next((one.text for one in broken if one.text), "")
+            place = rank(page, text) if text else 0
+            spoken, named, first = spoken + bool(text), named + (place > 0), first + (place == 1)
+            if text and not is_messaged(page, text):
+                unlike.append(page.id)
+            kept[page.id] = {
+                "code": _verified.digest(page.code),
+                "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
+                "broken": "; ".join(one.words for one in broken),
+                "fixed": "; ".join(one.words for one in fixed),
+            }
+            took = time.perf_counter() - start
+            print(f"{page.id}: {kept[page.id]['broken']} | {took:.1f} s" + (f" | why: {place or 'no'}" if text else ""))
+    if not asked.check:
+        _write(
+            {"versions": _versions(), "prelude": _verified.prelude_digest(PRELUDE), "pages": dict(sorted(kept.items()))}
+        )
+    not_run = [page.id for page in found.values() if page.code.not_run]
+    bare = [page.id for page in found.values() if not page.code.runs and not page.code.not_run]
+    print(
+        f"{len(chosen) - len(failed)} of {len(chosen)} pages do what they say; {len(not_run)} are not run, with a reason"
+    )
+    print(
+        f"{first} of {spoken} texts are answered by `adapterfit why` with the page's cause first, {named} with it at all"
+    )
+    for words, ids in (("failed", failed), ("whose line is none of their messages", unlike), ("without code", bare)):
+        if ids:
+            print(f"{len(ids)} pages {words}: {', '.join(ids)}")
+    return 1 if failed else 0
+
+
+def _write(verified: dict[str, Any]) -> None:
+    _verified.FILE.write_text(json.dumps(verified, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _versions() -> dict[str, str]:
+    import peft
+    import safetensors
+    import torch
+    import transformers
+
+    modules = {"peft": peft, "transformers": transformers, "torch": torch, "safetensors": safetensors}
+    return {name: module.__version__.partition("+")[0] for name, module in modules.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
