@@ -14,6 +14,7 @@ _PUBLIC = {
     "check": "adapterfit.pipeline",
     "read_base": "adapterfit.pipeline",
     "why": "adapterfit.pipeline",
+    "convert": "adapterfit.conversion.convert",
     "load": "adapterfit.guard.load",
     "save": "adapterfit.guard.save",
     "stamp": "adapterfit.guard.stamp",
@@ -23,6 +24,7 @@ _PUBLIC = {
     "AdapterMisfit": "adapterfit.errors",
     "BadInput": "adapterfit.errors",
     "CannotCheck": "adapterfit.errors",
+    "CannotConvert": "adapterfit.errors",
     "Base": "adapterfit.records",
     "Diagnosis": "adapterfit.records",
     "Finding": "adapterfit.records",
@@ -30,7 +32,8 @@ _PUBLIC = {
 }
 
 if TYPE_CHECKING:
-    from adapterfit.errors import AdapterMisfit, BadInput, CannotCheck
+    from adapterfit.conversion.convert import convert
+    from adapterfit.errors import AdapterMisfit, BadInput, CannotCheck, CannotConvert
     from adapterfit.guard.callback import StampCallback
     from adapterfit.guard.load import load
     from adapterfit.guard.notebook import load_ipython_extension, unload_ipython_extension
@@ -44,12 +47,14 @@ __all__ = [
     "BadInput",
     "Base",
     "CannotCheck",
+    "CannotConvert",
     "Diagnosis",
     "Finding",
     "Report",
     "StampCallback",
     "__version__",
     "check",
+    "convert",
     "load",
     "load_ipython_extension",
     "read_base",

@@ -38,3 +38,14 @@ class AdapterMisfit(AdapterfitError):
         super().__init__(message)
         self.report = report
         self.names = names
+
+
+class CannotConvert(AdapterfitError):
+    """An adapter holds something that the wanted format cannot express, or the files do not say enough.
+
+    `names` are the tensors, modules or config fields concerned. Nothing was written.
+    """
+
+    def __init__(self, message: str, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.names = names

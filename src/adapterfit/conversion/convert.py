@@ -1,0 +1,126 @@
+"""Convert an adapter: recognise its format, bring it to the neutral form, write it in another."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapterfit import discover
+from adapterfit.conversion.folder import write_folder
+from adapterfit.conversion.neutral import Neutral
+from adapterfit.conversion.opened import Opened, inner_folders, opened
+from adapterfit.conversion.output import Output, Wanted
+from adapterfit.errors import CannotConvert
+from adapterfit.read.base import read_base as read_base_source
+from adapterfit.read.locate import base_in_cache, locate
+from adapterfit.read.source import Source
+from adapterfit.records import Base
+from adapterfit.text import quote
+
+FORMATS = "adapterfit.conversion.formats"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written: from which format to which, the folder, its files in order, and what the user has to know."""
+
+    source: str
+    target: str
+    folder: Path
+    files: tuple[str, ...]
+    modules: int
+    notes: tuple[str, ...] = ()
+
+
+def convert(adapter: Any, to: str, out: Any, *, base: Any = None, part: str = "", online: bool = False) -> Conversion:
+    """Write the same adapter in another program's layout, or for another version of PEFT, into a new folder.
+
+    Args:
+        adapter: A folder, a file, or `hf://owner/name`; its format is recognised from its files.
+        to: `peft`, `peft==VERSION`, or another member of `conversion/formats`.
+        out: The folder to be made; it must not exist.
+        base: The base model, where the names or the numbers depend on it. Without one, the base that the adapter names
+            is looked up in the local Hub cache.
+        part: The component of a diffusion pipeline that the adapter belongs to, where its names do not say it.
+        online: Whether the network may be asked.
+
+    Raises:
+        CannotConvert: The format cannot express something of this adapter; it is named, and nothing is written.
+        CannotCheck: A path is not there, cannot be read, or `out` exists.
+    """
+    name, _, version = to.partition("==")
+    writer = discover.member(FORMATS, name)
+    if writer is None or not hasattr(writer, "write") or (version and name != "peft"):
+        raise CannotConvert(f"{quote(to)} is no format to convert to: {', '.join(targets())}, peft==VERSION")
+    with contextlib.closing(locate(str(adapter), kind="adapter", online=online)) as source:
+        folders = inner_folders(source) or {"": source}
+        pieces = [_opened(each, base, online=online) for each in folders.values()]
+        origin = recognised(pieces[0])
+        neutral = _joined([_read(piece, folder) for folder, piece in zip(folders, pieces)])
+        output: Output = writer.write(neutral, Wanted(pieces[0], version, part))
+        written = {each: (data,) for each, data in output.files.items()}
+        streams: dict[str, Iterable[bytes]] = {**written, **{file.name: file.chunks() for file in output.weights}}
+        write_folder(Path(out), streams)
+    return Conversion(origin, to, Path(out), tuple(sorted(streams)), len(neutral.layers), output.notes)
+
+
+def targets() -> tuple[str, ...]:
+    """The formats that can be written."""
+    return tuple(name for name, member in discover.members(FORMATS).items() if hasattr(member, "write"))
+
+
+def recognised(piece: Opened) -> str:
+    """The format of an adapter's files.
+
+    Raises:
+        CannotConvert: None of ours, or several.
+    """
+    claimed = [
+        name for name, member in discover.members(FORMATS).items() if hasattr(member, "claims") and member.claims(piece)
+    ]
+    if len(claimed) != 1:
+        what = f"it may be {' or '.join(claimed)}" if claimed else f"its layout is {piece.adapter.layout!r}"
+        raise CannotConvert(f"{piece.source.label}: the format of this adapter is not recognised; {what}")
+    return claimed[0]
+
+
+def _read(piece: Opened, folder: str) -> Neutral:
+    found: Neutral = discover.members(FORMATS)[recognised(piece)].read(piece)
+    if not found.layers and not found.rest:
+        raise CannotConvert(f"{piece.source.label} holds no adapted module")
+    if not folder:
+        return found
+    return dataclasses.replace(
+        found, layers=tuple(dataclasses.replace(layer, part=layer.part or folder) for layer in found.layers)
+    )
+
+
+def _joined(neutrals: list[Neutral]) -> Neutral:
+    if len(neutrals) == 1:
+        return neutrals[0]
+    return Neutral(
+        tuple(layer for each in neutrals for layer in each.layers),
+        {key: value for each in neutrals for key, value in each.config.items()},
+        tuple(rest for each in neutrals for rest in each.rest),
+        tuple(note for each in neutrals for note in each.notes),
+    )
+
+
+def _opened(source: Source, base: Any, *, online: bool) -> Opened:
+    piece = opened(source)
+    return dataclasses.replace(piece, base=_base(base, piece, online=online))
+
+
+def _base(given: Any, piece: Opened, *, online: bool) -> Base | None:
+    """The base with its files left open: some of its numbers may be needed."""
+    if isinstance(given, Base):
+        return given
+    if given is not None:
+        return read_base_source(locate(str(given), kind="base", online=online))
+    config = piece.adapter.config
+    source = base_in_cache(config.raw.get("base_model_name_or_path"), config.raw.get("revision")) if config else None
+    return read_base_source(source) if source is not None else None

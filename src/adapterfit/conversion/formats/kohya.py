@@ -1,0 +1,149 @@
+"""kohya-ss: one file, `lora_unet_down_blocks_0_…_to_q.lora_down.weight`, `.lora_up.weight` and a scalar `.alpha`.
+
+A module's scale is alpha / rank; alpha missing or 0 means alpha = rank (sd-scripts, `networks/lora.py`). So alpha here is
+scale · rank whatever PEFT's config says, and rsLoRA is written as the alpha that gives its scale, in float32.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from adapterfit.conversion.components import placed
+from adapterfit.conversion.flat_names import flat, from_sgm, unflattened
+from adapterfit.conversion.neutral import Layer, Neutral, Rest, refuse_layers, refuse_rest
+from adapterfit.conversion.numbers import Tensor, scalar
+from adapterfit.conversion.opened import Opened
+from adapterfit.conversion.output import Output, Wanted, WeightsFile
+from adapterfit.errors import CannotConvert
+from adapterfit.text import quote, shorten
+
+NAME = "kohya's format"
+FILE = "pytorch_lora_weights.safetensors"
+#: Entry of the header under which the module paths stand with their dots: the names themselves have lost them.
+MODULES = "adapterfit_modules"
+#: Start of a name → component. `lora_te_` is SD 1's only text encoder, `lora_te1_` the first of several.
+_STARTS = {
+    "lora_unet_": "unet",
+    "lora_transformer_": "transformer",
+    "lora_te_": "text_encoder",
+    "lora_te1_": "text_encoder",
+    "lora_te2_": "text_encoder_2",
+    "lora_te3_": "text_encoder_3",
+    "lora_prior_": "prior",
+}
+_LEAVES = {"lora_down.weight": "a", "lora_up.weight": "b", "alpha": "alpha"}
+
+
+def claims(opened: Opened) -> bool:
+    """Whether the tensors are named as kohya names them."""
+    return opened.adapter.layout == "kohya" or any(
+        info.name.startswith(tuple(_STARTS)) for info in opened.weights.tensors
+    )
+
+
+def read(opened: Opened) -> Neutral:
+    """A file of kohya's → the neutral form.
+
+    Raises:
+        CannotConvert: A pair is incomplete, or a name cannot be read back.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    others: list[str] = []
+    for name, tensor in opened.tensors().items():
+        stem, _, leaf = name.partition(".")
+        if leaf in _LEAVES and stem.startswith(tuple(_STARTS)):
+            found.setdefault(stem, {})[_LEAVES[leaf]] = tensor
+        else:
+            others.append(name)
+    modules = _modules(found, opened)
+    layers = tuple(_layer(stem, pair, *modules[stem]) for stem, pair in found.items())
+    rest = (Rest("tensors that are no down, up or alpha", tuple(others)),) if others else ()
+    unscaled = [stem for stem, pair in found.items() if "alpha" not in pair]
+    notes = (
+        (f"{len(unscaled)} modules have no alpha: their scale is 1, as kohya's own tools take it.",) if unscaled else ()
+    )
+    return Neutral(layers, {}, rest, notes)
+
+
+def _modules(stems: Mapping[str, object], opened: Opened) -> Mapping[str, tuple[str, str]]:
+    """Stem → component and module path."""
+    known = _recorded(opened.weights.metadata)
+    if opened.base is not None:
+        known |= {name.rpartition(".")[0] for name in opened.base.tensors}
+        known |= {module.name for module in (opened.base.tree.modules if opened.base.tree is not None else ())}
+    starts = {stem: next(start for start in _STARTS if stem.startswith(start)) for stem in stems}
+    flats = {stem: from_sgm(stem[len(start) :]) for stem, start in starts.items()}
+    paths = unflattened(flats.values(), known)
+    return {
+        stem: (_component(_STARTS[start], paths[flats[stem]]), paths[flats[stem]]) for stem, start in starts.items()
+    }
+
+
+def _component(part: str, module: str) -> str:
+    """`lora_unet_` is used for whatever denoises, be it a UNet or a transformer."""
+    return (
+        "transformer"
+        if part == "unet" and module.startswith(("transformer_blocks.", "single_transformer_blocks."))
+        else part
+    )
+
+
+def _recorded(metadata: Mapping[str, str]) -> set[str]:
+    """The paths in the header; each is believed only where it gives the flat name that is there."""
+    try:
+        listed = json.loads(metadata.get(MODULES, "[]"))
+    except (ValueError, RecursionError):
+        return set()
+    return {path for path in listed if isinstance(path, str)} if isinstance(listed, list) else set()
+
+
+def _layer(stem: str, pair: Mapping[str, Tensor], part: str, module: str) -> Layer:
+    if "a" not in pair or "b" not in pair:
+        raise CannotConvert(f"{quote(stem)} has no {'lora_down' if 'a' not in pair else 'lora_up'}", (stem,))
+    a, b = pair["a"], pair["b"]
+    if len(a.shape) < 2 or len(b.shape) < 2 or b.shape[1] != a.shape[0]:
+        raise CannotConvert(
+            f"{quote(stem)} has factors of shapes {a.shape} and {b.shape} that do not go together", (stem,)
+        )
+    alpha = float(pair["alpha"].floats().reshape(-1)[0]) if "alpha" in pair else 0.0
+    return Layer(module, "conv" if len(a.shape) > 2 else "linear", a, b, alpha or float(a.shape[0]), part=part)
+
+
+def write(neutral: Neutral, wanted: Wanted) -> Output:
+    """The neutral form → kohya's file.
+
+    Raises:
+        CannotConvert: It holds something kohya's format cannot express.
+    """
+    refuse_rest(neutral, NAME)
+    neutral = placed(neutral, wanted.part)
+    layers = neutral.layers
+    refuse_layers((layer for layer in layers if layer.magnitude is not None), NAME, "DoRA")
+    refuse_layers((layer for layer in layers if layer.bias is not None), NAME, "lora_bias")
+    refuse_layers((layer for layer in layers if layer.kind == "embedding"), NAME, "LoRA on an embedding")
+    refuse_layers((layer for layer in layers if layer.b.shape[1] != layer.rank), NAME, "grouped convolutions")
+    stems = _stems(layers)
+    tensors: dict[str, Tensor] = {}
+    for layer, stem in zip(layers, stems):
+        tensors[f"{stem}.lora_down.weight"] = layer.a
+        tensors[f"{stem}.lora_up.weight"] = layer.b
+        tensors[f"{stem}.alpha"] = scalar(layer.plain_alpha)
+    metadata = {
+        "ss_network_module": "networks.lora",
+        MODULES: json.dumps(sorted({layer.module for layer in layers}), separators=(",", ":")),
+    }
+    return Output({}, (WeightsFile(FILE, tensors, metadata),), neutral.notes)
+
+
+def _stems(layers: tuple[Layer, ...]) -> list[str]:
+    several = any(layer.part in ("text_encoder_2", "text_encoder_3") for layer in layers)
+    starts = {
+        part: start for start, part in _STARTS.items() if start not in ("lora_te_", "lora_te1_", "lora_transformer_")
+    }
+    starts.update({"text_encoder": "lora_te1_" if several else "lora_te_", "transformer": "lora_unet_"})
+    stems = [starts[layer.part] + flat(layer.module) for layer in layers]
+    doubled = sorted({stem for stem in stems if stems.count(stem) > 1}) if len(set(stems)) < len(stems) else []
+    if doubled:
+        raise CannotConvert(f"two modules have the same name in {NAME}: {shorten(doubled)}", tuple(doubled))
+    return stems

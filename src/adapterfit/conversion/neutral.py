@@ -1,0 +1,110 @@
+"""The neutral form: what an adapter computes, free of any program's names and layouts.
+
+ΔW of a module is `scale · B A`, with A (rank, in) and B (out, rank) as PEFT lays them out: a convolution has A
+(rank, in, *kernel) and B (out, rank / groups, 1, …), an embedding A (rank, rows) and B (dim, rank). What an adapter holds
+beside such pairs is kept in `rest`, by name: a format that cannot express it refuses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapterfit.conversion.numbers import Tensor
+from adapterfit.errors import CannotConvert
+from adapterfit.text import quote, shorten
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One adapted module. `module` is its path in the base; `part` the component of a pipeline it belongs to, or empty.
+
+    `kind`: `linear`, `conv` or `embedding`. `magnitude` is DoRA's (out,), `bias` that of B (out,).
+    """
+
+    module: str
+    kind: str
+    a: Tensor
+    b: Tensor
+    alpha: float
+    rslora: bool = False
+    magnitude: Tensor | None = None
+    bias: Tensor | None = None
+    part: str = ""
+
+    @property
+    def rank(self) -> int:
+        """Rows of A."""
+        return self.a.shape[0]
+
+    @property
+    def scale(self) -> float:
+        """What B A is multiplied with: alpha / rank, under rsLoRA alpha / √rank."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+    @property
+    def plain_alpha(self) -> float:
+        """The alpha that gives the same scale without rsLoRA."""
+        return self.alpha * math.sqrt(self.rank) if self.rslora else self.alpha
+
+    @property
+    def name(self) -> str:
+        """The module with its component in front."""
+        return f"{self.part}.{self.module}" if self.part else self.module
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Something that is no pair of A and B: `what` it is in words, and the names of the tensors or fields."""
+
+    what: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """An adapter. `config` holds fields of `adapter_config.json` that say nothing about the numbers.
+
+    `notes` are what the reader of the source format could not know and took as that format's own readers do.
+    """
+
+    layers: tuple[Layer, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    rest: tuple[Rest, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def refuse_rest(neutral: Neutral, format_name: str) -> None:
+    """For a format that holds nothing but pairs of A and B.
+
+    Raises:
+        CannotConvert: There is something else; it is named.
+    """
+    if neutral.rest:
+        listed = "; ".join(f"{rest.what} ({shorten(map(quote, rest.names))})" for rest in neutral.rest)
+        names = tuple(name for rest in neutral.rest for name in rest.names)
+        raise CannotConvert(f"{format_name} cannot express {listed}", names)
+
+
+def refuse_layers(layers: Iterable[Layer], format_name: str, what: str) -> None:
+    """For layers with something that a format cannot express.
+
+    Raises:
+        CannotConvert: There are any.
+    """
+    names = tuple(layer.name for layer in layers)
+    if names:
+        raise CannotConvert(f"{format_name} cannot express {what} ({shorten(map(quote, names))})", names)
+
+
+def most_common(values: Iterable[Any]) -> Any:
+    """The value that occurs most often, the first of several."""
+    return Counter(values).most_common(1)[0][0]
+
+
+def parts(neutral: Neutral) -> tuple[str, ...]:
+    """The components, sorted."""
+    return tuple(sorted({layer.part for layer in neutral.layers}))
