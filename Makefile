@@ -8,8 +8,10 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH  := torch==2.13.0
 CPU    := $(if $(filter Darwin,$(shell uname -s)),$(TORCH),$(TORCH)+cpu)
 PYTEST := $(BIN)/python -m pytest -q
+# The transformers whose adapters were simulated for the shared data, and the one that loaded them.
+SIMULATED := 4.51.3 5.8.1 5.12.1 5.23.0
 
-.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential fuzz
+.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential fuzz load-sim
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -42,6 +44,15 @@ matrix: .venv/dev
 
 differential: .venv/dev
 	$(BIN)/python tools/differential.py
+
+load-sim: .venv/dev $(SIMULATED:%=.venv/sim-%.json)
+	$(BIN)/python tools/load_sim.py score $(SIMULATED:%=.venv/sim-%.json)
+
+# The names and sizes of every class as an older transformers has them: read in an environment of its own.
+.venv/sim-%.json: .venv/dev
+	test -d .venv/sim-$* || $(PYTHON) -m venv .venv/sim-$*
+	.venv/sim-$*/bin/python -m pip install --quiet --disable-pip-version-check "transformers==$*" $(CPU)
+	.venv/sim-$*/bin/python -W ignore tools/load_sim.py collect $@
 
 fuzz: .venv/dev
 	FUZZ=50 $(PYTEST) -n 2 tests/property tests/differential/test_targets.py
