@@ -109,6 +109,11 @@ def _asked(case: Case) -> str:
 def _lost(case: Case, modules: Iterable[str]) -> str:
     values = case.adapter.config.values if case.adapter.config is not None else {}
     said = f"look for another checkpoint of this run that holds {shorten(modules)}; else train it again"
+    if str(values.get("peft_type")).startswith(("PROMPT", "PREFIX")):
+        return (
+            f"{said}; if it was trained with PEFT 0.15 (0.16, for prompt tuning), no head was trained nor saved: then add the "
+            "base's own to the file, under the names that PEFT looks for"
+        )
     if values.get("task_type") in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS") and not values.get("modules_to_save"):
         said += "; with task_type null the rest loads, and the head stays the base's own"
     return said

@@ -11,8 +11,10 @@ Detection: `oft_block_size` is missing (0.13); the tensors end in `oft_r` (0.15)
 is older than 0.18, and `use_cayley_neumann` is on (0.17). With `coft` rotations are kept so small that the last term is
 nothing.
 
-Fix: none by renaming; the generations are different mathematics. Load with the PEFT it was saved with, merge it there with
-`merge_and_unload()` and save the merged model, or train anew.
+Fix: what 0.14 and 0.15 saved is today's BOFT with one factor, block for block: `oft_r` becomes `boft_R`, `oft_s` becomes
+`boft_s`, and the config says so; blocks that were shared are written out. Not with `coft`, whose projection BOFT does not have.
+For the other generations there is none: they are different mathematics. Load with the PEFT it was saved with, merge it there
+with `merge_and_unload()` and save the merged model, or train anew.
 
 Workaround: `pip install peft==0.13.2`, `0.15.2` or `0.17.1`.
 
@@ -24,11 +26,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from adapterfit.causes import evidence
+from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.dates import written_before
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
+from adapterfit.edits import Copy, DropConfig, Edit, Join, Rename, Reshape, SetConfig
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
 
 if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
@@ -70,7 +73,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         return
     old = [tensor for tensor in diff.extra if evidence.parts(tensor.name).leaf in _LEAVES]
     if old:
-        yield _old_tensors([tensor.name for tensor in old], diff)
+        yield _old_tensors(case, [tensor.name for tensor in old], diff)
     elif _other_series(case, diff):
         yield finding(
             "the config was written before PEFT 0.18, which computes the rotation of `oft_R` with another last term: every "
@@ -83,7 +86,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         )
 
 
-def _old_tensors(names: list[str], diff: Diff) -> Finding:
+def _old_tensors(case: Case, names: list[str], diff: Diff) -> Finding:
+    edits = _as_boft(case, diff)
     empty = [slot.key for slot in diff.missing if slot.role == "tuner"]
     return finding(
         f"{evidence.count(len(names), 'tensor')} of OFT as PEFT 0.15 and before saved it (`oft_r`); PEFT 0.21 drops them, and "
@@ -92,11 +96,68 @@ def _old_tensors(names: list[str], diff: Diff) -> Finding:
         predicted="warns" if diff.warned else "silent",
         found="oft_r",
         expected="oft_R.weight",
-        fix=Fix(
+        fix=Fix("safe", "write it as BOFT with one factor, which computes what OFT did in PEFT 0.14 and 0.15", edits)
+        if edits
+        else Fix(
             "unsafe", "load it with peft==0.15.2 (or 0.13.2, if that refuses it), merge it there, or train it anew"
         ),
         explains=(*names, *empty),
     )
+
+
+def _as_boft(case: Case, diff: Diff) -> tuple[Edit, ...]:
+    """`oft_r` (n, b, b) and `oft_s` (O, 1) as `boft_R` (1, n, b, b) and `boft_s` (O, 1); empty where it is not the same.
+
+    Both rotate the input by Cayley transforms of the blocks' skew parts, then scale the outputs. Source: `tuners/oft/layer.py`
+    of peft 0.15.2, `tuners/boft/layer.py` of 0.21.2.
+    """
+    config, by_name = case.adapter.config, anatomy.modules(diff)
+    values = config.raw if config is not None else {}
+    held = anatomy.of_modules(case.adapter.tensors)
+    if values.get("coft") or values.get("bias", "none") != "none" or len(case.adapter.tensors) != 2 * len(held):
+        return ()
+    blocks: list[tuple[int, int]] = []
+    edits: list[Edit] = []
+    for module, tensors in held.items():
+        found = {evidence.parts(tensor.name).leaf: tensor for tensor in tensors}
+        one, sides = by_name.get(module), anatomy.sides(by_name.get(module))
+        if set(found) != set(_LEAVES) or one is None or one.kind != "Linear":
+            return ()
+        rotation, scale = found["oft_r"], found["oft_s"]
+        if len(rotation.shape) != 3 or scale.shape != (sides["out"], 1) or sides["in"] % max(rotation.shape[2], 1):
+            return ()
+        count = sides["in"] // rotation.shape[2]
+        if rotation.shape[0] not in ((1,) if values.get("block_share") else (count,)):
+            return ()
+        blocks.append((rotation.shape[2], count))
+        edits += _blocks(rotation, count)
+        edits.append(Rename(scale.name, scale.name[: -len("oft_s")] + "boft_s"))
+    config_edits = _boft_config(blocks)
+    return (*edits, *config_edits) if config_edits else ()
+
+
+def _blocks(rotation: TensorInfo, count: int) -> Iterator[Edit]:
+    """One shared block is written as often as it is used; then an axis for the one factor."""
+    name = rotation.name[: -len("oft_r")] + "boft_R"
+    if rotation.shape[0] < count:
+        copies = [f"{name}.{at}" for at in range(1, count)]
+        for copy in copies:
+            yield Copy(rotation.name, copy)
+        yield Join((rotation.name, *copies), name, 0)
+    else:
+        yield Rename(rotation.name, name)
+    yield Reshape(name, (1, count, *rotation.shape[1:]))
+
+
+def _boft_config(blocks: list[tuple[int, int]]) -> tuple[Edit, ...]:
+    """The fields of BOFT; empty where neither the size nor the number of the blocks is the same everywhere."""
+    sizes, counts = {size for size, _ in blocks}, {count for _, count in blocks}
+    if len(sizes) != 1 and len(counts) != 1:
+        return ()
+    size, count = (sizes.pop(), 0) if len(sizes) == 1 else (0, counts.pop())
+    fields = {"peft_type": "BOFT", "boft_block_size": size, "boft_block_num": count, "boft_n_butterfly_factor": 1}
+    gone = ("r", "oft_block_size", "module_dropout", "coft", "eps", "block_share")
+    return (*(SetConfig(key, value) for key, value in fields.items()), *map(DropConfig, gone))
 
 
 def _other_series(case: Case, diff: Diff) -> bool:
@@ -138,6 +199,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {
         "fires": [
             of_0_15,
+            of_0_15.added({f"base_model.model.model.layers.{at}.self_attn.q_proj.oft_s": (64, 1) for at in range(2)}),
             of_0_15.added({"base_model.model.model.layers.0.self_attn.q_proj.oft_s": (64, 1)}),
             today.without_config("oft_block_size"),
             make.adapter("llama", **options, **of_0_17),

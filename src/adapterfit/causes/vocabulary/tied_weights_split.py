@@ -9,7 +9,8 @@ same recipe is harmless on the large, untied one.
 
 Detection: the base's config ties them, and the adapter holds tensors of only one, or of both as two.
 
-Fix: train with `ensure_weight_tying=True` (PEFT 0.18 or later), or untie the base before training.
+Fix: train with `ensure_weight_tying=True` (PEFT 0.18 or later), or untie the base before training. PEFT 0.2 made no copies but
+trained the base's own weight, both ends at once: without modules_to_save its file is loaded into just that.
 
 Workaround: load the base with `tie_word_embeddings=False` and a head of its own before merging.
 
@@ -47,6 +48,7 @@ from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.dates import written_before
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
+from adapterfit.edits import SetConfig
 from adapterfit.records import Case, Diff, Finding, Fix, ModuleTree, Suspicion
 from adapterfit.text import quote
 
@@ -83,7 +85,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
             f"{said}, saved by a PEFT before 0.6, which did not keep the tie: the model is not the one that was trained",
             at=names,
             predicted="silent",
-            fix=Fix("unsafe", "load it with the PEFT of its training, merge, and save the merged model"),
+            fix=_as_one(case, held)
+            or Fix("unsafe", "load it with the PEFT of its training, merge, and save the merged model"),
             explains=(),
             differs=True,
         )
@@ -96,6 +99,19 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
             fix=Fix("unsafe", "untie the base before merging, or train with ensure_weight_tying=True"),
             explains=(),
         )
+
+
+def _as_one(case: Case, held: set[str]) -> Fix | None:
+    """PEFT 0.2 trained the tied weight itself; measured: loaded into the base's own, its file gives the saver's logits."""
+    values = case.adapter.config.values if case.adapter.config is not None else {}
+    named = values.get("modules_to_save")
+    if not written_before(case, "0.3.0") or not isinstance(named, list) or len(held) != 1:
+        return None
+    kept = [name for name in named if not min(held).endswith(name)]
+    if len(kept) == len(named):
+        return None
+    said = f"leave {quote(min(held))} out of modules_to_save: the file's copy then fills the base's own weight, and the tie stays"
+    return Fix("safe", said, (SetConfig("modules_to_save", kept or None),))
 
 
 def _tied(tree: ModuleTree) -> set[str]:
@@ -116,6 +132,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.lora(tied, modules_to_save=["embed_tokens"]),
             make.lora(tied, modules_to_save=["embed_tokens", "lm_head"]),
             make.lora(tied, target_modules=["q_proj", "embed_tokens"]),
+            make.lora(tied, modules_to_save=["embed_tokens"], enable_lora=None, merge_weights=False, bias="none"),
         ],
         "silent": [
             make.lora(tied),
