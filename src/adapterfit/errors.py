@@ -24,6 +24,14 @@ class CannotCheck(AdapterfitError):
     """The environment's fault: a path that is not there, a file that changed while it was read, no permission."""
 
 
+class CannotWrite(CannotCheck):
+    """A repaired copy cannot be written there: the place is taken, forbidden or full. Nothing was left behind."""
+
+
+class NotProven(AdapterfitError):
+    """A repaired copy was written, looked at again, and was not what the plan said. Nothing of it was left behind."""
+
+
 class BadEdit(AdapterfitError):
     """An edit that cannot be carried out on these tensors: a name that is not there or is taken, sizes that do not add up."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 
-from adapterfit.edits import Edit
+from adapterfit.edits import Edit, Rename, SetFormat
 from adapterfit.record import dataclass
 from adapterfit.records import TensorInfo
 
@@ -59,4 +59,66 @@ class Plan:
     @property
     def edits(self) -> tuple[Edit, ...]:
         """All edits in order."""
-        return tuple(edit for step in self.steps for edit in step.edits)
+        return chained(self.steps)
+
+
+def chained(steps: Iterable[Step]) -> tuple[Edit, ...]:
+    """The edits of one step after the other. Renames of two steps do not happen at once: the new file stands between them."""
+    edits: list[Edit] = []
+    for step in steps:
+        if edits and step.edits and isinstance(edits[-1], Rename) and isinstance(step.edits[0], Rename):
+            edits.append(SetFormat())
+        edits.extend(step.edits)
+    return tuple(edits)
+
+
+@dataclass(frozen=True)
+class FileHash:
+    """A file as it was or is: bytes, and sha256 of them in hexadecimal."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One thing that was looked at to prove a repair.
+
+    `outcome`: `proven`, `failed` or `not-checked`; `detail` says what was compared, with figures, or why it was not.
+    """
+
+    what: str
+    outcome: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Everything that was looked at, by other means than those that wrote."""
+
+    shown: tuple[Shown, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing failed, and something was proven."""
+        outcomes = {one.outcome for one in self.shown}
+        return "failed" not in outcomes and "proven" in outcomes
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a repair did. `out` is empty where nothing was written: there was nothing to do, or nothing that may be done.
+
+    `files`: what became of each file of the adapter, and of each new one: `copied`, `rewritten`, `new` or
+    `left out: WHY`. `before` and `after` are the adapter's and the copy's files (without receipt.json itself). `swept` are
+    staging folders of earlier processes that were found beside it and removed.
+    """
+
+    plan: Plan
+    out: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, FileHash] = field(default_factory=dict)
+    after: Mapping[str, FileHash] = field(default_factory=dict)
+    proof: Proof = Proof()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    swept: tuple[str, ...] = ()

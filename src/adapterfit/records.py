@@ -57,7 +57,8 @@ class TensorInfo:
     """One tensor as its container describes it. `dtype` in safetensors' spelling (`F32`, `BF16`, `I64` …).
 
     `span` is the absolute byte range `[start, end)` of its data in `file`; None where the data does not lie
-    in one piece (a strided view in a `.bin`, a compressed member).
+    in one piece (a strided view in a `.bin`, a compressed member). Of a strided view `view` is the byte where it starts
+    and its strides, in elements.
     """
 
     name: str
@@ -65,6 +66,7 @@ class TensorInfo:
     shape: Shape
     file: str = ""
     span: tuple[int, int] | None = None
+    view: tuple[int, tuple[int, ...]] | None = None
 
 
 @dataclass(frozen=True)

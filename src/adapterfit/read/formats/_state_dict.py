@@ -110,8 +110,9 @@ def _info(name: str, tensor: Tensor, held: Mapping[str, Held], file: str) -> Ten
     width = _width(tensor.dtype)
     count = _check_view(name, tensor, place.size // width)
     start = place.start + tensor.offset * width
-    span = (start, start + count * width) if _contiguous(tensor) else None
-    return TensorInfo(name, tensor.dtype, tensor.shape, file, span)
+    whole = _contiguous(tensor)
+    span, view = ((start, start + count * width), None) if whole else (None, (start, tensor.strides))
+    return TensorInfo(name, tensor.dtype, tensor.shape, file, span, view)
 
 
 def _width(dtype: str) -> int:

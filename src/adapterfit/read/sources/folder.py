@@ -81,7 +81,7 @@ class FolderSource:
         """Size in bytes; raises `CannotCheck` where another file has taken the name since it was first seen."""
         seen = self._seen.get(name)
         if seen is None:
-            self._descriptor(name)
+            self.descriptor(name)
             return self._seen[name].size
         try:
             self._unchanged(name, os.stat(self._path(name), follow_symlinks=False))
@@ -91,7 +91,7 @@ class FolderSource:
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`."""
-        descriptor = self._descriptor(name)
+        descriptor = self.descriptor(name)
         size = self._seen[name].size
         if offset < 0 or length < 0 or offset + length > size:
             raise BadInput(outside(name, offset, length, size))
@@ -120,8 +120,8 @@ class FolderSource:
 
     # ------------------------------------------------------------------------------------------- open
 
-    def _descriptor(self, name: str) -> int:
-        """A descriptor of the file, kept until another is read: a `.bin` is read in hundreds of pieces."""
+    def descriptor(self, name: str) -> int:
+        """A descriptor to read the file from, kept until another is read: a `.bin` is read in hundreds of pieces."""
         if self._open is None or self._open[0] != name:
             self.close()
             self._open = (name, self._opened(name))

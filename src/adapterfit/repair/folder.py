@@ -1,0 +1,103 @@
+"""The repaired folder: weights and config as the plan makes them, every other file as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapterfit.plans import Made
+from adapterfit.records import Adapter
+from adapterfit.repair.config_text import rewritten
+from adapterfit.repair.making import entry
+from adapterfit.repair.staging import Original, Staging
+from adapterfit.repair.writer import in_order, size_of, write_safetensors
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+RECEIPT = "receipt.json"
+STAMP = "adapterfit.json"
+#: Bytes beside the copied and written files: receipt, folder, rounding to blocks.
+SLACK = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the new folder will hold.
+
+    `made` are the tensors where the weights are written anew, else None. `fields` is the whole new config, None where it
+    stays. `stamp` the new stamp likewise.
+    """
+
+    adapter: Adapter
+    made: tuple[Made, ...] | None = None
+    fields: Mapping[str, Any] | None = None
+    stamp: bytes | None = None
+    names: tuple[str, ...] = field(default=())
+
+    def fates(self) -> dict[str, str]:
+        """What becomes of every file: `copied`, `rewritten`, `new` or `left out: WHY`."""
+        old = self.adapter.weights.file if self.adapter.weights is not None else ""
+        seconds = {other.file for other in self.adapter.others if other.file.startswith("adapter_model.")}
+        fates = dict.fromkeys(self.names, "copied")
+        fates.update({RECEIPT: "left out: it tells of an earlier repair"} if RECEIPT in fates else {})
+        fates.update(dict.fromkeys(seconds & fates.keys(), "left out: PEFT never reads it beside the other weights"))
+        if self.made is not None:
+            fates.update({old: f"left out: its tensors are in {WEIGHTS}"} if old in fates else {})
+            fates[WEIGHTS] = "rewritten" if old == WEIGHTS else "new"
+        if self.fields is not None:
+            fates[CONFIG] = "rewritten" if CONFIG in fates else "new"
+        if self.stamp is not None:
+            fates[STAMP] = "rewritten"
+        return fates
+
+
+def room(contents: Contents, source: Original) -> int:
+    """Bytes that the folder will take."""
+    copied = sum(source.size(name) for name, fate in contents.fates().items() if fate == "copied")
+    entries = in_order(entry(one, source) for one in contents.made or ())
+    return copied + (size_of(entries) if contents.made is not None else 0) + SLACK
+
+
+def write(stage: Staging, source: Original, contents: Contents) -> None:
+    """Write every file but the receipt.
+
+    Raises:
+        CannotCheck: The source changed meanwhile.
+        CannotWrite: Something cannot be written.
+    """
+    fates = contents.fates()
+    weights = contents.adapter.weights
+    if contents.made is not None and weights is not None:
+        with stage.file(WEIGHTS, mode_of(source, weights.file)) as output:
+            entries = [entry(one, source) for one in contents.made]
+            write_safetensors(output, source, entries, weights.metadata)
+    if contents.fields is not None:
+        old = source.read(CONFIG, 0, source.size(CONFIG)) if CONFIG in contents.names else None
+        _write(stage, CONFIG, rewritten(old, contents.fields), mode_of(source, CONFIG) if old is not None else None)
+    if contents.stamp is not None:
+        _write(stage, STAMP, contents.stamp, mode_of(source, STAMP))
+    for name in _copied(fates):
+        source.size(name)
+        with stage.file(name, mode_of(source, name)) as output:
+            output.copy(source, name, 0, source.size(name))
+
+
+def _copied(fates: Mapping[str, str]) -> Iterable[str]:
+    return (name for name, fate in fates.items() if fate == "copied")
+
+
+def _write(stage: Staging, name: str, data: bytes, mode: int | None) -> None:
+    with stage.file(name, mode) as output:
+        output.write(data)
+
+
+def mode_of(source: Original, name: str) -> int | None:
+    """The permission bits of a file of the source; None where it is not on a disk."""
+    found = getattr(source, "mode", None)
+    return (found(name) or None) if found is not None else None
+
+
+def write_receipt(stage: Staging, text: str) -> None:
+    """The last file of the folder."""
+    _write(stage, RECEIPT, text.encode("utf-8"), None)

@@ -1,0 +1,71 @@
+"""Every byte accounted for: each tensor of the source is copied as it is, changed as planned, or dropped by name.
+
+The edits are followed once more from the start (`replay`), and what they say is compared with what was written: bytes that
+stay in pieces, straight from both files; what is changed, tensor by tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from adapterfit.edits import Drop, Edit
+from adapterfit.plans import Shown
+from adapterfit.records import TensorInfo
+from adapterfit.text import quote, shorten
+from adapterfit.verify.replay import Held, Readable, bits, equal, groups, replayed
+
+_CHUNK = 4 * 1024 * 1024
+
+
+def account(
+    source: Readable,
+    before: Iterable[TensorInfo],
+    written: Readable,
+    after: Iterable[TensorInfo],
+    edits: Sequence[Edit],
+) -> Shown:
+    """Compare all tensors of both files with what the edits say.
+
+    Args:
+        source: The files the adapter was read from.
+        before: Its tensors.
+        written: The files that were written.
+        after: The tensors in them, as our own reader found them.
+        edits: The plan's.
+    """
+    there = {tensor.name: tensor for tensor in after}
+    counts = {"copied bit by bit": 0, "made of others without computing": 0, "computed, within their rounding": 0}
+    wrong: list[str] = []
+    for tensors, blocks in groups(before, edits):
+        for name, held in replayed(source, tensors, blocks).items():
+            kind = 0 if held.source is not None else 1 if held.is_exact else 2
+            counts[list(counts)[kind]] += 1
+            new = there.pop(name, None)
+            if new is None or not _is_equal(source, held, written, new):
+                wrong.append(name)
+    if wrong:
+        return Shown(
+            "bytes", "failed", f"{len(wrong)} tensors are not as planned: {shorten(map(quote, sorted(wrong)))}"
+        )
+    if there:
+        return Shown("bytes", "failed", f"{len(there)} tensors are in no plan: {shorten(map(quote, sorted(there)))}")
+    counts["dropped by name"] = sum(isinstance(edit, Drop) for edit in edits)
+    return Shown("bytes", "proven", "tensors: " + ", ".join(f"{n:,} {what}" for what, n in counts.items() if n))
+
+
+def _is_equal(source: Readable, held: Held, written: Readable, new: TensorInfo) -> bool:
+    old = held.source
+    if old is None:
+        return equal(held, written, new)
+    if (new.dtype, tuple(new.shape)) != (held.dtype, tuple(held.shape)) or new.span is None:
+        return False
+    if old.span is None:
+        return bool((bits(source, old).reshape(held.shape) == bits(written, new)).all())
+    start, end = old.span
+    if new.span[1] - new.span[0] != end - start:
+        return False
+    return all(
+        source.read(old.file, start + at, min(_CHUNK, end - start - at))
+        == written.read(new.file, new.span[0] + at, min(_CHUNK, end - start - at))
+        for at in range(0, end - start, _CHUNK)
+    )

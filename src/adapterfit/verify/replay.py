@@ -1,0 +1,270 @@
+"""The edits once more, on whole tensors with plain numpy, in groups that have nothing to do with each other.
+
+Numbers that are only moved are compared as bits. A number that was computed must be as near to the true one as its type can
+be: within half a unit in the last place, once for every time it was rounded.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from adapterfit.edits import (
+    OF_CONFIG,
+    Cast,
+    Copy,
+    Drop,
+    Edit,
+    Fill,
+    Join,
+    JoinDiagonal,
+    Pad,
+    Rename,
+    Reshape,
+    Scale,
+    SetFormat,
+    Split,
+    Transpose,
+    Trim,
+    makes,
+    uses,
+)
+from adapterfit.records import DTYPE_BITS, Shape, TensorInfo
+
+#: Half a unit in the last place, relative, and the smallest number above zero.
+_ROUNDING = {
+    "F64": (2.0**-53, 2.0**-1074),
+    "F32": (2.0**-24, 2.0**-149),
+    "F16": (2.0**-11, 2.0**-24),
+    "BF16": (2.0**-8, 2.0**-133),  # through float32: rounded twice, so that a tie may go the other way
+}
+#: Edits joined by a line of names, in order; renames at once stand together.
+Blocks = list[list[Edit]]
+
+
+class Readable(Protocol):
+    """Files whose bytes are compared."""
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Held:
+    """A tensor in the middle of the edits.
+
+    `source`: its bytes are still those of this tensor of the file. Else `array` holds its bits, or, once something was
+    computed, its numbers in float64 with `slack`, the relative error that the rounding since may have brought.
+    """
+
+    dtype: str
+    shape: Shape
+    source: TensorInfo | None = None
+    array: Any = None
+    slack: float = 0.0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it must be equal bit by bit."""
+        return self.slack == 0.0
+
+
+def groups(before: Iterable[TensorInfo], edits: Sequence[Edit]) -> Iterator[tuple[list[TensorInfo], Blocks]]:
+    """The tensors that edits bring together, with these edits; a tensor that no edit names is a group by itself."""
+    root: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        root.setdefault(name, name)
+        while root[name] != name:
+            root[name] = root[root[name]]
+            name = root[name]
+        return name
+
+    tensors = list(before)
+    ours = [edit for edit in edits if not isinstance(edit, (SetFormat, *OF_CONFIG))]
+    for edit in ours:
+        first, *rest = (*uses(edit), *makes(edit))
+        for other in rest:
+            root[find(other)] = find(first)
+    members: dict[str, tuple[list[TensorInfo], Blocks]] = {}
+    for tensor in tensors:
+        members.setdefault(find(tensor.name), ([], []))[0].append(tensor)
+    for block in _blocks(edits):
+        for name, own in itertools.groupby(sorted(block, key=lambda e: find(_any(e))), key=lambda e: find(_any(e))):
+            members.setdefault(name, ([], []))[1].append(list(own))
+    yield from members.values()
+
+
+def _any(edit: Edit) -> str:
+    return (*uses(edit), *makes(edit))[0]
+
+
+def _blocks(edits: Iterable[Edit]) -> Blocks:
+    blocks: Blocks = []
+    for renames, own in itertools.groupby(edits, key=lambda edit: isinstance(edit, Rename)):
+        kept: list[Edit] = [edit for edit in own if not isinstance(edit, (SetFormat, *OF_CONFIG))]
+        blocks += [kept] if renames else [[edit] for edit in kept]
+    return blocks
+
+
+def replayed(source: Readable, tensors: Iterable[TensorInfo], blocks: Blocks) -> dict[str, Held]:
+    """The tensors of one group after its edits."""
+    table = {tensor.name: Held(tensor.dtype, tensor.shape, source=tensor) for tensor in tensors}
+    for block in blocks:
+        if isinstance(block[0], Rename):
+            taken = [(edit.new, table.pop(edit.old)) for edit in block if isinstance(edit, Rename)]
+            table.update(taken)
+        else:
+            _step(source, table, block[0])
+    return table
+
+
+def _step(source: Readable, table: dict[str, Held], edit: Edit) -> None:
+    import numpy as np
+
+    if isinstance(edit, Drop):
+        del table[edit.name]
+    elif isinstance(edit, Copy):
+        table[edit.new] = table[edit.name]
+    elif isinstance(edit, Reshape) and table[edit.name].source is not None:
+        table[edit.name] = replace(table[edit.name], shape=edit.shape)
+    elif isinstance(edit, Fill):
+        array = np.full(edit.shape, edit.value)
+        table[edit.new] = Held(edit.dtype, edit.shape, array=array, slack=_ROUNDING[edit.dtype][0])
+    else:
+        olds = [loaded(source, table.pop(name)) for name in uses(edit)]
+        if isinstance(edit, (Join, JoinDiagonal)):
+            olds = _alike(olds)
+        for name, array in _arrays(edit, [old.array for old in olds]):
+            dtype = edit.dtype if isinstance(edit, Cast) else olds[0].dtype
+            slack = max(old.slack for old in olds)
+            table[name] = Held(dtype, array.shape, array=array, slack=slack)
+        if isinstance(edit, (Cast, Scale)):
+            table[edit.name] = _computed(table[edit.name], olds[0], edit)
+
+
+def _arrays(edit: Edit, arrays: list[Any]) -> Iterator[tuple[str, Any]]:
+    """What an edit makes of whole arrays, by name; of Cast and Scale the array as it was."""
+    import numpy as np
+
+    first = arrays[0]
+    if isinstance(edit, Transpose):
+        yield edit.name, np.transpose(first, edit.axes)
+    elif isinstance(edit, Reshape):
+        yield edit.name, np.reshape(first, edit.shape)
+    elif isinstance(edit, Split):
+        ends = np.cumsum([size for _, size in edit.into])[:-1]
+        yield from zip((name for name, _ in edit.into), np.split(first, ends, axis=edit.axis))
+    elif isinstance(edit, Join):
+        yield edit.new, np.concatenate(arrays, axis=edit.axis)
+    elif isinstance(edit, JoinDiagonal):
+        width = sum(array.shape[1] for array in arrays)
+        left = np.cumsum([0, *(array.shape[1] for array in arrays)])
+        rows = [np.zeros((array.shape[0], width), array.dtype) for array in arrays]
+        for row, array, at in zip(rows, arrays, left):
+            row[:, at : at + array.shape[1]] = array
+        yield edit.new, np.vstack(rows)
+    elif isinstance(edit, Pad):
+        more = list(first.shape)
+        more[edit.axis] = edit.size - first.shape[edit.axis]
+        yield edit.name, np.concatenate([first, np.zeros(more, first.dtype)], axis=edit.axis)
+    elif isinstance(edit, Trim):
+        yield edit.name, np.take(first, range(edit.size), axis=edit.axis)
+    elif isinstance(edit, (Cast, Scale)):
+        yield edit.name, first
+    else:
+        raise NotImplementedError(f"{edit} is not known to the proof")
+
+
+def _computed(now: Held, old: Held, edit: Cast | Scale) -> Held:
+    """The numbers after a Cast or Scale; every rounding adds what it may be off."""
+    if old.is_exact and isinstance(edit, Cast) and old.dtype == edit.dtype:
+        return old
+    numbers = as_numbers(old) * (edit.factor if isinstance(edit, Scale) else 1.0)
+    return replace(now, array=numbers, slack=old.slack + _ROUNDING[now.dtype][0])
+
+
+def _alike(olds: list[Held]) -> list[Held]:
+    """All as bits, or all as numbers."""
+    if all(old.is_exact for old in olds):
+        return olds
+    return [replace(old, array=as_numbers(old), slack=old.slack) for old in olds]
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+
+
+def loaded(source: Readable, held: Held) -> Held:
+    """With its bits in memory."""
+    if held.source is None:
+        return held
+    return replace(held, array=bits(source, held.source).reshape(held.shape), source=None)
+
+
+def bits(source: Readable, info: TensorInfo) -> Any:
+    """The elements of a tensor of a file, as unsigned integers."""
+    import numpy as np
+
+    word = np.dtype(f"<u{DTYPE_BITS[info.dtype] // 8}")
+    if info.span is not None:
+        return np.frombuffer(source.read(info.file, info.span[0], info.span[1] - info.span[0]), word).reshape(
+            info.shape
+        )
+    if info.view is None or 0 in info.shape:
+        return np.zeros(info.shape, word)
+    start, strides = info.view
+    steps = [np.arange(size).reshape([-1 if at == axis else 1 for at in range(len(strides))]) * stride
+             for axis, (size, stride) in enumerate(zip(info.shape, strides))]  # fmt: skip
+    places = sum(steps[1:], steps[0])
+    raw = source.read(info.file, start, (int(places.max()) + 1) * word.itemsize)
+    return np.frombuffer(raw, word)[places]
+
+
+def as_numbers(held: Held) -> Any:
+    """In float64."""
+    import numpy as np
+
+    if not held.is_exact:
+        return held.array
+    array = np.ascontiguousarray(held.array)
+    if held.dtype == "BF16":
+        return np.ldexp(*_parts_of_bfloat16(array))
+    return array.view({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[held.dtype]).astype(np.float64)
+
+
+def _parts_of_bfloat16(array: Any) -> tuple[Any, Any]:
+    """Significand and exponent of numbers with 1 bit for the sign, 8 for the exponent and 7 for the fraction."""
+    import numpy as np
+
+    exponent = (array >> 7).astype(np.int64) & 0xFF
+    fraction = (array & 0x7F).astype(np.float64)
+    sign = np.where(array >> 15, -1.0, 1.0)
+    size = np.where(exponent == 0, fraction, fraction + 128.0)
+    endless = np.where(fraction == 0, np.inf, np.nan)
+    return sign * np.where(exponent == 0xFF, endless, size), np.where(
+        exponent == 0xFF, 0, np.maximum(exponent, 1) - 134
+    )
+
+
+def equal(made: Held, written: Readable, info: TensorInfo) -> bool:
+    """Whether a tensor that was written is the one made here: bit by bit, or as near as its roundings allow."""
+    import numpy as np
+
+    if info.dtype != made.dtype or tuple(info.shape) != tuple(made.shape):
+        return False
+    found = bits(written, info)
+    if made.is_exact:
+        return bool(np.array_equal(found, made.array))
+    numbers = as_numbers(Held(info.dtype, info.shape, array=found))
+    with np.errstate(all="ignore"):
+        largest = {"F16": 65504.0, "BF16": 3.3895313892515355e38, "F32": 3.4028234663852886e38}.get(info.dtype, np.inf)
+        near = np.abs(numbers - made.array) <= made.slack * np.abs(made.array) * (1 + 1e-9) + _ROUNDING[info.dtype][1]
+        beyond = (
+            np.isinf(numbers)
+            & (np.abs(made.array) * (1 + made.slack) >= largest)
+            & (np.sign(numbers) == np.sign(made.array))
+        )
+    return bool(np.all(near | beyond | (np.isnan(numbers) & np.isnan(made.array)) | (numbers == made.array)))
