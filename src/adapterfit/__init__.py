@@ -14,6 +14,7 @@ _PUBLIC = {
     "check": "adapterfit.pipeline",
     "read_base": "adapterfit.pipeline",
     "why": "adapterfit.pipeline",
+    "fix": "adapterfit.fixing",
     "convert": "adapterfit.conversion.convert",
     "load": "adapterfit.guard.load",
     "save": "adapterfit.guard.save",
@@ -24,22 +25,28 @@ _PUBLIC = {
     "AdapterMisfit": "adapterfit.errors",
     "BadInput": "adapterfit.errors",
     "CannotCheck": "adapterfit.errors",
+    "CannotWrite": "adapterfit.errors",
+    "NotProven": "adapterfit.errors",
     "CannotConvert": "adapterfit.errors",
     "Base": "adapterfit.records",
     "Diagnosis": "adapterfit.records",
     "Finding": "adapterfit.records",
+    "Plan": "adapterfit.plans",
+    "Receipt": "adapterfit.plans",
     "Report": "adapterfit.records",
 }
 
 if TYPE_CHECKING:
     from adapterfit.conversion.convert import convert
-    from adapterfit.errors import AdapterMisfit, BadInput, CannotCheck, CannotConvert
+    from adapterfit.errors import AdapterMisfit, BadInput, CannotCheck, CannotConvert, CannotWrite, NotProven
+    from adapterfit.fixing import fix
     from adapterfit.guard.callback import StampCallback
     from adapterfit.guard.load import load
     from adapterfit.guard.notebook import load_ipython_extension, unload_ipython_extension
     from adapterfit.guard.save import save
     from adapterfit.guard.stamp import stamp
     from adapterfit.pipeline import check, read_base, why
+    from adapterfit.plans import Plan, Receipt
     from adapterfit.records import Base, Diagnosis, Finding, Report
 
 __all__ = [
@@ -48,13 +55,18 @@ __all__ = [
     "Base",
     "CannotCheck",
     "CannotConvert",
+    "CannotWrite",
     "Diagnosis",
     "Finding",
+    "NotProven",
+    "Plan",
+    "Receipt",
     "Report",
     "StampCallback",
     "__version__",
     "check",
     "convert",
+    "fix",
     "load",
     "load_ipython_extension",
     "read_base",

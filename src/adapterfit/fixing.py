@@ -1,31 +1,34 @@
-"""The last three stages composed: plan ──► repair ──► verify. Beside the pipeline, as a plain check needs none of it but the plan."""
+"""The last three stages composed: plan ──► repair ──► verify. Beside the pipeline; a check that finds nothing wrong needs none of it."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from adapterfit.edits import OF_CONFIG, Edit
-from adapterfit.errors import BadEdit, CannotCheck, NotProven
-from adapterfit.plan.choice import apart, cures, readings
-from adapterfit.plans import Plan, Proof, Receipt, Shown, Step, chained
-from adapterfit.text import shorten, show
+from adapterfit.errors import BadEdit, BadInput, CannotCheck, NotProven
+from adapterfit.plan.cures import apart, cures, readings
+from adapterfit.plans import FileHash, Plan, Proof, Receipt, Shown, Step, chained
+from adapterfit.text import quote, shorten, show
 
 if TYPE_CHECKING:
     import os
 
     from adapterfit.read.source import Source
-    from adapterfit.records import Base, Report
+    from adapterfit.records import Report
+    from adapterfit.repair.folder import Contents
+    from adapterfit.repair.staging import Progress, Staging
 
 #: A cure may bring to light what it hid; more turns than this mean that cures undo each other.
 _ROUNDS = 5
+#: Verdicts after which a copy is worth writing: it fits, or, without a base, as far as can be told.
+_WORTH_WRITING = ("fits", "cannot-tell")
 Retried = Callable[["Report", tuple[Edit, ...]], "Report"]
 
 
 def planned(report: Report, cured: Retried, *, unsafe: bool = False) -> tuple[Plan, Report]:
-    """The smallest list of cures after which nothing more can be done; and the report on the adapter after them.
+    """The cures after which nothing more can be mended; and the report on the adapter after them, on the records alone.
 
     Args:
         report: The check that is to be mended.
@@ -39,26 +42,279 @@ def planned(report: Report, cured: Retried, *, unsafe: bool = False) -> tuple[Pl
     for _ in range(_ROUNDS):
         offered = cures(now)
         left_out.update({step.cause: step for step in offered if step.safety != "safe" and not unsafe})
-        fresh = []
-        for step in apart(step for step in offered if step.safety == "safe" or unsafe):
-            try:
-                after = cured(report, chained([*steps, *fresh, step]))
-            except BadEdit as bad:
-                impossible.append(f"{step.cause}: {bad}")
-                continue
-            if step.cause not in {found.id for found in after.findings if found.severity == "error"}:
-                fresh.append(step)
-        if not fresh:
+        fresh = [step for step in apart(offered, unsafe=unsafe) if step not in steps]
+        kept, now = _possible(report, cured, steps, fresh, impossible) or (steps, now)
+        if len(kept) == len(steps):
             break
-        steps += fresh
-        now = cured(report, chained(steps))
+        steps = kept
+    taken = {step.cause for step in steps}
     plan = Plan(
         adapter=report.case.adapter.label,
         steps=tuple(steps),
-        left_out=tuple(step for cause, step in left_out.items() if cause not in {one.cause for one in steps}),
+        left_out=tuple(step for cause, step in left_out.items() if cause not in taken),
         refused=(*readings(now), *dict.fromkeys(impossible)),
-        before=report.verdict,
+        before=report.verdict if report.verdict != "fits-after-fix" else "does-not-fit",
         after=now.verdict,
         remaining=tuple(f"{found.id}: {found.message}" for found in now.findings if found.severity == "error"),
     )
     return plan, now
+
+
+def _possible(
+    report: Report, cured: Retried, steps: list[Step], fresh: list[Step], impossible: list[str]
+) -> tuple[list[Step], Report] | None:
+    """The steps with those of the fresh ones that can be carried out after them, and the report then."""
+    if not fresh:
+        return None
+    try:
+        return [*steps, *fresh], cured(report, chained([*steps, *fresh]))
+    except BadEdit:
+        pass
+    kept, now = list(steps), None
+    for step in fresh:  # one of them cannot be carried out: which one?
+        try:
+            now = cured(report, chained([*kept, step]))
+        except BadEdit as bad:
+            impossible.append(f"{step.cause}: {bad}")
+        else:
+            kept.append(step)
+    return (kept, now) if now is not None else None
+
+
+# ------------------------------------------------------------------------------------------------ fix
+
+
+def fix(
+    adapter: str | os.PathLike[str],
+    base: Any = None,
+    out: str | os.PathLike[str] | None = None,
+    plan: Plan | None = None,
+    *,
+    unsafe: bool = False,
+    consumer: str | None = None,
+    online: bool = False,
+    base_class: str | None = None,
+    exact: bool = False,
+    python: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Receipt:
+    """Mend an adapter: plan, write a new folder, prove it. The adapter itself is only read.
+
+    Nothing is written where there is nothing to do, where the copy would still not fit, or where the proof fails.
+
+    Args:
+        adapter: A folder, a file, or `hf://owner/name`.
+        base: As for `check`.
+        out: The folder to write, which must not exist yet; without it the plan is made, and nothing is written.
+        plan: A plan made before (`Receipt.plan`, or read from a file): exactly that is carried out.
+        unsafe: Whether to take cures too that are not provably without effect.
+        consumer: Who will load it, as for `check`.
+        online: Whether the network may be asked.
+        base_class: The transformers class the base is loaded as.
+        exact: Whether the installed PEFT, too, must load what was written.
+        python: The Python whose PEFT that is; this one by default.
+        progress: Called with bytes written and bytes to write in all.
+
+    Raises:
+        CannotCheck: A path is not there, cannot be read, changed meanwhile, or is not what a plan is about.
+        CannotWrite: `out` is taken, forbidden, or has not enough room.
+        NotProven: What was written is not what was planned; it was removed.
+    """
+    from adapterfit import pipeline
+    from adapterfit.read.adapter import read_adapter
+    from adapterfit.read.locate import locate
+    from adapterfit.repair.hashes import hashed
+
+    with contextlib.closing(locate(str(adapter), kind="adapter", online=online)) as source:
+        found = read_adapter(source)
+        report = pipeline.check(found, base, consumer, online=online, base_class=base_class)
+        if plan is None:
+            made, _ = planned(report, pipeline.cured, unsafe=unsafe)
+        else:
+            made = plan
+            _must_be_applicable(plan, source, unsafe=unsafe)
+        if plan is None:
+            made = dataclasses.replace(made, sources=hashed(source, source.names()))
+        if out is None or not made.steps or (plan is None and made.after not in _WORTH_WRITING):
+            return Receipt(made, before=made.sources)
+        work = _Work(source, report, made, base_class, exact, python)
+        return work.carried_out(out, [str(adapter), *([base] if isinstance(base, str) else [])], progress)
+
+
+def _must_be_applicable(plan: Plan, source: Source, *, unsafe: bool) -> None:
+    from adapterfit.repair.hashes import hashed
+
+    risky = [step.cause for step in plan.steps if step.safety != "safe"]
+    if risky and not unsafe:
+        raise CannotCheck(f"the plan has unsafe steps ({shorten(risky)}): add --unsafe to carry them out")
+    now = hashed(source, source.names())
+    differing = sorted(name for name in now.keys() | plan.sources.keys() if now.get(name) != plan.sources.get(name))
+    if differing:
+        raise CannotCheck(
+            f"the adapter is not the one that the plan was made for: {shorten(map(quote, differing))} differ; make a new plan"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """One repair on its way."""
+
+    source: Source
+    report: Report
+    plan: Plan
+    base_class: str | None
+    exact: bool
+    python: str | None
+
+    def carried_out(
+        self, out: str | os.PathLike[str], read: list[str], progress: Callable[[int, int], None] | None
+    ) -> Receipt:
+        from adapterfit.repair.folder import room, write, write_receipt
+        from adapterfit.repair.staging import Staging
+        from adapterfit.report._receipt import as_text
+
+        contents = self._contents()
+        needed = room(contents, self.source)
+        with Staging(out, apart_from=_local(read), room=needed, progress=_summed(progress, needed)) as stage:
+            write(stage, self.source, contents)
+            proof, after = self._proof(stage, contents)
+            if not proof.holds:
+                wrong = "; ".join(one.detail for one in proof.shown if one.outcome == "failed")
+                raise NotProven(f"the repaired copy is not what was planned, and was removed: {show(wrong, 500)}")
+            receipt = Receipt(
+                plan=self.plan,
+                out=str(stage.out),
+                files=contents.fates(),
+                before=self.plan.sources,
+                after=after,
+                proof=proof,
+                versions=_versions(),
+                swept=stage.swept,
+            )
+            write_receipt(stage, as_text(receipt))
+            stage.publish(_folder_mode(read[0]))
+        return receipt
+
+    def _contents(self) -> Contents:
+        from adapterfit.plan.apply import changed_config, rewrites
+        from adapterfit.plan.making import made
+        from adapterfit.repair.folder import Contents
+
+        adapter, edits = self.report.case.adapter, self.plan.edits
+        touches_config = any(isinstance(edit, OF_CONFIG) for edit in edits)
+        raw = adapter.config.raw if adapter.config is not None else {}
+        tensors = made(adapter.tensors, edits) if rewrites(edits) else None
+        fields = changed_config(raw, edits) if touches_config else None
+        return Contents(adapter, tensors, fields, names=self.source.names())
+
+    def _proof(self, stage: Staging, contents: Contents) -> tuple[Proof, dict[str, FileHash]]:
+        """Look at the staged folder as at any other adapter, and at its bytes beside the source's."""
+        from adapterfit import pipeline
+        from adapterfit.read.adapter import read_adapter
+        from adapterfit.read.sources.folder import FolderSource
+        from adapterfit.repair.hashes import hashed
+        from adapterfit.verify.accounting import account, copied
+        from adapterfit.verify.reading import by_safetensors
+
+        with contextlib.closing(FolderSource(stage.folder)) as written:
+            found = read_adapter(written)
+            again = pipeline.check(
+                found,
+                self.report.case.base,
+                self.report.case.consumer.text or None,
+                base_class=self.base_class,
+                exact=self.exact,
+                python=self.python,
+            )
+            after = hashed(written, written.names())
+            shown = [copied(contents.fates(), self.plan.sources, after)]
+            if contents.made is not None:
+                before = self.report.case.adapter.tensors
+                shown.append(account(self.source, before, written, found.tensors, self.plan.edits))
+            shown.append(_checked(again, self.plan))
+            if found.weights is not None and found.weights.format == "safetensors":
+                shown.append(by_safetensors(f"{stage.folder}/{found.weights.file}", found.tensors))
+            shown.append(_judged(again))
+        return Proof(tuple(shown)), after
+
+
+def _checked(again: Report, plan: Plan) -> Shown:
+    if again.verdict != plan.after:
+        wrong = shorten(found.id for found in again.findings if found.severity == "error")
+        return Shown(
+            "check", "failed", f"checked again, it is {again.verdict} ({wrong}), where {plan.after} was planned"
+        )
+    if again.verdict == "cannot-tell":
+        return Shown(
+            "check", "not-checked", "whether it fits its base: " + shorten(one.why for one in again.not_checked)
+        )
+    counts = again.counts
+    return Shown(
+        "check",
+        "proven",
+        f"checked again from the written bytes: {again.verdict}, {counts.matched:,} tensors in their places",
+    )
+
+
+def _judged(again: Report) -> Shown:
+    if again.exact is None:
+        return Shown("peft", "not-checked", "the real PEFT was not asked (--exact)")
+    exact = again.exact
+    if exact.cannot:
+        return Shown("peft", "not-checked", f"the real PEFT could not be asked: {show(exact.cannot)}")
+    versions = ", ".join(f"{name} {version}" for name, version in exact.versions.items())
+    if exact.outcome == "loads" and not exact.missing and not exact.unexpected:
+        return Shown("peft", "proven", f"the real PEFT loads every tensor ({show(versions)})")
+    return Shown("peft", "failed", f"the real PEFT {show(exact.raised or exact.outcome)} ({show(versions)})")
+
+
+# ------------------------------------------------------------------------------------------------ around
+
+
+def _local(paths: list[str]) -> list[str]:
+    from pathlib import Path
+
+    return [path for path in paths if Path(path).exists()]
+
+
+def _folder_mode(adapter: str) -> int | None:
+    from pathlib import Path
+
+    path = Path(adapter)
+    return path.stat().st_mode & 0o777 if path.is_dir() else None
+
+
+def _summed(progress: Callable[[int, int], None] | None, total: int) -> Progress | None:
+    if progress is None:
+        return None
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(min(done, total), total)
+
+    return add
+
+
+def _versions() -> dict[str, str]:
+    import platform
+
+    from adapterfit import __version__
+
+    return {"adapterfit": __version__, "python": platform.python_version()}
+
+
+def read_plan(data: bytes) -> Plan:
+    """A plan from the bytes of a plan file.
+
+    Raises:
+        CannotCheck: It is no plan.
+    """
+    from adapterfit.plan.file import parse
+    from adapterfit.read import strictjson
+
+    try:
+        return parse(strictjson.loads(data, what="the plan"))
+    except BadInput as bad:
+        raise CannotCheck(bad.flaw.message) from None

@@ -243,10 +243,12 @@ def cured(report: Report, edits: tuple[Edit, ...]) -> Report:
 
 def _after_cure(report: Report) -> Report:
     """*does not fit* becomes *fits after fix* where the safe cures, tried on the records, make it load."""
-    edits = safe_edits(report)
-    if report.verdict != "does-not-fit" or not edits or any(map(_stays, report.findings)):
+    if report.verdict != "does-not-fit" or not safe_edits(report) or any(map(_stays, report.findings)):
         return report
-    return dataclasses.replace(report, verdict="fits-after-fix") if cured(report, edits).verdict == "fits" else report
+    from adapterfit.fixing import planned
+
+    _, after = planned(report, cured)
+    return dataclasses.replace(report, verdict="fits-after-fix") if after.verdict == "fits" else report
 
 
 def _stays(found: Finding) -> bool:

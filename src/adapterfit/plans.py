@@ -39,10 +39,18 @@ class Step:
 
 
 @dataclass(frozen=True)
+class FileHash:
+    """A file as it was or is: bytes, and sha256 of them in hexadecimal."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a repair will do, in order.
 
-    `sources`: the adapter's files, name → sha256 of the bytes that the plan is about. `left_out` are cures that were not
+    `sources`: the adapter's files that the plan is about. `left_out` are cures that were not
     taken, as they are unsafe; `refused` are repairs with more than one reading, and what each would be. `before` and `after` are verdicts of a check,
     `after` on the records alone; `remaining` says what would still be wrong.
     """
@@ -54,7 +62,7 @@ class Plan:
     before: str = ""
     after: str = ""
     remaining: tuple[str, ...] = ()
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, FileHash] = field(default_factory=dict)
 
     @property
     def edits(self) -> tuple[Edit, ...]:
@@ -70,14 +78,6 @@ def chained(steps: Iterable[Step]) -> tuple[Edit, ...]:
             edits.append(SetFormat())
         edits.extend(step.edits)
     return tuple(edits)
-
-
-@dataclass(frozen=True)
-class FileHash:
-    """A file as it was or is: bytes, and sha256 of them in hexadecimal."""
-
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)

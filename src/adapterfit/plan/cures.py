@@ -24,11 +24,15 @@ def safe_edits(report: Report) -> tuple[Edit, ...]:
     return chained(apart(map(_step, found)))
 
 
-def apart(steps: Iterable[Step]) -> tuple[Step, ...]:
-    """Steps that touch different tensors and fields; of two that touch one, the first. Each is taken whole."""
+def apart(steps: Iterable[Step], *, unsafe: bool = False) -> tuple[Step, ...]:
+    """Safe steps that touch different tensors and fields; of two that touch one, the first. Each is taken whole.
+
+    With `unsafe` the others too, after the safe ones.
+    """
     chosen: list[Step] = []
     touched: set[str] = set()
-    for step in steps:
+    wanted = [step for step in steps if step.safety == "safe" or unsafe]
+    for step in sorted(wanted, key=lambda step: step.safety != "safe"):
         names = {name for edit in step.edits for name in touches(edit)}
         if not names & touched:
             touched |= names

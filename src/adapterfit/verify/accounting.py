@@ -6,10 +6,10 @@ stay in pieces, straight from both files; what is changed, tensor by tensor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from adapterfit.edits import Drop, Edit
-from adapterfit.plans import Shown
+from adapterfit.plans import FileHash, Shown
 from adapterfit.records import TensorInfo
 from adapterfit.text import quote, shorten
 from adapterfit.verify.replay import Held, Readable, bits, equal, groups, replayed
@@ -51,6 +51,17 @@ def account(
         return Shown("bytes", "failed", f"{len(there)} tensors are in no plan: {shorten(map(quote, sorted(there)))}")
     counts["dropped by name"] = sum(isinstance(edit, Drop) for edit in edits)
     return Shown("bytes", "proven", "tensors: " + ", ".join(f"{n:,} {what}" for what, n in counts.items() if n))
+
+
+def copied(fates: Mapping[str, str], before: Mapping[str, FileHash], after: Mapping[str, FileHash]) -> Shown:
+    """Whether the files that should only be copied have the hashes they had, and no other file is there."""
+    wanted = {name for name, fate in fates.items() if not fate.startswith("left out")}
+    wrong = sorted(name for name, fate in fates.items() if fate == "copied" and before.get(name) != after.get(name))
+    wrong += sorted(wanted ^ after.keys())
+    if wrong:
+        return Shown("files", "failed", f"{shorten(map(quote, wrong))} are not as they were, or not there")
+    count = sum(fate == "copied" for fate in fates.values())
+    return Shown("files", "proven", f"{count:,} other files with the sha256 they had")
 
 
 def _is_equal(source: Readable, held: Held, written: Readable, new: TensorInfo) -> bool:

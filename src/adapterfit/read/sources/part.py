@@ -38,6 +38,17 @@ class PartSource:
         """Exactly `length` bytes from `offset`."""
         return self._whole.read(self._name(name), offset, length)
 
+    @property
+    def descriptor(self) -> Callable[[str], int] | None:
+        """A descriptor to read a file from, by its name; None where the whole does not lie on a disk."""
+        whole = getattr(self._whole, "descriptor", None)
+        return None if whole is None else lambda name: int(whole(self._name(name)))
+
+    def mode(self, name: str) -> int:
+        """The permission bits of a file; 0 where they are not known."""
+        whole = getattr(self._whole, "mode", None)
+        return 0 if whole is None else int(whole(self._name(name)))
+
     def close(self) -> None:
         """Let go of what the whole has open."""
         self._whole.close()

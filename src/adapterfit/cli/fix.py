@@ -1,0 +1,126 @@
+"""`adapterfit fix`: the smallest proven repair, written to a new folder with a receipt."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Callable
+
+import click
+
+from adapterfit.cli import _screen
+from adapterfit.errors import CannotCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from adapterfit.plans import Plan, Receipt
+
+#: A copy of fewer bytes is written before a bar could be read.
+_LARGE = 256 * 1024 * 1024
+
+
+@click.command(short_help="The smallest proven repair, written to a new folder with a receipt.")
+@click.argument("adapter")
+@click.option("--base", help="The base model: a folder, a config.json, a safetensors file or index, or a Hub id.")
+@click.option("--out", metavar="DIR", help="The new folder. It must not be there yet.")
+@click.option("--plan", "only_plan", is_flag=True, help="Show what would be done; write no adapter.")
+@click.option(
+    "--plan-file", metavar="FILE", help="With --plan: save the plan there. Without: carry out exactly that plan."
+)
+@click.option("--unsafe", is_flag=True, help="Also take repairs that may change what the adapter computes.")
+@click.option(
+    "--for", "consumer", metavar="CONSUMER", help="Who will load it, such as peft==0.21.2,transformers==5.23.0."
+)
+@click.option("--exact", is_flag=True, help="The installed PEFT, too, must load what was written. Takes seconds.")
+@click.option("--python", metavar="PY", help="With --exact: the Python whose PEFT is asked, such as venv/bin/python.")
+@click.option("--online", is_flag=True, help="Allow the network: look up Hub ids that are not in the local cache.")
+@click.option("--color", "color", type=_screen.COLOURS, default="auto", show_default=True)
+def command(
+    *,
+    adapter: str,
+    base: str | None,
+    out: str | None,
+    only_plan: bool,
+    plan_file: str | None,
+    unsafe: bool,
+    consumer: str | None,
+    exact: bool,
+    python: str | None,
+    online: bool,
+    color: str,
+) -> int:
+    """Mend an adapter: a list of edits, a new folder, and the proof that they did what they should.
+
+    ADAPTER is a folder, a file, or hf://owner/name[@revision][/folder]; it is only read. The new folder has the
+    repaired adapter, all other files of the old one, and receipt.json. Edits that may change what the adapter
+    computes are listed, and taken with --unsafe only.
+
+    Exit code: 0 mended, or nothing to do; 1 no safe repair makes it fit; 2 could not.
+    """
+    from adapterfit.fixing import fix, read_plan
+    from adapterfit.report import _receipt
+
+    if not only_plan and out is None:
+        raise click.UsageError("give --out DIR for the repaired adapter, or --plan to see what would be done")
+    plan = read_plan(_bytes_of(plan_file)) if plan_file is not None and not only_plan else None
+    with _bar() as progress:
+        receipt = fix(
+            adapter, base, None if only_plan else out, plan, unsafe=unsafe, consumer=consumer, exact=exact or python is not None,
+            python=python, online=online, progress=progress,
+        )  # fmt: skip
+    if only_plan and plan_file is not None:
+        _save(receipt.plan, plan_file, [path for path in (adapter, base) if path])
+    _screen.emit(_receipt.render(receipt, width=_screen.width(), colour=_screen.colour(color)))
+    return _code(receipt)
+
+
+def _code(receipt: Receipt) -> int:
+    plan = receipt.plan
+    if receipt.out or plan.after == "fits" or (plan.after == "cannot-tell" and not plan.remaining):
+        return 0
+    return 1
+
+
+def _bytes_of(path: str) -> bytes:
+    from pathlib import Path
+
+    from adapterfit import limits
+    from adapterfit.text import quote
+
+    try:
+        file = Path(path)
+        if file.stat().st_size > limits.PLAN_BYTES:
+            raise CannotCheck(f"{quote(path)} is larger than any plan: {limits.PLAN_BYTES:,} bytes are read")
+        return file.read_bytes()
+    except (OSError, ValueError) as error:
+        raise CannotCheck(
+            f"{quote(path)} cannot be read: {getattr(error, 'strerror', None) or 'that is no path'}"
+        ) from None
+
+
+def _save(plan: Plan, path: str, checked: list[str]) -> None:
+    import json
+
+    from adapterfit.plan.file import as_json
+    from adapterfit.report import _file
+
+    _file.write(json.dumps(as_json(plan), indent=2, ensure_ascii=True) + "\n", path, checked)
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on standard error, where a person looks and there is something to wait for."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("writing", total=None, visible=False)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=total >= _LARGE)
+
+        yield progress
