@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from adapterfit.causes import anatomy, evidence
@@ -22,7 +22,7 @@ def config_edits(case: Case, diff: Diff, names: Mapping[TensorInfo, str]) -> tup
     """
     config = case.adapter.config
     by_name = anatomy.modules(diff)
-    paths = {name: evidence.parts(names.get(t, name)).module for name, t in _first_of_modules(case)}
+    paths = dict(_paths(case, names))
     if config is None or not paths or not all(anatomy.sides(by_name[p]) for p in paths.values() if p in by_name):
         return None
     if not all(path in by_name for path in paths.values()) or not _tables_stay(config.values, paths):
@@ -36,9 +36,12 @@ def config_edits(case: Case, diff: Diff, names: Mapping[TensorInfo, str]) -> tup
     return tuple(edits)
 
 
-def _first_of_modules(case: Case) -> Iterable[tuple[str, TensorInfo]]:
-    """Module path as the file has it, with one of its tensors."""
-    return ((module, tensors[0]) for module, tensors in anatomy.of_modules(case.adapter.tensors).items())
+def _paths(case: Case, names: Mapping[TensorInfo, str]) -> Iterator[tuple[str, str]]:
+    """The module of every tuner tensor: its path as the file has it, and as it is after the renaming."""
+    for tensor in case.adapter.tensors:
+        new = evidence.parts(names.get(tensor, tensor.name))
+        if new.leaf and new.prefixed and not new.leaf.startswith("trainable_tokens_"):
+            yield evidence.parts(tensor.name).module, new.module
 
 
 def _tables_stay(values: Mapping[str, Any], paths: Mapping[str, str]) -> bool:

@@ -154,9 +154,14 @@ def _without_segment(name: str) -> tuple[str, str]:
 
 def _cut(diff: Diff, stray: list[TensorInfo]) -> Iterator[tuple[str, dict[TensorInfo, str]]]:
     """The one adapter name whose removal from PEFT's keys, anywhere in them, gives the names in the file."""
-    keys = {slot.key: slot.shape for slot in diff.missing}
+    keys = {_saved(slot.key): slot.shape for slot in diff.missing}
+    first = next((tensor for tensor in stray if evidence.parts(tensor.name).leaf), stray[0])
+    own = {tensor.shape for tensor in stray if not evidence.parts(tensor.name).leaf}
     readings = {}
-    for name in _adapter_names(stray[0], keys):
+    for name in _adapter_names(first, keys):
+        if own:  # the base's own weights, which PEFT saves beside a LoRA on an embedding
+            state = diff.expectation.state
+            keys.update({key: state[key] for key in state if state[key] in own and ".default" not in key})
         cut: dict[str, list[str]] = {}
         for key in keys:
             cut.setdefault(key.replace(f".{name}", ""), []).append(key)
@@ -169,6 +174,11 @@ def _cut(diff: Diff, stray: list[TensorInfo]) -> Iterator[tuple[str, dict[Tensor
             f"PEFT <= 0.17.1 cut {quote('.' + name)}, the name this adapter had, out of their paths",
             reading,
         )
+
+
+def _saved(key: str) -> str:
+    """DoRA's vector is looked up under a longer name than it is saved by."""
+    return key[: -len(".weight")] if key.endswith(".lora_magnitude_vector.weight") else key
 
 
 def _in_front(found: Mapping[TensorInfo, list[str]]) -> bool:

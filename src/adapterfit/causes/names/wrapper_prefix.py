@@ -23,13 +23,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from adapterfit.causes import evidence
+from adapterfit.causes import evidence, retarget
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import diffusion
-from adapterfit.edits import Rename
-from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Suspicion, TensorInfo
 from adapterfit.text import quote
 
 if TYPE_CHECKING:
@@ -39,25 +38,26 @@ WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.")
 PEFT = evidence.PREFIX
 
 
-def check(_case: Case, diff: Diff) -> Iterator[Finding]:
-    """One finding, where one reading of the prefixes makes every stray tensor land."""
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding, where one reading of the prefixes makes every stray tensor land; or, if the config is wrong too, sit."""
     stray = list(diff.extra)
-    if not stray or (diff.raised is not None and diff.raised.stage == "inject"):
+    if not stray or not (evidence.no_target(diff) or diff.raised is None or diff.raised.stage != "inject"):
         return
     for what, renames in _readings(stray):
-        if evidence.lands(diff, renames):
+        fix = retarget.renaming(case, diff, renames)
+        if fix is not None:
             yield finding(
                 f"{len(stray)} of {len(stray) + len(diff.matched)} tensors are not where PEFT looks: {what}",
                 at=stray,
-                predicted="warns" if diff.warned else "silent",
+                predicted="raises" if diff.raised is not None else "warns" if diff.warned else "silent",
                 found=quote(stray[0].name),
                 expected=quote(renames[stray[0]]),
-                fix=Fix(
-                    "safe",
-                    f"rename {len(renames)} keys, such as {quote(stray[0].name)} to {quote(renames[stray[0]])}",
-                    tuple(Rename(tensor.name, name) for tensor, name in renames.items()),
-                ),
-                explains=[tensor.name for tensor in stray] + list(renames.values()),
+                fix=fix,
+                explains=[
+                    *(tensor.name for tensor in stray),
+                    *evidence.keys_of(renames.values()),
+                    *evidence.unasked(diff, renames),
+                ],
             )
             return
 
@@ -95,6 +95,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
         plain.renamed(lambda name: PEFT + name),
         make.lora("gpt2", target_modules=["c_attn"]).renamed(lambda name: name.replace(PEFT, "base_model.", 1)),
     ]
+    fires += [each.with_config(target_modules=targets) for each in fires[:1] for targets in (["q_proj"], ["nowhere"])]
     return {"fires": fires, "silent": [plain, plain.renamed(lambda name: name.replace("q_proj", "submodule.q_proj"))]}
 
 
