@@ -67,9 +67,10 @@ def noise(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def logits(model: torch.nn.Module) -> torch.Tensor:
-    """What the model answers to six tokens."""
+    """What the model answers to six tokens; without a head, its hidden states."""
     with torch.no_grad():
-        return model.eval()(input_ids=TOKENS).logits
+        output = model.eval()(input_ids=TOKENS)
+    return output.logits if "logits" in output else output.last_hidden_state
 
 
 def train(base: torch.nn.Module, config: PeftConfig, folder: str = "adapter") -> torch.Tensor:
@@ -123,3 +124,4 @@ if not Path("base").exists():
     trained = train(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
     torch.save((untrained, trained), "logits.pt")
 untrained, trained = torch.load("logits.pt", weights_only=True)
+torch.manual_seed(1)

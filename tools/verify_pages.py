@@ -246,20 +246,27 @@ def bench() -> Iterator[Bench]:
 # ------------------------------------------------------------------------------------------------ telling
 
 
+#: What differs between two users' lines: quoted names, lists, dotted paths, classes, numbers.
+_OWN = re.compile(
+    r"(?<!\w)'[^']*'|\"[^\"]*\"|`[^`]*`|\{[^}]*\}|\[[^\]]*\]|[\w-]*[./][\w./-]*\w|\b[A-Z]\w*[A-Z]\w*\([^)]*\)|\b[A-Z]\w*[A-Z]\w*"
+)
+
+
 def plain(text: str) -> str:
-    """A line without numbers, quoted names and dotted paths, so that two users' lines compare equal."""
-    text = re.sub(r"\d+", "0", text)
-    return re.sub(r"[\w.\[\]-]*[./][\w./\[\]-]+|(?<!\w)'[^']*'|\"[^\"]*\"|`[^`]*`", "~", text)
+    """The words of a line that are the same for everybody."""
+    return " ".join(re.findall(r"[A-Za-z_]{2,}", _OWN.sub(" ", text)))
 
 
 def is_messaged(page: Page, text: str) -> bool:
     """Whether one of the page's `messages` is what was raised or warned of, names and numbers aside."""
-    said = " ".join(plain(text).split())
+    said = plain(text)
     for message in page.cause.messages:
         kind, _, rest = message.partition(": ")
         line = rest if re.fullmatch(r"[\w.]+", kind) else message
-        parts = (re.escape(" ".join(plain(part).split())) for part in re.split(r"\.\.\.|…", line.strip("… ")))
-        if re.search(".*".join(parts), said):
+        parts = [plain(part) for part in re.split(r"\.\.\.|…", line)]
+        if any(parts) and re.search(".*".join(re.escape(part) for part in parts), said):
+            return True
+        if not any(parts) and re.search(rf"^{re.escape(kind)}: \S+$", text.strip().rpartition("\n")[2]):
             return True
     return False
 

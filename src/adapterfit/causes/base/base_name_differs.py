@@ -14,6 +14,20 @@ Fix: load the base that the adapter names, in its revision; or correct the name,
 Workaround: compare the answers on a few prompts of the training.
 
 Prevention: train from the Hub id, and pass `revision`.
+
+Setup:
+    LlamaForCausalLM(llama()).save_pretrained("sibling")  # the same shapes, other weights
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("sibling")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing: PEFT never compares the names
+    as_trained(model)  # -> False
+
+Fixed:
+    config = PeftConfig.from_pretrained("adapter")
+    base = AutoModelForCausalLM.from_pretrained(config.base_model_name_or_path)
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -36,14 +50,6 @@ CAUSE = Cause(
     minutes=2,
     messages=("ValueError: Adapter 'x' is not compatible with model 'y'. Use --model-id 'z' instead.",),
     needs=("config", "base"),
-    broken="""
-base = AutoModelForCausalLM.from_pretrained("Qwen/Qwen2.5-7B-Instruct")
-PeftModel.from_pretrained(base, "adapter")                   # trained on Qwen/Qwen2.5-7B: loads, and is not the same
-""",
-    fixed="""
-base = AutoModelForCausalLM.from_pretrained("Qwen/Qwen2.5-7B")
-PeftModel.from_pretrained(base, "adapter")
-""",
 )
 _HUB = re.compile(r"[A-Za-z0-9][\w.\-]*/(?P<name>[A-Za-z0-9][\w.\-]*)\Z")
 _CACHED = re.compile(r"models--[^/\\]+?--(?P<name>[^/\\]+)")

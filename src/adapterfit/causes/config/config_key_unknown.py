@@ -15,6 +15,22 @@ Fix: use a PEFT that knows the fields; or delete those that say nothing.
 Workaround: `pip install -U peft`.
 
 Prevention: state the needed PEFT version beside the adapter.
+
+Setup:
+    change_config(enable_lora=[True, False, True])  # left from PEFT 0.2
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # a TypeError with PEFT 0.6 to 0.13
+    # warns: Unexpected keyword arguments ['enable_lora'] for class LoraConfig, these are ignored.
+
+Fixed:
+    config = json.loads(Path("adapter/adapter_config.json").read_text())
+    del config["enable_lora"]  # says nothing about this adapter; else load with a PEFT that knows the field
+    Path("adapter/adapter_config.json").write_text(json.dumps(config))
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -57,6 +57,7 @@ CAUSE = Cause(
         "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
         "json.decoder.JSONDecodeError: Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)",
         "TypeError: Object of type set is not JSON serializable",
+        "json.decoder.JSONDecodeError: Unterminated string starting at: line 34 column 3 (char 822)",
     ),
     codes=("config-not-json",),
 )

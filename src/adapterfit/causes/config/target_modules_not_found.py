@@ -14,6 +14,21 @@ Fix: write the names this base uses. A string that is no pattern becomes a list 
 Workaround: none needed; the config is a text file. Where the base is another architecture, load the base of the training.
 
 Prevention: keep the adapter_config.json that was saved with the weights.
+
+Setup:
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(r=4, target_modules=["q_proj"]))
+    change_config(target_modules="q_proj")  # a string is a regular expression for the whole path
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises NoMatchingPeftModuleError: Target modules q_proj not found in the base model.
+
+Fixed:
+    change_config(target_modules=["q_proj"])  # a list: every module whose name ends with .q_proj
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -40,12 +55,6 @@ CAUSE = Cause(
         "NoMatchingPeftModuleError: All modules were excluded. This is likely unintended.",
     ),
     needs=("config", "diff"),
-    broken="""
-{"target_modules": "q_proj"}             # a string: a regular expression for the whole path
-""",
-    fixed="""
-{"target_modules": ["q_proj"]}           # a list: every module whose name ends with .q_proj
-""",
 )
 _WORD = re.compile(r"[\w.\-]+\Z")
 

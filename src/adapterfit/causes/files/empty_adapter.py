@@ -14,6 +14,24 @@ Fix: there is nothing to mend in the file. Look for an earlier `checkpoint-N`, o
 Workaround: none.
 
 Prevention: delete the line that overrides `model.state_dict`, and look at the size of what was saved.
+
+Setup:
+    model = noise(get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS)))
+    trained = logits(model)
+
+Broken:
+    model.save_pretrained("adapter", state_dict={})  # what a script that overrides model.state_dict comes down to
+    os.path.getsize("adapter/adapter_model.safetensors")  # -> 40
+    base = AutoModelForCausalLM.from_pretrained("base")
+    loaded = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint
+    as_base(loaded)  # -> True
+
+Fixed:
+    model.save_pretrained("adapter")  # the line that overrides model.state_dict is deleted
+    base = AutoModelForCausalLM.from_pretrained("base")
+    loaded = PeftModel.from_pretrained(base, "adapter")
+    as_trained(loaded)  # -> True
 """
 
 from __future__ import annotations

@@ -16,6 +16,26 @@ Fix: convert to a plain LoRA with the training's own PEFT: `save_pretrained(path
 Workaround: load in PEFT on exactly the base and dtype of the training, merge, and save the merged model.
 
 Prevention: save the untrained adapter too, and convert when saving.
+
+Setup:
+    options = LoraConfig(**OPTIONS, init_lora_weights="pissa")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), options)
+    model.peft_config["default"].init_lora_weights = True
+    model.save_pretrained("initial")  # before the training
+    model.peft_config["default"].init_lora_weights = "pissa"
+    trained = logits(noise(model))
+
+Broken:
+    model.save_pretrained("adapter")
+    change_config(init_lora_weights=True)  # a loader that does not know PiSSA: a server, llama.cpp
+    base = AutoModelForCausalLM.from_pretrained("base")
+    as_trained(PeftModel.from_pretrained(base, "adapter"))  # -> False
+
+Fixed:
+    model.save_pretrained("adapter", path_initial_model_for_weight_conversion="initial")
+    # warns: PiSSA changes the base weights of the model and should thus not be used with other adapters.
+    base = AutoModelForCausalLM.from_pretrained("base")
+    as_trained(PeftModel.from_pretrained(base, "adapter"))  # -> True
 """
 
 from __future__ import annotations
@@ -39,12 +59,6 @@ CAUSE = Cause(
     minutes=10,
     messages=("(none: the load reports nothing)",),
     needs=("config",),
-    broken="""
-model.save_pretrained("adapter")       # trained with init_lora_weights="pissa"
-""",
-    fixed="""
-model.save_pretrained("adapter", path_initial_model_for_weight_conversion="adapter-before-training")
-""",
 )
 #: Initializations PEFT repeats when it loads; the result is the training's on the same base in the same precision.
 _REPEATED = ("pissa", "olora")

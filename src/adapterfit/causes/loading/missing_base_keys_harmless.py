@@ -14,6 +14,19 @@ Fix: none needed.
 Workaround: look only at the names that hold the method's prefix: `[k for k in result.missing_keys if "lora_" in k]`.
 
 Prevention: load through `PeftModel.from_pretrained`, which sorts the base's own keys out.
+
+Broken:
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
+    result = set_peft_model_state_dict(model, load_file("adapter/adapter_model.safetensors"))
+    len(result.missing_keys)  # -> 21
+    as_trained(model)  # -> True
+
+Fixed:
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
+    result = set_peft_model_state_dict(model, load_file("adapter/adapter_model.safetensors"))
+    [name for name in result.missing_keys if "lora_" in name]  # -> []
+    result.unexpected_keys  # -> []
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -37,12 +50,6 @@ CAUSE = Cause(
         "_IncompatibleKeys(missing_keys=['base_model.model.model.embed_tokens.weight', ...], unexpected_keys=[])",
     ),
     needs=("config", "diff"),
-    broken="""
-print(model.load_state_dict(adapter_weights, strict=False))       # hundreds of missing keys
-""",
-    fixed="""
-model = PeftModel.from_pretrained(base, "adapter")
-""",
 )
 
 

@@ -13,6 +13,16 @@ Fix: load the base with the class of the training (AutoModelForCausalLM, AutoMod
 Workaround: for a LoRA, `task_type: null` builds a plain PeftModel, which needs nothing of the base.
 
 Prevention: always set `task_type` in the config.
+
+Broken:
+    base = AutoModel.from_pretrained("base")  # no head: it cannot generate, and the adapter's task_type is CAUSAL_LM
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises AttributeError: 'LlamaModel' object has no attribute 'prepare_inputs_for_generation'
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -32,14 +42,6 @@ CAUSE = Cause(
     minutes=2,
     messages=("AttributeError: '...' object has no attribute 'prepare_inputs_for_generation'",),
     needs=("config", "diff"),
-    broken="""
-base = AutoModel.from_pretrained("base")
-model = PeftModel.from_pretrained(base, "adapter")       # task_type CAUSAL_LM
-""",
-    fixed="""
-base = AutoModelForCausalLM.from_pretrained("base")
-model = PeftModel.from_pretrained(base, "adapter")
-""",
 )
 
 

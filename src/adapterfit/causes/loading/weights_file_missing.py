@@ -55,6 +55,7 @@ CAUSE = Cause(
     messages=(
         "HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': './my-adapter'.",
         "ValueError: Can't find weights for my-adapter in my-adapter or in the Hugging Face Hub.",
+        "HFValidationError: Repo id must use alphanumeric chars, '-', '_' or '.'. The name cannot start or end with '-' or '.' and the maximum length is 96: './my-adapter'.",
     ),
     codes=("weights-file-missing",),
 )

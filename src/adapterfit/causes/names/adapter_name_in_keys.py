@@ -15,6 +15,25 @@ Fix: rename the keys; the bytes stay.
 Workaround: load the file yourself, rename the keys, and pass the result to `peft.set_peft_model_state_dict`.
 
 Prevention: save with `model.save_pretrained`, peft >= 0.18; do not call an adapter "lora", "model" or like a module.
+
+Setup:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = noise(get_peft_model(base, LoraConfig(**OPTIONS), adapter_name="french"))
+    trained = logits(model)
+
+Broken:
+    state = {name: tensor for name, tensor in model.state_dict().items() if "lora_" in name}
+    save_file(state, "adapter/adapter_model.safetensors")  # ….lora_A.french.weight
+    base = AutoModelForCausalLM.from_pretrained("base")
+    loaded = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint
+    as_base(loaded)  # -> True
+
+Fixed:
+    model.save_pretrained("adapter")  # into adapter/french, without the name in the keys
+    base = AutoModelForCausalLM.from_pretrained("base")
+    loaded = PeftModel.from_pretrained(base, "adapter/french")
+    as_trained(loaded)  # -> True
 """
 
 from __future__ import annotations
@@ -42,14 +61,6 @@ CAUSE = Cause(
         "Adapter name 'lora' should not be contained in the prefix 'lora_'.",
     ),
     needs=("weights",),
-    broken="""
-torch.save(model.state_dict(), "adapter/adapter_model.bin")         # keys with .lora_A.default.weight
-model.save_pretrained("adapter")                                   # peft <= 0.17.1, adapter_name="lora"
-""",
-    fixed="""
-model = get_peft_model(base, config, adapter_name="french")        # not a part of any module's name
-model.save_pretrained("adapter")
-""",
 )
 #: Where an adapter's own name follows, beside the attributes of the tuners.
 _HOLDERS = ("modules_to_save", "trainable_tokens_delta")

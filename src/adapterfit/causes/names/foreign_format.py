@@ -13,6 +13,30 @@ Fix: load the adapter with the library it belongs to, or convert it with that li
 Workaround: where only names differ, rename the keys; where matrices are transposed, transpose them too.
 
 Prevention: keep adapters of different libraries in folders whose names say which.
+
+Setup:
+    def to_mlx(name):
+        return name.replace("base_model.model.", "").replace("lora_A.weight", "lora_a").replace("lora_B.weight", "lora_b")
+
+    tensors = {to_mlx(name): tensor.T.contiguous() for name, tensor in load_file(WEIGHTS).items()}
+    save_file(tensors, WEIGHTS, {"format": "pt"})  # model.layers.0.self_attn.q_proj.lora_a, transposed: as mlx-lm writes it
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint
+    as_base(model)  # -> True
+
+Fixed:
+    def to_peft(name):
+        return "base_model.model." + name.replace("lora_a", "lora_A.weight").replace("lora_b", "lora_B.weight")
+
+    tensors = load_file("adapter/adapter_model.safetensors")
+    tensors = {to_peft(name): tensor.T.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -35,6 +59,7 @@ CAUSE = Cause(
         "lora key not loaded: lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
         "ValueError: Target modules {'lora_unet_down_blocks_0'} not found in the base model.",
         "Invalid LoRA checkpoint.",
+        "Found missing adapter keys while loading the checkpoint: ['base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight', ...]",
     ),
     needs=("weights",),
 )

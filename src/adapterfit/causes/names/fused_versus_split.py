@@ -16,6 +16,37 @@ the fused layer may lie head by head (`query_key_value`, `wqkv`), neither is don
 Workaround: load the base in the implementation of the training.
 
 Prevention: note which implementation (trust_remote_code or not) and which transformers version was used.
+
+Setup:
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    fused = Phi3ForCausalLM(Phi3Config(**{**llama().to_dict(), "model_type": "phi3", "architectures": None}))
+    split = LlamaForCausalLM(llama())  # the same numbers, with q, k, v and gate, up apart
+    for name, weight in fused.state_dict().items():
+        parts = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+        whole = next((one for one in parts if one in name), "")
+        names = [name.replace(whole, part) for part in parts[whole]] if whole else [name]
+        sizes = [split.state_dict()[one].shape[0] for one in names]
+        split.load_state_dict(dict(zip(names, weight.split(sizes))), strict=False)
+    split.save_pretrained("split")
+    trained = train(fused, LoraConfig(r=4, target_modules=["qkv_proj"]))
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("split")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises NoMatchingPeftModuleError: Target modules {'qkv_proj'} not found in the base model.
+
+Fixed:
+    tensors = {}
+    for name, tensor in load_file("adapter/adapter_model.safetensors").items():
+        parts = tensor.split([32, 16, 16]) if "lora_B" in name else [tensor] * 3  # B is cut, A is copied
+        for module, part in zip(("q_proj", "k_proj", "v_proj"), parts):
+            tensors[name.replace("qkv_proj", module)] = part.clone()
+    save_file(tensors, "adapter/adapter_model.safetensors")
+    change_config(target_modules=["q_proj", "k_proj", "v_proj"])
+    base = AutoModelForCausalLM.from_pretrained("split")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -42,14 +73,6 @@ CAUSE = Cause(
         "ValueError: expected target modules in ['qkv_proj', ...] but received ['q_proj', 'v_proj']",
     ),
     needs=("diff",),
-    broken="""
-base = AutoModelForCausalLM.from_pretrained(name)                            # q_proj, k_proj, v_proj
-PeftModel.from_pretrained(base, "adapter-trained-on-Wqkv")
-""",
-    fixed="""
-base = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=True)    # Wqkv, as in training
-PeftModel.from_pretrained(base, "adapter-trained-on-Wqkv")
-""",
 )
 _QKV = ("qkv_proj", "query_key_value", "c_attn", "Wqkv", "wqkv", "W_pack", "qkv", "in_proj", "to_qkv", "attn_qkv")
 _GATE_UP = ("gate_up_proj", "gate_up", "dense_h_to_4h", "w12", "wi")

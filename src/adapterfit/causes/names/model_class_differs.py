@@ -15,6 +15,20 @@ Fix: rename the keys; the bytes stay. Or load the base with the class of the tra
 Workaround: `model.load_adapter(folder)` of transformers >= 5.0 adds and strips this prefix by itself.
 
 Prevention: load with the class of the training; set task_type, so that AutoPeftModelFor… picks it.
+
+Setup:
+    trained = train(AutoModel.from_pretrained("base"), LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")  # holds the LlamaModel of the training as `model`
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint
+    as_base(model)  # -> True
+
+Fixed:
+    base = AutoModel.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -39,13 +53,6 @@ CAUSE = Cause(
         "Found missing adapter keys while loading the checkpoint: ['base_model.model.model.layers.0.self_attn...']",
     ),
     needs=("diff",),
-    broken="""
-model = get_peft_model(AutoModel.from_pretrained(name), config)               # LlamaModel: layers.0...
-PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(name), "adapter")   # wants model.layers.0...
-""",
-    fixed="""
-PeftModel.from_pretrained(AutoModel.from_pretrained(name), "adapter")
-""",
 )
 _NESTED = "language_model"
 

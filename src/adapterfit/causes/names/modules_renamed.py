@@ -16,6 +16,48 @@ Fix: rename the keys, and set target_modules to full paths where the config name
 Workaround: load with the transformers version of the training; or `model.load_adapter` of transformers, which translates more.
 
 Prevention: note the transformers version beside the adapter: adapter_config.json does not record it.
+
+Setup:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 28}
+    ViTForImageClassification(ViTConfig(**sizes, patch_size=14, initializer_range=0.2)).save_pretrained("base")
+
+    def logits(model):
+        with torch.no_grad():
+            return model.eval()(pixel_values=torch.ones(1, 3, 28, 28)).logits
+
+    base = ViTForImageClassification.from_pretrained("base")
+    trained = train(base, LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
+
+    NAMES = {".layers.": ".encoder.layer.", "attention.q_proj": "attention.attention.query",
+             "attention.v_proj": "attention.attention.value"}  # new: old
+
+    def to_old(name):
+        for new, old in NAMES.items():
+            name = name.replace(new, old)
+        return name
+
+    change_names(to_old)  # as transformers before 5.9 has them
+    change_config(target_modules=["query", "value"])
+
+Broken:
+    base = ViTForImageClassification.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises NoMatchingPeftModuleError: Target modules {...} not found in the base model.
+
+Fixed:
+    def to_new(name):
+        for new, old in NAMES.items():
+            name = name.replace(old, new)
+        return name
+
+    tensors = load_file("adapter/adapter_model.safetensors")
+    save_file({to_new(name): tensor for name, tensor in tensors.items()}, "adapter/adapter_model.safetensors")
+    change_config(target_modules=["q_proj", "v_proj"])
+    base = ViTForImageClassification.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -44,14 +86,6 @@ CAUSE = Cause(
     ),
     versions="transformers >= 4.52",
     needs=("diff",),
-    broken="""
-base = Qwen2VLForConditionalGeneration.from_pretrained("Qwen/Qwen2-VL-2B-Instruct")   # transformers 5.23
-model = PeftModel.from_pretrained(base, "adapter-trained-with-transformers-4.51")     # loads nothing, warns
-""",
-    fixed="""
-# adapterfit fix adapter --base base --out fixed
-model = PeftModel.from_pretrained(base, "fixed")
-""",
 )
 
 

@@ -17,6 +17,42 @@ set to 0: it plays no part in inference.
 Workaround: load with the versions of peft and transformers of the training.
 
 Prevention: note both versions beside the adapter.
+
+Setup:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    sizes = {**llama().to_dict(), "model_type": "mixtral", "architectures": None}
+    MixtralForCausalLM(MixtralConfig(**sizes, num_local_experts=4, num_experts_per_tok=2)).save_pretrained("base")
+    EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    trained = train(
+        AutoModelForCausalLM.from_pretrained("base"), LoraConfig(r=2, target_modules=[], target_parameters=EXPERTS)
+    )
+
+    def exchange_sides(folder, experts=4):
+        # A and B change places: A'[e, r, :] = B[:, r, e] and B'[:, r, e] = A[e, r, :]
+        old = load_file(f"{folder}/adapter_model.safetensors")
+        new = {}
+        for name in old:
+            if "lora_A" in name:
+                other = name.replace("lora_A", "lora_B")
+                a = old[name].reshape(experts, -1, old[name].shape[1])
+                b = old[other].reshape(old[other].shape[0], -1, experts)
+                new[name] = b.permute(2, 1, 0).flatten(0, 1).contiguous()
+                new[other] = a.permute(2, 1, 0).flatten(1, 2).contiguous()
+        save_file(new, f"{folder}/adapter_model.safetensors")
+
+    exchange_sides("adapter")  # as PEFT 0.17.0 to 0.19.0 saved it
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: size mismatch ... experts.base_layer.lora_A.default.weight
+
+Fixed:
+    exchange_sides("adapter")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -48,13 +84,6 @@ CAUSE = Cause(
     ),
     versions="peft >= 0.17, transformers >= 5.0",
     needs=("config", "diff"),
-    broken="""
-# saved by peft 0.18.1, loaded by peft 0.21
-LoraConfig(target_modules=[], target_parameters=["mlp.experts.down_proj"])
-""",
-    fixed="""
-# adapters with exchanged sides: exchange A and B of every expert, or load with peft 0.18.1
-""",
 )
 _EXPERT = re.compile(r"(?P<holder>.*\.experts)\.\d+\.(?P<leaf>\w+)", re.ASCII)
 _DONE = "exchange A and B of every expert: A'[e, r, :] = B[:, r, e] and B'[:, r, e] = A[e, r, :]"

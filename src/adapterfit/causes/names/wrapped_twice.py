@@ -15,6 +15,29 @@ Fix: rename the keys. Where two adapters lie in each other in one file, only one
 Workaround: rebuild the two wrappers in the same order, and load into that.
 
 Prevention: wrap once; `model.add_adapter` and `model.load_adapter` for a second adapter, `merge_and_unload` before a new stage.
+
+Setup:
+    config = LoraConfig(**OPTIONS)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), config)
+
+Broken:
+    model = get_peft_model(model, config)  # the cell was run again
+    # warns: You are trying to modify a model with PEFT for a second time.
+    # warns: The PEFT config's `base_model_name_or_path` was renamed
+    # warns: Already found a `peft_config` attribute in the model.
+    trained = logits(noise(model))
+    model.save_pretrained("adapter")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    loaded = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint
+    as_base(loaded)  # -> True
+
+Fixed:
+    trained = logits(noise(model))
+    model.save_pretrained("adapter")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    loaded = PeftModel.from_pretrained(base, "adapter")
+    as_trained(loaded)  # -> True
 """
 
 from __future__ import annotations
@@ -38,17 +61,9 @@ CAUSE = Cause(
     messages=(
         "UserWarning: Already found a `peft_config` attribute in the model.",
         "Found missing adapter keys while loading the checkpoint: ['...q_proj.base_layer.lora_A.default.weight', ...]",
+        "UserWarning: You are trying to modify a model with PEFT for a second time.",
     ),
     needs=("config", "diff"),
-    broken="""
-model = get_peft_model(base, config)
-model = get_peft_model(model, config)          # the cell was run again
-model.save_pretrained("adapter")
-""",
-    fixed="""
-model = get_peft_model(base, config)
-model.save_pretrained("adapter")
-""",
 )
 _INNER = re.compile(r"(\.base_layer)+(?=\.\w+_)")
 

@@ -16,6 +16,25 @@ Workaround: load the file yourself, strip the prefix from every key, and pass th
 `peft.set_peft_model_state_dict(model, state_dict)`; read what it returns.
 
 Prevention: save through `PeftModel.save_pretrained` on the unwrapped model (`accelerator.unwrap_model(model)`).
+
+Setup:
+    model = noise(get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS)))
+    trained = logits(model)
+
+Broken:
+    compiled = torch.compile(model)
+    state = {name: tensor for name, tensor in compiled.state_dict().items() if "lora_" in name}
+    save_file(state, "adapter/adapter_model.safetensors")  # _orig_mod.base_model.model.…
+    base = AutoModelForCausalLM.from_pretrained("base")
+    loaded = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint
+    as_base(loaded)  # -> True
+
+Fixed:
+    model.save_pretrained("adapter")  # the PeftModel itself, not the wrapper
+    base = AutoModelForCausalLM.from_pretrained("base")
+    loaded = PeftModel.from_pretrained(base, "adapter")
+    as_trained(loaded)  # -> True
 """
 
 from __future__ import annotations
@@ -99,24 +118,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {"fires": fires, "silent": [plain, plain.renamed(lambda name: name.replace("q_proj", "submodule.q_proj"))]}
 
 
-BROKEN = """
-import torch
-from safetensors.torch import save_file
-compiled = torch.compile(model)            # model is a PeftModel
-save_file({k: v for k, v in compiled.state_dict().items() if "lora_" in k}, "adapter/adapter_model.safetensors")
-"""
-FIXED = """
-model.save_pretrained("adapter")           # the PeftModel itself, not the wrapper
-"""
-
 CAUSE = Cause(
     severity="error",
     level="beginner",
     minutes=2,
     messages=("Found missing adapter keys while loading the checkpoint: [...]",),
     needs=("diff",),
-    broken=BROKEN,
-    fixed=FIXED,
 )
 
 #: Words that speak of this cause where no symptom decides.

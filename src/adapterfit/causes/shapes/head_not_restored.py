@@ -14,6 +14,23 @@ Fix: for a base without the head, load it by the class of the training. A head t
 Workaround: `task_type: null` lets the rest load; the head then is whatever the base came with.
 
 Prevention: `modules_to_save=["classifier"]`, or the right task_type; look for the head's name in the file after saving.
+
+Setup:
+    classifier = AutoModelForSequenceClassification.from_pretrained("base")
+    trained = train(classifier, LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))  # the head is not in modules_to_save
+
+Broken:
+    base = AutoModelForSequenceClassification.from_pretrained("base")  # with a new head, of random numbers
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> False
+
+Fixed:
+    classifier = AutoModelForSequenceClassification.from_pretrained("base")
+    options = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="SEQ_CLS")  # saves the head too
+    trained = train(classifier, options)
+    base = AutoModelForSequenceClassification.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -40,14 +57,6 @@ CAUSE = Cause(
         "Some weights of BertForSequenceClassification were not initialized: ['classifier.weight', 'classifier.bias']",
     ),
     needs=("config", "diff"),
-    broken="""
-base = AutoModelForCausalLM.from_pretrained(name)
-PeftModel.from_pretrained(base, "a-classifier")               # score.weight is dropped
-""",
-    fixed="""
-base = AutoModelForSequenceClassification.from_pretrained(name)
-PeftModel.from_pretrained(base, "a-classifier")
-""",
 )
 _AUTO = {
     "SEQ_CLS": "AutoModelForSequenceClassification",

@@ -13,6 +13,20 @@ Fix: load the base with the adapter's number of labels.
 Workaround: write id2label with that many entries into a copy of the base's config.json.
 
 Prevention: note num_labels and the label names beside the adapter.
+
+Setup:
+    classifier = AutoModelForSequenceClassification.from_pretrained("base", num_labels=3)
+    trained = train(classifier, LoraConfig(r=4, target_modules=["q_proj"], task_type="SEQ_CLS"))
+
+Broken:
+    base = AutoModelForSequenceClassification.from_pretrained("base")  # two labels, unless told otherwise
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: size mismatch for base_model.model.score.modules_to_save.default.weight: copying a param with shape torch.Size([3, 32]) from checkpoint, the shape in current model is torch.Size([2, 32]).
+
+Fixed:
+    base = AutoModelForSequenceClassification.from_pretrained("base", num_labels=3)
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -37,14 +51,6 @@ CAUSE = Cause(
         "size mismatch for ...score.modules_to_save.default.weight: copying a param with shape torch.Size([3, 4096]) ...",
     ),
     needs=("config", "diff"),
-    broken="""
-base = AutoModelForSequenceClassification.from_pretrained(name)                  # two labels
-PeftModel.from_pretrained(base, "adapter-with-three-labels")
-""",
-    fixed="""
-base = AutoModelForSequenceClassification.from_pretrained(name, num_labels=3)
-PeftModel.from_pretrained(base, "adapter-with-three-labels")
-""",
 )
 _TASKS = {"SEQ_CLS": "AutoModelForSequenceClassification", "TOKEN_CLS": "AutoModelForTokenClassification"}
 

@@ -14,6 +14,22 @@ Fix: set num_virtual_tokens to what the tensor holds; for another width or depth
 Workaround: none: a prompt cannot be moved to a base of another width.
 
 Prevention: keep adapter_config.json and weights of one run together.
+
+Setup:
+    options = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=8)
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), options)
+    change_config(num_virtual_tokens=20)
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: size mismatch for weight: copying a param with shape torch.Size([8, 32]) from checkpoint, the shape in current model is torch.Size([20, 32]).
+
+Fixed:
+    change_config(num_virtual_tokens=8)  # the rows of prompt_embeddings
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -38,12 +54,6 @@ CAUSE = Cause(
         "IndexError: list index out of range",
     ),
     needs=("config", "diff"),
-    broken="""
-{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 20}     # prompt_embeddings in the file is (8, 4096)
-""",
-    fixed="""
-{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 8}
-""",
 )
 _WIDTH = ("hidden_size", "n_embd", "d_model")
 _DEPTH = ("num_hidden_layers", "num_layers", "n_layer")

@@ -14,6 +14,20 @@ if only `r` is wrong, correcting it also restores the scale; if the whole config
 Workaround: `ignore_mismatched_sizes=True` does load, and leaves exactly these layers untrained: do not.
 
 Prevention: keep adapter_config.json and the weights of one run together; a new output folder per run.
+
+Setup:
+    change_config(r=8)  # the file holds matrices of rank 4
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: size mismatch ... lora_A.default.weight: copying a param with shape torch.Size([4, 32]) from checkpoint, the shape in current model is torch.Size([8, 32]).
+
+Fixed:
+    change_config(r=4)  # the rows of every lora_A; lora_alpha is right only if it was of the same run
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -39,12 +53,6 @@ CAUSE = Cause(
         "size mismatch for ...lora_A.default.weight: copying a param with shape torch.Size([64, 4096]) from ...",
     ),
     needs=("config", "diff"),
-    broken="""
-{"r": 8, "lora_alpha": 16}        # adapter_config.json; lora_A in the file is (64, 4096)
-""",
-    fixed="""
-{"r": 64, "lora_alpha": 16}       # scale 16 / 64: right only if lora_alpha was 16 in training
-""",
 )
 
 

@@ -15,6 +15,20 @@ Fix: load the base of the training. The sizes below tell which one to look for.
 Workaround: none: an adapter cannot be moved to a base of other sizes.
 
 Prevention: keep the base's name and revision in the adapter's config, and do not edit it.
+
+Setup:
+    LlamaForCausalLM(llama(hidden_size=64)).save_pretrained("larger")
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("larger")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: size mismatch ... lora_A.default.weight: copying a param with shape torch.Size([4, 32]) from checkpoint, the shape in current model is torch.Size([4, 64]).
+
+Fixed:
+    config = PeftConfig.from_pretrained("adapter")
+    base = AutoModelForCausalLM.from_pretrained(config.base_model_name_or_path)
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -43,15 +57,6 @@ CAUSE = Cause(
         "NoMatchingPeftModuleError: Target modules {'c_attn'} not found in the base model.",
     ),
     needs=("diff",),
-    broken="""
-base = AutoModelForCausalLM.from_pretrained("meta-llama/Meta-Llama-3-70B")
-PeftModel.from_pretrained(base, "adapter-of-llama-3-8b")
-""",
-    fixed="""
-config = PeftConfig.from_pretrained("adapter-of-llama-3-8b")
-base = AutoModelForCausalLM.from_pretrained(config.base_model_name_or_path)
-PeftModel.from_pretrained(base, "adapter-of-llama-3-8b")
-""",
 )
 _KEY_VALUE = re.compile(r"(k|v|key|value)(_proj|_lin)?")
 

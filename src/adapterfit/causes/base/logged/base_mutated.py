@@ -12,6 +12,19 @@ Fix: `pipe.unload_lora_weights(reset_to_overwritten_params=True)` before the nex
 Workaround: build the pipeline anew for each adapter.
 
 Prevention: do not mix control LoRAs with others in one pipeline.
+
+Not run: it needs diffusers, and a Flux pipeline with a control LoRA, whose widened layer is what the next adapter meets.
+
+Broken:
+    pipe = FluxControlPipeline.from_pretrained("black-forest-labs/FLUX.1-dev")
+    pipe.load_lora_weights("black-forest-labs/FLUX.1-Canny-dev-lora")  # doubles the input of x_embedder
+    pipe.load_lora_weights("a-plain-flux-lora", adapter_name="plain")  # size mismatch for x_embedder
+
+Fixed:
+    pipe = FluxControlPipeline.from_pretrained("black-forest-labs/FLUX.1-dev")
+    pipe.load_lora_weights("black-forest-labs/FLUX.1-Canny-dev-lora")
+    pipe.unload_lora_weights(reset_to_overwritten_params=True)
+    pipe.load_lora_weights("a-plain-flux-lora", adapter_name="plain")
 """
 
 from __future__ import annotations

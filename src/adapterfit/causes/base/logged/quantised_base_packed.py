@@ -12,6 +12,21 @@ Fix: use the loader for that format (the nf4 loader node; `BitsAndBytesConfig`),
 Workaround: none without the full weights.
 
 Prevention: keep the format in the file's name.
+
+Setup:
+    weights = load_file("base/model.safetensors")
+    packed = {name: weight.flatten()[::2].to(torch.uint8)[:, None] for name, weight in weights.items() if weight.ndim == 2}
+    save_file({**weights, **packed}, "packed.safetensors")  # two weights in a byte, in one column, as bitsandbytes has them
+
+Broken:
+    base = LlamaForCausalLM(llama())
+    base.load_state_dict(load_file("packed.safetensors"))
+    # raises RuntimeError: size mismatch for ... copying a param with shape torch.Size([1024, 1]) from checkpoint, the shape in current model is torch.Size([64, 32]).
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")  # 16 bits; or from_pretrained with a BitsAndBytesConfig, on a GPU
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

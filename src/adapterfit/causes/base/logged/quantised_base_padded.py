@@ -14,6 +14,21 @@ Fix: load the adapter on the copy it was trained on; or pad the plain base's MLP
 Workaround: cut lora_B of gate and up, and lora_A of down, to the smaller width: the padding belongs to no neuron.
 
 Prevention: compare intermediate_size of both config.json files before training on a quantised copy.
+
+Setup:
+    LlamaForCausalLM(llama(intermediate_size=64)).save_pretrained("padded")  # the quantised copy: 64 instead of 48
+    padded = AutoModelForCausalLM.from_pretrained("padded")
+    trained = train(padded, LoraConfig(r=4, target_modules=["up_proj", "down_proj"]))
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: size mismatch ... up_proj.lora_B.default.weight: copying a param with shape torch.Size([64, 4]) from checkpoint, the shape in current model is torch.Size([48, 4]).
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("padded")  # the copy of the training
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

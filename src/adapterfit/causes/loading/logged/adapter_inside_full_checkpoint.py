@@ -49,7 +49,10 @@ if TYPE_CHECKING:
 CAUSE = Cause(
     level="intermediate",
     minutes=15,
-    messages=("Exception: Unexpected tensor name: model.layers.0.self_attn.q_proj.lora_A.default.weight",),
+    messages=(
+        "Exception: Unexpected tensor name: model.layers.0.self_attn.q_proj.lora_A.default.weight",
+        'RuntimeError: Error(s) in loading state_dict for LlamaForCausalLM: Missing key(s) in state_dict: "model.layers.0.self_attn.q_proj.weight", ... Unexpected key(s) in state_dict: "model.layers.0.self_attn.q_proj.base_layer.weight", ...',
+    ),
 )
 
 #: Words that speak of this cause where no symptom decides.

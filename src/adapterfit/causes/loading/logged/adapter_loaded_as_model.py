@@ -46,6 +46,7 @@ CAUSE = Cause(
         "OSError: my-adapter does not appear to have a file named config.json.",
         "ValueError: No supported config format found in my-adapter",
         "KeyError: 'base_model.model.model.layers.0.self_attn.qkv_proj.lora_A.weight'",
+        "ValueError: Unrecognized model in my-adapter. Should have a `model_type` key in its config.json.",
     ),
 )
 #: Words of loaders of models → how sure they are.

@@ -2,7 +2,9 @@
 
 What this means: with `device_map="auto"` accelerate puts layers on the CPU, the disk or the meta device. PEFT then needs an offload
 folder of its own, or looks for modules under names with one `model.` too many, or finds tensors without data. The adapter itself
-is fine.
+is fine. The base may not be afterwards: measured with PEFT 0.21.2 and transformers 5.23.0, where layers lie on the disk and the base
+is one safetensors file, loading an adapter writes that file anew, under PEFT's names and with the adapter in it. The model answers
+rightly; the next one that is loaded from the file starts with random numbers.
 
 Why it happens: too little GPU memory, or memory that another process holds.
 
@@ -13,6 +15,23 @@ Fix: put everything on one device, `device_map={"": 0}` or `"cpu"`, for the base
 Workaround: load the base quantised, so that it fits.
 
 Prevention: look at `model.hf_device_map` before an adapter is loaded: "disk" or "cpu" in it is a warning.
+
+Setup:
+    room = {"cpu": 60000}  # bytes: less than the base needs
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base", device_map="auto", max_memory=room, offload_folder="offload")
+    "disk" in base.hf_device_map.values()  # -> True
+    model = PeftModel.from_pretrained(base, "adapter", max_memory=room)
+    as_trained(model)  # -> True
+    "model.embed_tokens.weight" in load_file("base/model.safetensors")  # PEFT has written over the base's own file
+    # -> False
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base", device_map={"": "cpu"})  # or {"": 0}: all of it on one device
+    model = PeftModel.from_pretrained(base, "adapter", device_map={"": "cpu"})
+    as_trained(model)  # -> True
+    "model.embed_tokens.weight" in load_file("base/model.safetensors")  # -> True
 """
 
 from __future__ import annotations
@@ -35,14 +54,6 @@ CAUSE = Cause(
         "KeyError: 'base_model.model.model.model.layers.14.mlp.down_proj'",
         "NotImplementedError: Cannot copy out of meta tensor; no data!",
     ),
-    broken="""
-base = AutoModelForCausalLM.from_pretrained("base", device_map="auto")
-model = PeftModel.from_pretrained(base, "adapter")
-""",
-    fixed="""
-base = AutoModelForCausalLM.from_pretrained("base", device_map={"": 0})
-model = PeftModel.from_pretrained(base, "adapter", device_map={"": 0})
-""",
 )
 #: Words → how sure they are.
 _WORDS = (

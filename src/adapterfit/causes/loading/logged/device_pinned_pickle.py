@@ -13,6 +13,23 @@ Fix: upgrade PEFT, which maps to the CPU first; in a script of your own, `torch.
 Workaround: load it once on a machine with that device, and save it as safetensors.
 
 Prevention: save as safetensors (the default since PEFT 0.7): it knows no devices.
+
+Setup:
+    from unittest import mock
+
+    with mock.patch("torch.serialization.location_tag", lambda storage: "cuda:7"):  # saved on the eighth GPU
+        torch.save(load_file(WEIGHTS), "adapter/adapter_model.bin")
+    os.remove(WEIGHTS)
+
+Broken:
+    weights = torch.load("adapter/adapter_model.bin", weights_only=True)
+    # raises RuntimeError: Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is False.
+
+Fixed:
+    weights = torch.load("adapter/adapter_model.bin", map_location="cpu", weights_only=True)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
+    set_peft_model_state_dict(model, weights).unexpected_keys  # -> []
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -33,12 +50,6 @@ CAUSE = Cause(
         "RuntimeError: Attempting to deserialize object on CUDA device 7 but torch.cuda.device_count() is 2.",
         "RuntimeError: Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is False.",
     ),
-    broken="""
-weights = torch.load("adapter/adapter_model.bin")
-""",
-    fixed="""
-weights = torch.load("adapter/adapter_model.bin", map_location="cpu", weights_only=True)
-""",
 )
 
 #: Words that speak of this cause where no symptom decides.

@@ -13,6 +13,17 @@ Fix: load with the base and vision tower of the training, without `--load-4bit`,
 Workaround: load the extra file by hand into the projector, in 16 bits, before quantising the rest.
 
 Prevention: merge after training and publish the merged model, or name the base and the extra file in the README.
+
+Not run: the loaders of non_lora_trainables.bin (LLaVA and its kin) are repositories to clone, with a vision tower to download.
+
+Broken:
+    from llava.model.builder import load_pretrained_model
+
+    # the projector of the training is 5120 wide, this base is 4096
+    load_pretrained_model("checkpoints/llava-lora", "lmsys/vicuna-7b-v1.5", "llava-lora", load_4bit=True)
+
+Fixed:
+    load_pretrained_model("checkpoints/llava-lora", "lmsys/vicuna-13b-v1.5", "llava-lora")
 """
 
 from __future__ import annotations

@@ -15,6 +15,19 @@ correct the name. Where the base is meant, correct base_model_name_or_path in ad
 Workaround: download the files where there is access, and give the local folder.
 
 Prevention: keep an adapter's base available, and set base_model_name_or_path to a name that others can reach.
+
+Not run: the Hub itself answers 401, 403 or 404, and the tests run without a network.
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("meta-llama/Meta-Llama-3-8B")  # gated, and no token is there
+    model = PeftModel.from_pretrained(base, "somebody/private-adapter")
+
+Fixed:
+    import huggingface_hub
+
+    huggingface_hub.login(token=os.environ["HF_TOKEN"])  # a token of somebody who accepted the licence
+    base = AutoModelForCausalLM.from_pretrained("meta-llama/Meta-Llama-3-8B")
+    model = PeftModel.from_pretrained(base, "somebody/private-adapter")
 """
 
 from __future__ import annotations

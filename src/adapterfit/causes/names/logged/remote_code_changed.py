@@ -12,6 +12,19 @@ Fix: load the base at the commit of the training: `revision="<commit>"` and `cod
 Workaround: find the last commit before the training on the base's page.
 
 Prevention: pin the revision in training (`get_peft_model(base, config, revision=...)` records it), and stamp the adapter.
+
+Not run: it needs a repository on the Hub with its own code, at two commits.
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("somebody/own-model", trust_remote_code=True)  # today's code
+    model = PeftModel.from_pretrained(base, "adapter-of-last-year")
+
+Fixed:
+    commit = "0123456789abcdef0123456789abcdef01234567"  # the base's last commit before the training
+    base = AutoModelForCausalLM.from_pretrained(
+        "somebody/own-model", trust_remote_code=True, revision=commit, code_revision=commit
+    )
+    model = PeftModel.from_pretrained(base, "adapter-of-last-year")
 """
 
 from __future__ import annotations

@@ -13,6 +13,16 @@ Fix: install versions that belong together, newest of all or those of the traini
 Workaround: a fresh environment with the adapter's own requirements.
 
 Prevention: pin peft and transformers together.
+
+Broken:
+    from transformers import HybridCache  # what PEFT before 0.18 does when it is imported; transformers 5 has none
+    # raises ImportError: cannot import name 'HybridCache' from 'transformers'
+
+Fixed:
+    peft.__version__ >= "0.18"  # -> True
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
