@@ -174,6 +174,7 @@ def _telling(words: str, text: str) -> str:
     """The line of a message that the page's words are from, cut to what can be read."""
     first = words.partition("...")[0].strip()
     line = next((line.strip() for line in text.splitlines() if first and first in line), " ".join(text.split()))
+    line = re.sub(r"(?<![\w.:/])/(?:[\w.-]+/)+[\w.-]+", "…", line)  # a path of this machine
     return line if len(line) <= 160 else line[:157].rstrip() + "..."
 
 
@@ -254,7 +255,7 @@ _OWN = re.compile(
 
 def plain(text: str) -> str:
     """The words of a line that are the same for everybody."""
-    return " ".join(re.findall(r"[A-Za-z_]{2,}", _OWN.sub(" ", text)))
+    return " ".join(re.findall(r"[A-Za-z_]{2,}", _OWN.sub(" ", text.replace("my-adapter", "adapter"))))
 
 
 def is_messaged(page: Page, text: str) -> bool:
@@ -263,7 +264,7 @@ def is_messaged(page: Page, text: str) -> bool:
     for message in page.cause.messages:
         kind, _, rest = message.partition(": ")
         line = rest if re.fullmatch(r"[\w.]+", kind) else message
-        parts = [plain(part) for part in re.split(r"\.\.\.|…", line)]
+        parts = [plain(part) for part in re.split(r"\.\.\.|…", _OWN.sub(" ", line))]
         if any(parts) and re.search(".*".join(re.escape(part) for part in parts), said):
             return True
         if not any(parts) and re.search(rf"^{re.escape(kind)}: \S+$", text.strip().rpartition("\n")[2]):
