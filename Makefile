@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -q
 # The transformers whose adapters were simulated for the shared data, and the one that loaded them.
 SIMULATED := 4.51.3 5.8.1 5.12.1 5.23.0
 
-.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential fuzz load-sim
+.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential fuzz load-sim oracles
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -25,10 +25,10 @@ lint: .venv/dev
 	$(BIN)/vermin --quiet --no-tips -t=3.9- src
 
 fast: .venv/dev
-	$(PYTEST) -n 2 -m "not exact and not slow"
+	$(PYTEST) -n 2 -m "not exact and not slow and not oracle"
 
 slow: .venv/dev
-	$(PYTEST) -n 2 -m "exact or slow"
+	$(PYTEST) -n 2 -m "(exact or slow) and not oracle"
 
 python39: .venv/dev
 	$(BIN)/python tools/check_python39.py
@@ -64,6 +64,10 @@ docs: .venv/docs
 pages: .venv/dev
 	$(BIN)/python tools/verify_pages.py
 
+# What other programs read and compute, in an environment of its own; the programs come from a package index.
+oracles: .venv/oracles
+	.venv/oracles/bin/python -m pytest -q -n 2 -m oracle tests/oracles
+
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -83,3 +87,7 @@ clean:
 	$(PIP) $(CPU) || $(PIP) $(CPU) --index-url https://download.pytorch.org/whl/cpu
 	$(PIP) -c tools/dev-tools.txt -e '.[dev]'
 	touch $@ .venv/core
+
+# It sees what .venv has, and adds the other programs without what they would pull in besides.
+.venv/oracles: .venv/dev tools/oracles.txt
+	$(BIN)/python tools/make_oracles.py $@

@@ -44,7 +44,9 @@ SLOW = {"hostile", "property", "test_read_hub.py", "test_command.py"}
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests of the slow folders."""
+    """Mark the tests of the slow folders, and those that ask other programs, which run in `make oracles` alone."""
     for item in items:
+        if item.path.parent.name == "oracles":
+            item.add_marker(pytest.mark.oracle)
         if SLOW & {item.path.parent.name, item.path.name}:
             item.add_marker(pytest.mark.slow)

@@ -32,6 +32,11 @@ _STARTS = {
     "lora_te3_": "text_encoder_3",
     "lora_prior_": "prior",
 }
+#: Measured on diffusers 0.42.1: its names for the alphas of attention in such a file are not those of the modules.
+_DIFFERING = (
+    "Modules have different alphas: kohya's own tools and ComfyUI apply each, diffusers takes the most common one for all "
+    "attention; for diffusers use --to diffusers."
+)
 _LEAVES = {"lora_down.weight": "a", "lora_up.weight": "b", "alpha": "alpha"}
 
 
@@ -133,7 +138,11 @@ def write(neutral: Neutral, wanted: Wanted) -> Output:
         "ss_network_module": "networks.lora",
         MODULES: json.dumps(sorted({layer.module for layer in layers}), separators=(",", ":")),
     }
-    return Output({}, (WeightsFile(FILE, tensors, metadata),), neutral.notes)
+    return Output({}, (WeightsFile(FILE, tensors, metadata),), (*neutral.notes, *_readers(layers)))
+
+
+def _readers(layers: tuple[Layer, ...]) -> list[str]:
+    return [_DIFFERING] if len({layer.plain_alpha for layer in layers}) > 1 else []
 
 
 def _stems(layers: tuple[Layer, ...]) -> list[str]:

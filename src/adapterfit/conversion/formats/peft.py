@@ -73,7 +73,7 @@ def read(opened: Opened) -> Neutral:
     _as_loaded(config, found)
     layers = tuple(_layer(module, pair, config) for module, pair in found.items())
     carried = {key: config.raw[key] for key in _CARRIED if config.raw.get(key) is not None}
-    return Neutral(layers, carried, (*_fields(config), *_rest(others, config)))
+    return Neutral(layers, carried, (*meaning(config), *_rest(others, config)))
 
 
 def readable_config(opened: Opened) -> AdapterConfig:
@@ -86,9 +86,18 @@ def readable_config(opened: Opened) -> AdapterConfig:
     if config is None or not config.known:
         why = next((flaw.message for flaw in config.flaws), "") if config is not None else ""
         raise CannotConvert(f"{CONFIG} cannot be used: {why or 'it is missing'}")
+    return usable(config)
+
+
+def usable(config: AdapterConfig) -> AdapterConfig:
+    """The config itself.
+
+    Raises:
+        CannotConvert: It has values that PEFT refuses.
+    """
     bad = [flaw.message for flaw in config.flaws if flaw.refused]
     if bad:
-        raise CannotConvert(f"{CONFIG} cannot be used: {bad[0]}")
+        raise CannotConvert(f"{config.file} cannot be used: {bad[0]}")
     return config
 
 
@@ -139,7 +148,7 @@ def resolved(values: Mapping[str, Any], module: str, table: str, default: str) -
     return value
 
 
-def _fields(config: AdapterConfig) -> Iterator[Rest]:
+def meaning(config: AdapterConfig) -> Iterator[Rest]:
     """Fields that change what the numbers mean, each by its name."""
     values = config.values
     init = values.get("init_lora_weights", True)
