@@ -152,6 +152,21 @@ def from_floats(numbers: Array, dtype: str) -> Array:
     return nan.astype("<u2")
 
 
+def undone(tensor: Tensor, factor: float, dtype: str) -> Tensor | None:
+    """Numbers of `dtype` that `times(factor)` makes this tensor of; None where there are none. The tensor is read."""
+    import numpy as np
+
+    found = tensor.load()
+    numbers = from_floats(to_floats(found, tensor.dtype) / factor, dtype)
+    off = from_floats(to_floats(numbers, dtype) * factor, tensor.dtype) != found
+    if off.any() and dtype == "F32":  # rounded twice: the right number is a neighbour
+        for way in (np.inf, -np.inf):
+            beside = np.where(off, np.nextafter(numbers, np.float32(way)), numbers)
+            hit = from_floats(to_floats(beside, dtype) * factor, tensor.dtype) == found
+            numbers, off = np.where(off & hit, beside, numbers), off & ~hit
+    return None if off.any() else made(numbers, dtype)
+
+
 def padded(tensor: Tensor, axis: int, length: int) -> Tensor:
     """With zeros behind its numbers along one axis, up to `length`."""
     missing = length - tensor.shape[axis]

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Callable
 
 from adapterfit.conversion.numbers import Tensor, stored
-from adapterfit.errors import CannotConvert
+from adapterfit.errors import BadInput, CannotConvert
+from adapterfit.expect import modules
 from adapterfit.read.adapter import read_adapter
 from adapterfit.read.source import Source
 from adapterfit.read.sources.part import PartSource
 from adapterfit.read.weights import read_weights
-from adapterfit.records import Adapter, Base, Weights
+from adapterfit.records import Adapter, Base, ModuleTree, Weights
 from adapterfit.text import shorten, show
 
 
@@ -28,6 +29,15 @@ class Opened:
     def tensors(self) -> Mapping[str, Tensor]:
         """Its tensors by name, none of them read."""
         return {info.name: stored(self.source, info) for info in self.weights.tensors}
+
+    def tree(self) -> ModuleTree | None:
+        """The base's modules as transformers names them; None without a base, or where it cannot be built."""
+        if self.base is None:
+            return None
+        try:
+            return self.base.tree or modules.tree(self.base, self.base.architecture)
+        except BadInput:
+            return None
 
 
 def opened(source: Source, base: Base | None = None) -> Opened:

@@ -34,8 +34,8 @@ _PLAIN_INITS = (True, False, "gaussian", "eva", "orthogonal")
 #: Config fields under which a pair of A and B means something else than ΔW = scale · B A.
 _MEANING = ("layer_replication", "use_bdlora", "use_qalora", "kasa_config", "arrow_config", "alora_invocation_tokens",
             "monteclora_config", "megatron_config", "trainable_token_indices")  # fmt: skip
-#: Fields that are carried over: they say nothing about the numbers.
-_CARRIED = ("base_model_name_or_path", "revision", "task_type", "lora_dropout", "fan_in_fan_out", "auto_mapping")
+#: Fields that are carried over: they say nothing about the numbers, and PEFT imports nothing by them.
+CARRIED = ("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out")
 
 
 def claims(opened: Opened) -> bool:
@@ -72,7 +72,7 @@ def read(opened: Opened) -> Neutral:
     others = _needless(opened, others)
     _as_loaded(config, found)
     layers = tuple(_layer(module, pair, config) for module, pair in found.items())
-    carried = {key: config.raw[key] for key in _CARRIED if config.raw.get(key) is not None}
+    carried = {key: config.raw[key] for key in CARRIED if config.raw.get(key) is not None}
     return Neutral(layers, carried, (*meaning(config), *_rest(others, config)))
 
 
@@ -232,9 +232,9 @@ def peft_config(layers: list[Layer], carried: Mapping[str, Any], version: str = 
     Raises:
         CannotConvert: That release has no field for something of it, or layers differ in what holds for all.
     """
-    rslora = _same(layers, "rsLoRA", [layer.rslora for layer in layers])
-    dora = _same(layers, "DoRA", [layer.magnitude is not None for layer in layers])
-    bias = _same(layers, "lora_bias", [layer.bias is not None for layer in layers])
+    rslora = same(layers, "rsLoRA", [layer.rslora for layer in layers])
+    dora = same(layers, "DoRA", [layer.magnitude is not None for layer in layers])
+    bias = same(layers, "lora_bias", [layer.bias is not None for layer in layers])
     rank = most_common(layer.rank for layer in layers)
     alpha = most_common(layer.alpha for layer in layers)
     needed = {
@@ -268,7 +268,12 @@ def _fields_of(version: str) -> frozenset[str]:
     return lora.fields_of(version or peft_facts.newest())
 
 
-def _same(layers: list[Layer], what: str, values: list[bool]) -> bool:
+def same(layers: list[Layer], what: str, values: list[bool]) -> bool:
+    """The one value of all layers.
+
+    Raises:
+        CannotConvert: They differ.
+    """
     if len(set(values)) > 1:
         names = tuple(layer.module for layer, value in zip(layers, values) if not value)
         raise CannotConvert(

@@ -1,0 +1,94 @@
+"""mlx-lm, on a CPU, loads what we write and computes what PEFT computes."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+mx = pytest.importorskip("mlx.core", reason="mlx is installed by `make oracles` only")
+peft = pytest.importorskip("peft")
+pytest.importorskip("mlx_lm")
+
+import transformers  # noqa: E402
+from mlx_lm.tuner.utils import load_adapters  # noqa: E402
+from mlx_lm.utils import load_model  # noqa: E402
+
+import adapterfit  # noqa: E402
+from adapterfit.conversion.formats.mlx import SAME_NAMES  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+SHAPE = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 3,
+    "vocab_size": 100,
+    "head_dim": 16,
+    "pad_token_id": 0,
+    "tie_word_embeddings": False,
+}
+VARIANTS = {
+    "plain": {"target_modules": ["q_proj", "v_proj", "down_proj"]},
+    "rsLoRA": {"target_modules": ["q_proj", "v_proj"], "use_rslora": True},
+    "alpha and rank per module": {
+        "target_modules": ["q_proj", "v_proj", "down_proj"],
+        "alpha_pattern": {"v_proj": 3},
+        "rank_pattern": {"q_proj": 2, "layers.1.mlp.down_proj": 8},
+    },
+    "some layers": {"target_modules": ["q_proj", "v_proj"], "layers_to_transform": [0, 2]},
+    "DoRA": {"target_modules": ["q_proj", "o_proj"], "use_dora": True},
+    "the embedding and the output": {"target_modules": ["embed_tokens", "lm_head", "k_proj"]},
+}
+
+
+def config_of(kind):
+    if kind == "phi3":
+        return transformers.AutoConfig.for_model(kind, **{k: v for k, v in SHAPE.items() if k != "head_dim"})
+    return transformers.AutoConfig.for_model(kind, **SHAPE)
+
+
+def saved_base(kind, folder):
+    """A tiny model with random weights, saved as its library saves it."""
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config_of(kind)).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def mlx_logits(folder, adapter=None):
+    model, _ = load_model(folder)
+    model = load_adapters(model, str(adapter)) if adapter is not None else model
+    model.eval()
+    return np.array(model(mx.array([[1, 5, 9, 3]])).astype(mx.float32))
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+@pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
+def test_mlx_lm_computes_the_same(fields, kind, tmp_path):
+    model = saved_base(kind, tmp_path / "base")
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=6, **fields)).eval()
+    torch.manual_seed(2)
+    for name, parameter in wrapped.named_parameters():
+        if "magnitude" in name:
+            parameter.data *= 1.25
+        elif "lora_" in name:
+            parameter.data = torch.randn_like(parameter) * 0.2
+    wrapped.save_pretrained(tmp_path / "a")
+    with torch.no_grad():
+        expected = wrapped(torch.tensor([[1, 5, 9, 3]])).logits.numpy()
+    adapterfit.convert(tmp_path / "a", "mlx", tmp_path / "m", base=tmp_path / "base")
+    found = mlx_logits(tmp_path / "base", tmp_path / "m")
+    assert np.abs(expected - mlx_logits(tmp_path / "base")).max() > 1e-3, "the adapter does something"
+    assert np.abs(found - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", sorted(SAME_NAMES))
+def test_modules_have_the_same_names_in_mlx_lm(kind, tmp_path):
+    model = saved_base(kind, tmp_path)
+    theirs, _ = load_model(tmp_path)
+    names = {name for name, module in theirs.named_modules() if type(module).__name__ == "Linear"}
+    ours = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    assert ours - {"lm_head"} == names - {"lm_head"}
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == kind
