@@ -46,7 +46,7 @@ VARIANTS = {
 def config_of(kind):
     if kind == "phi3":
         return transformers.AutoConfig.for_model(kind, **{k: v for k, v in SHAPE.items() if k != "head_dim"})
-    return transformers.AutoConfig.for_model(kind, **SHAPE)
+    return transformers.AutoConfig.for_model(kind, **{**SHAPE, "tie_word_embeddings": kind.startswith("gemma")})
 
 
 def saved_base(kind, folder):
@@ -54,6 +54,10 @@ def saved_base(kind, folder):
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config_of(kind)).eval()
     model.save_pretrained(folder)
+    written = json.loads((folder / "config.json").read_text())
+    rope = written.get("rope_parameters", {})  # mlx-lm looks where transformers 4 wrote it
+    known = {key: rope[key] for key in ("rope_theta", "partial_rotary_factor") if key in rope}
+    (folder / "config.json").write_text(json.dumps({**written, **known}))
     return model
 
 
