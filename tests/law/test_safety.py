@@ -21,9 +21,9 @@ NEVER_IMPORTED = {
     "runpy",
 }
 NEVER_CALLED = {"eval", "exec", "compile", "__import__", "yaml.load", "os.system", "os.popen"}
-#: Rooms that may write files: a repaired adapter, a converted one, a stamp, a report, a fleet's store, builders for tests and the demo, and
+#: Rooms that may write files: a repaired adapter, a stamp, a report, a fleet's store, builders for tests and the demo, and
 #: the user's own source, which `lint --fix` mends on request.
-WRITERS = {"repair", "conversion", "guard", "report", "fleet", "testing", "exact", "lint"}
+WRITERS = {"repair", "guard", "report", "fleet", "testing", "exact", "lint"}
 WRITING = {
     "write_text",
     "write_bytes",

@@ -8,7 +8,7 @@ import pytest
 
 import adapterfit
 from adapterfit.conversion.flat_names import flat, from_sgm, unflattened
-from adapterfit.errors import CannotCheck, CannotConvert
+from adapterfit.errors import CannotConvert, CannotWrite
 from adapterfit.testing.disk import lay
 from convert_samples import CLIP, LLAMA, UNET, config, metadata, numbers, peft_folder, read, scales, weights_bytes
 
@@ -176,7 +176,7 @@ def test_what_kohya_cannot_express_is_named_and_nothing_is_written(fields, more,
 def test_a_folder_that_is_there_is_never_written_over(tmp_path):
     source = peft_folder(tmp_path / "a", UNET)
     (tmp_path / "k").mkdir()
-    with pytest.raises(CannotCheck, match="there already"):
+    with pytest.raises(CannotWrite, match="there already"):
         adapterfit.convert(source, "kohya", tmp_path / "k")
 
 

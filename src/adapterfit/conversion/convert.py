@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adapterfit import discover
-from adapterfit.conversion.folder import write_folder
 from adapterfit.conversion.neutral import Neutral
 from adapterfit.conversion.opened import Opened, inner_folders, opened
-from adapterfit.conversion.output import Output, Wanted
+from adapterfit.conversion.output import Package, Wanted
 from adapterfit.errors import CannotConvert
 from adapterfit.read.base import read_base as read_base_source
 from adapterfit.read.locate import base_in_cache, locate
 from adapterfit.read.source import Source
 from adapterfit.records import Base
+from adapterfit.repair.staging import Staging
 from adapterfit.text import quote
 
 FORMATS = "adapterfit.conversion.formats"
@@ -50,7 +49,8 @@ def convert(adapter: Any, to: str, out: Any, *, base: Any = None, part: str = ""
 
     Raises:
         CannotConvert: The format cannot express something of this adapter; it is named, and nothing is written.
-        CannotCheck: A path is not there, cannot be read, or `out` exists.
+        CannotCheck: A path is not there, or cannot be read.
+        CannotWrite: `out` is there already, or cannot be written; nothing is left of it.
     """
     name, _, version = to.partition("==")
     writer = discover.member(FORMATS, name)
@@ -61,11 +61,23 @@ def convert(adapter: Any, to: str, out: Any, *, base: Any = None, part: str = ""
         pieces = [_opened(each, base, online=online) for each in folders.values()]
         origin = recognised(pieces[0])
         neutral = _joined([_read(piece, folder) for folder, piece in zip(folders, pieces)])
-        output: Output = writer.write(neutral, Wanted(pieces[0], version, part))
-        written = {each: (data,) for each, data in output.files.items()}
-        streams: dict[str, Iterable[bytes]] = {**written, **{file.name: file.chunks() for file in output.weights}}
-        write_folder(Path(out), streams)
-    return Conversion(origin, to, Path(out), tuple(sorted(streams)), len(neutral.layers), output.notes)
+        output: Package = writer.write(neutral, Wanted(pieces[0], version, part))
+        names = _written(Path(out), output, [str(each) for each in (adapter, base) if isinstance(each, (str, Path))])
+    return Conversion(origin, to, Path(out), names, len(neutral.layers), output.notes)
+
+
+def _written(out: Path, package: Package, read: list[str]) -> tuple[str, ...]:
+    """Write the folder whole or not at all; its files in order."""
+    room = sum(map(len, package.files.values())) + sum(stream.size() for stream in package.streams)
+    with Staging(out, apart_from=[path for path in read if Path(path).exists()], room=room) as stage:
+        for name, data in package.files.items():
+            with stage.file(name) as output:
+                output.write(data)
+        for stream in package.streams:
+            with stage.file(stream.name) as output:
+                stream.write(output)
+        stage.publish()
+    return tuple(sorted([*package.files, *(stream.name for stream in package.streams)]))
 
 
 def targets() -> tuple[str, ...]:

@@ -2,42 +2,74 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from adapterfit.conversion.numbers import Tensor
 from adapterfit.conversion.opened import Opened
+from adapterfit.read.source import Source
+from adapterfit.repair.staging import Output
+from adapterfit.repair.writer import Computed, Entry, Span, size_of, write_safetensors
+
+
+class Stream(Protocol):
+    """A file that is written as a stream."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the folder."""
+        ...
+
+    def size(self) -> int:
+        """Bytes it will have."""
+        ...
+
+    def write(self, output: Output) -> None:
+        """Write it; at most one tensor is held."""
+        ...
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A safetensors file to be written: tensors by name."""
+    """A safetensors file: tensors by name."""
 
     name: str
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    def chunks(self) -> Iterator[bytes]:
-        """The file, piece by piece; at most one tensor is held."""
-        yield self.header()
-        for _, tensor in self._ordered():
-            yield from tensor.chunks()
+    def size(self) -> int:
+        """Bytes it will have."""
+        return size_of(self._entries(None), self.metadata)
 
-    def _ordered(self) -> list[tuple[str, Tensor]]:
-        """Wide numbers first, as the reference writes them: then each lies at a multiple of its own size."""
-        return sorted(self.tensors.items(), key=lambda item: (-item[1].width, item[0]))
+    def write(self, output: Output) -> None:
+        """Write it; bytes that stay as they are go from file to file."""
+        sources = (tensor.piece[0] for tensor in self.tensors.values() if tensor.piece is not None)
+        source = next(sources, None)
+        write_safetensors(output, source or _NOTHING, self._entries(source), self.metadata)
 
-    def header(self) -> bytes:
-        """The eight bytes and the JSON; padded to 8 with blanks, as the reference writes it."""
-        entries: dict[str, object] = {"__metadata__": dict(self.metadata)} if self.metadata else {}
-        at = 0
-        for name, tensor in self._ordered():
-            entries[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [at, at + tensor.size]}
-            at += tensor.size
-        text = json.dumps(entries, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        return len(text).to_bytes(8, "little") + text
+    def _entries(self, source: Source | None) -> list[Entry]:
+        return [_entry(name, tensor, source) for name, tensor in sorted(self.tensors.items())]
+
+
+def _entry(name: str, tensor: Tensor, source: Source | None) -> Entry:
+    if tensor.piece is not None and tensor.piece[0] is source:
+        file, span = tensor.piece[1].file, tensor.piece[1].span or (0, 0)
+        return Entry(name, tensor.dtype, tensor.shape, (Span(file, *span),))
+    return Entry(name, tensor.dtype, tensor.shape, (Computed(tensor.size, tensor.bytes),))
+
+
+class _Nothing:
+    """Where no tensor is copied."""
+
+    def size(self, name: str) -> int:
+        raise KeyError(name)
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        raise KeyError(name, offset, length)
+
+
+_NOTHING = _Nothing()
 
 
 @dataclass(frozen=True)
@@ -50,9 +82,9 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Output:
-    """`files` by name; `weights` are streamed. `notes` are said to the user, one sentence each."""
+class Package:
+    """The new folder: `files` by name, `streams`; `notes` are said to the user, one sentence each."""
 
     files: Mapping[str, bytes]
-    weights: tuple[WeightsFile, ...] = ()
+    streams: tuple[Stream, ...] = ()
     notes: tuple[str, ...] = ()

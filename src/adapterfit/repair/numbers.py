@@ -90,7 +90,7 @@ def filled(shape: Shape, dtype: str, value: float) -> Any:
     """Every element the same number."""
     import numpy as np
 
-    return _from_float64(np.full(shape, value, np.float64), dtype)
+    return from_float64(np.full(shape, value, np.float64), dtype)
 
 
 # ------------------------------------------------------------------------------------------------ computed
@@ -98,7 +98,7 @@ def filled(shape: Shape, dtype: str, value: float) -> Any:
 
 def cast(bits: Any, old: str, new: str) -> Any:
     """To another floating-point type, rounded to nearest even; to BF16 through float32, as torch does."""
-    return _from_float64(_to_float64(bits, old), new)
+    return from_float64(to_float64(bits, old), new)
 
 
 def scaled(bits: Any, dtype: str, factor: float) -> Any:
@@ -106,10 +106,11 @@ def scaled(bits: Any, dtype: str, factor: float) -> Any:
     import numpy as np
 
     with np.errstate(all="ignore"):
-        return _from_float64(_to_float64(bits, dtype) * factor, dtype)
+        return from_float64(to_float64(bits, dtype) * factor, dtype)
 
 
-def _to_float64(bits: Any, dtype: str) -> Any:
+def to_float64(bits: Any, dtype: str) -> Any:
+    """The numbers of a floating-point type, exactly."""
     import numpy as np
 
     bits = np.ascontiguousarray(bits)
@@ -118,7 +119,8 @@ def _to_float64(bits: Any, dtype: str) -> Any:
     return bits.view(_FLOATS[dtype]).astype(np.float64)
 
 
-def _from_float64(array: Any, dtype: str) -> Any:
+def from_float64(array: Any, dtype: str) -> Any:
+    """Numbers as the bits of a floating-point type, rounded to nearest even; to BF16 through float32, as torch does."""
     if dtype == "BF16":
         return _to_bfloat16(_quietly(array, "<f4"))
     return _quietly(array, _FLOATS[dtype]).view(_WORDS[DTYPE_BITS[dtype]])

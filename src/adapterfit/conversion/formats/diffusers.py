@@ -17,7 +17,7 @@ from adapterfit.conversion.formats import kohya, peft
 from adapterfit.conversion.neutral import Layer, Neutral, Rest, refuse_layers, refuse_rest
 from adapterfit.conversion.numbers import Tensor
 from adapterfit.conversion.opened import Opened
-from adapterfit.conversion.output import Output, Wanted, WeightsFile
+from adapterfit.conversion.output import Package, Wanted, WeightsFile
 from adapterfit.errors import BadInput, CannotConvert
 from adapterfit.read import strictjson
 from adapterfit.read.config import parse_config
@@ -150,7 +150,7 @@ def _notes(found: Mapping[tuple[str, str], Mapping[str, Tensor]], configs: Mappi
 # --------------------------------------------------------------------------------------------------- to diffusers
 
 
-def write(neutral: Neutral, wanted: Wanted) -> Output:
+def write(neutral: Neutral, wanted: Wanted) -> Package:
     """The neutral form → diffusers' file, with the scale in its header.
 
     Raises:
@@ -171,7 +171,7 @@ def write(neutral: Neutral, wanted: Wanted) -> Output:
     if doubled:
         raise CannotConvert(f"two layers go to the same module ({shorten(layer.name for layer in neutral.layers)})")
     metadata = {"format": "pt", METADATA: json.dumps(_header(neutral), indent=2, sort_keys=True)}
-    return Output({}, (WeightsFile(FILE, tensors, metadata),), neutral.notes)
+    return Package({}, (WeightsFile(FILE, tensors, metadata),), neutral.notes)
 
 
 def _header(neutral: Neutral) -> dict[str, Any]:

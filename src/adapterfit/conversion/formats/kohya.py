@@ -14,7 +14,7 @@ from adapterfit.conversion.flat_names import flat, from_sgm, unflattened
 from adapterfit.conversion.neutral import Layer, Neutral, Rest, refuse_layers, refuse_rest
 from adapterfit.conversion.numbers import Tensor, scalar
 from adapterfit.conversion.opened import Opened
-from adapterfit.conversion.output import Output, Wanted, WeightsFile
+from adapterfit.conversion.output import Package, Wanted, WeightsFile
 from adapterfit.errors import CannotConvert
 from adapterfit.text import quote, shorten
 
@@ -115,7 +115,7 @@ def _layer(stem: str, pair: Mapping[str, Tensor], part: str, module: str) -> Lay
     return Layer(module, "conv" if len(a.shape) > 2 else "linear", a, b, alpha or float(a.shape[0]), part=part)
 
 
-def write(neutral: Neutral, wanted: Wanted) -> Output:
+def write(neutral: Neutral, wanted: Wanted) -> Package:
     """The neutral form → kohya's file.
 
     Raises:
@@ -138,7 +138,7 @@ def write(neutral: Neutral, wanted: Wanted) -> Output:
         "ss_network_module": "networks.lora",
         MODULES: json.dumps(sorted({layer.module for layer in layers}), separators=(",", ":")),
     }
-    return Output({}, (WeightsFile(FILE, tensors, metadata),), (*neutral.notes, *_readers(layers)))
+    return Package({}, (WeightsFile(FILE, tensors, metadata),), (*neutral.notes, *_readers(layers)))
 
 
 def _readers(layers: tuple[Layer, ...]) -> list[str]:

@@ -18,7 +18,7 @@ from adapterfit.conversion.formats import peft
 from adapterfit.conversion.neutral import Layer, Neutral, Rest, most_common, refuse_layers, refuse_rest
 from adapterfit.conversion.numbers import Tensor, cut, padded, undone
 from adapterfit.conversion.opened import Opened
-from adapterfit.conversion.output import Output, Wanted, WeightsFile
+from adapterfit.conversion.output import Package, Wanted, WeightsFile
 from adapterfit.errors import CannotConvert
 from adapterfit.text import quote, show
 
@@ -135,7 +135,7 @@ def _restored(layer: Layer, record: Mapping[str, Any]) -> Layer:
 # --------------------------------------------------------------------------------------------------- to mlx-lm
 
 
-def write(neutral: Neutral, wanted: Wanted) -> Output:
+def write(neutral: Neutral, wanted: Wanted) -> Package:
     """The neutral form → a folder of mlx-lm's.
 
     Raises:
@@ -163,7 +163,7 @@ def write(neutral: Neutral, wanted: Wanted) -> Output:
     }
     notes = (*neutral.notes, *_notes(layers, scale), *_names(wanted))
     text = json.dumps(config, indent=2, sort_keys=True).encode()
-    return Output({CONFIG: text}, (WeightsFile(WEIGHTS, tensors, {"format": "mlx"}),), notes)
+    return Package({CONFIG: text}, (WeightsFile(WEIGHTS, tensors, {"format": "mlx"}),), notes)
 
 
 def _folded(layer: Layer, scale: float) -> Tensor:

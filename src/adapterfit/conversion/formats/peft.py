@@ -15,7 +15,7 @@ from typing import Any
 from adapterfit.conversion.neutral import Layer, Neutral, Rest, most_common, parts, refuse_rest
 from adapterfit.conversion.numbers import Tensor
 from adapterfit.conversion.opened import Opened
-from adapterfit.conversion.output import Output, Wanted, WeightsFile
+from adapterfit.conversion.output import Package, Wanted, WeightsFile
 from adapterfit.errors import BadInput, CannotConvert
 from adapterfit.expect.patterns import Patterns
 from adapterfit.expect.targets import Rule, pattern_key
@@ -195,7 +195,7 @@ def _rest(names: list[str], config: AdapterConfig) -> Iterator[Rest]:
 # --------------------------------------------------------------------------------------------------- to PEFT
 
 
-def write(neutral: Neutral, wanted: Wanted) -> Output:
+def write(neutral: Neutral, wanted: Wanted) -> Package:
     """The neutral form → a folder in PEFT's layout; with several components one folder each."""
     refuse_rest(neutral, "this conversion to PEFT")
     components = parts(neutral)
@@ -206,7 +206,7 @@ def write(neutral: Neutral, wanted: Wanted) -> Output:
         folder = f"{part}/" if len(components) > 1 else ""
         files[folder + CONFIG] = config_bytes(peft_config(layers, neutral.config, wanted.version))
         weights.append(WeightsFile(folder + WEIGHTS, dict(_tensors(layers)), {"format": "pt"}))
-    return Output(files, tuple(weights), neutral.notes)
+    return Package(files, tuple(weights), neutral.notes)
 
 
 def config_bytes(config: Mapping[str, Any]) -> bytes:
