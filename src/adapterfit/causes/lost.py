@@ -37,6 +37,8 @@ _TRUNK = re.compile(
 
 #: An adapter's name between `lora_A` and `weight`; loaders that print the file's own names show it if it is in the file.
 _NAMED = re.compile(r"\.lora_[AB]\.\w{1,60}\.weight")
+#: Blocks of Stable Diffusion's UNets as kohya-ss writes them, after diffusers or after the first checkpoints.
+_UNET = re.compile(r"lora_unet_(?:(?:down|up|input|output)_blocks_\d|mid_block_|middle_block_)")
 _FILE_SIDE = frozenset({"comfyui", "vllm"})
 #: What is left where an adapter's name was cut out, or put in, in the wrong place.
 _MANGLED = re.compile(
@@ -102,6 +104,10 @@ def _image(symptoms: Symptoms) -> Readings:
     if not {key.wording for key in names} & {"comfyui", "diffusers"}:
         foreign = tuple(key for key in names if diffusion([key.name]))
         return {"diffusion-key-format": Names(0.8, foreign)} if foreign and len(foreign) * 2 >= len(names) else {}
+    blocks = tuple(key for key in names if key.wording == "comfyui" and _UNET.match(key.name))
+    if len(blocks) * 2 >= len([key for key in names if not key.name.startswith("lora_te")]) and blocks:
+        # ComfyUI maps every block of its UNet to these names: one that it does not know is not in this model.
+        return {"diffusion-wrong-base": Names(0.8, blocks), "diffusion-key-format": Names(0.5, blocks)}
     # SD 1.x calls its one text encoder `lora_te_`, SDXL its two `lora_te1_` and `lora_te2_`.
     encoders = tuple(key for key in names if key.name.startswith(("lora_te_", "lora_te1_", "lora_te2_", "lora_te3_")))
     if len(encoders) == len(names):
@@ -115,7 +121,7 @@ def _is_magnitude(name: str) -> bool:
 
 def _is_lycoris(name: str) -> bool:
     return any(
-        part.startswith(("hada_", "lokr_", "lora_mid", "oft_diag")) or part in {"diff", "diff_b", "w_norm"}
+        part.startswith(("hada_", "lokr_", "lora_mid", "oft_diag")) or part in {"diff", "diff_b", "w_norm", "on_input"}
         for part in name.split(".")[1:]
     )
 
@@ -135,6 +141,8 @@ def _nothing_lost(symptoms: Symptoms) -> Readings:
     missing = symptoms.missing
     if not missing or any(_is_tuner(key.name) for key in (*missing, *symptoms.unexpected)):
         return {}
+    if any(frame.function == "load_model" and frame.library.startswith("mlx") for frame in symptoms.frames):
+        return {}  # the base's own weights: the adapter comes after it
     names = {key.name for key in missing}
     if all(name.endswith("lm_head.weight") for name in names):
         return {"tied-weights-split": Names(0.88, missing), "missing-base-keys-harmless": Names(0.4, missing)}

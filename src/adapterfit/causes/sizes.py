@@ -365,7 +365,7 @@ def tokenizer_length(symptoms: Symptoms) -> int:
 
 
 def _rank(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
-    """Only the rank differs. A k-fold rank on a fused projection may also be a MergedLinear of which B is not shown."""
+    """Only the rank differs, in a language or an image model. A k-fold rank on a fused projection may also be a MergedLinear of which B is not shown."""
     told = _whole(shapes)
     if not told or not all(_only_rank(s) for s, _, _ in told):
         return {}
@@ -445,9 +445,9 @@ _STEPS: tuple[Callable[[Symptoms, tuple[LogShape, ...]], Readings], ...] = (
     _experts,
     _prompt,
     _labels,
+    _rank,
     _image,
     _vocabulary,
-    _rank,
     _dimensions,
     _cut,
 )

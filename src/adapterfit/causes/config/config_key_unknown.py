@@ -239,9 +239,27 @@ _CONFIGS = (
 )  # fmt: skip
 
 
+#: Keywords of `from_pretrained` that are no field of any config; some versions of PEFT hand them on to one.
+LOADING = frozenset(
+    {
+        "dtype",
+        "device_map",
+        "max_memory",
+        "offload_folder",
+        "offload_dir",
+        "load_in_8bit",
+        "load_in_4bit",
+        "low_cpu_mem_usage",
+        "torch_device",
+    }
+)
+
+
 def _likelihood(symptoms: Symptoms, argument: LogArgument) -> float:
     """How surely the keyword is a field of a PEFT config; 0 where it is some other call's."""
     ours = argument.called.endswith(_CONFIGS)
+    if argument.called.startswith("PeftConfig") and argument.name in LOADING:
+        return 0.5  # the loader's own keyword, not one of the file
     bare = argument.called in {"", "__init__"}
     if argument.name in SINCE and (ours or bare):
         return 0.95

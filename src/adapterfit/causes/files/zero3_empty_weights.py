@@ -89,6 +89,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
 
 _TINY = 4_096
 
+_DEEPSPEED = ("zero3", "zero-3", "zero 3", "zero_stage", "stage3", "stage 3", "zero stage")
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
     "zero3", "zero-3", "zero stage 3", "zero_stage 3", "stage3_gather", "gatheredparameters", "zero_to_fp32",
@@ -114,6 +115,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, "the saved weights have no rows: saved under ZeRO-3 without gathering", 0.93, told, fix=fix
         )
+    empty = said(symptoms, "torch.size([0])") if found is None else ()
+    if empty and said(symptoms, *_DEEPSPEED):
+        yield suspect(symptoms, "tensors of no elements, and the run used DeepSpeed's ZeRO-3", 0.86, empty, fix=fix)
     flat = said(symptoms, "'weight' must be 2-d", "must be a matrix, got 1-d tensor", "must be 2-dimensional, got 1-d")
     if flat:
         yield suspect(
@@ -123,7 +127,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             flat,
             fix="load the base outside of deepspeed.zero.Init",
         )
-    deepspeed = said(symptoms, "zero3", "zero-3", "zero_stage", "stage3", "stage 3", "deepspeed", "global_step")
+    deepspeed = said(symptoms, *_DEEPSPEED, "deepspeed", "global_step")
     tiny = [
         file for file in symptoms.files if _holds_weights(file.name) and file.size is not None and file.size < _TINY
     ]

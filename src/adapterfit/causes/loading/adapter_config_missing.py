@@ -117,7 +117,10 @@ def _lacking(symptoms: Symptoms) -> tuple[int, ...]:
     return tuple(
         line
         for line, words in spoken
-        if "://" not in words and "--" not in words and any(word in words for word in _LACK)
+        if "://" not in words
+        and "--" not in words
+        and "open adapter_config.json:" not in words
+        and any(word in words for word in _LACK)
     )
 
 

@@ -102,6 +102,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="load the base with AutoModelForCausalLM or AutoModelForSeq2SeqLM; for a model without generation set task_type to null or FEATURE_EXTRACTION",
             apart="the base's class: AutoModel has no head; with remote code, transformers >= 4.50 took generate out of it",
         )  # fmt: skip
+    unnamed = said(symptoms, "cannot infer the auto class from the config")
+    if unnamed:
+        yield suspect(
+            symptoms, "AutoPeftModel cannot tell the base's class: the config has no auto_mapping, and no task_type that fits the class called", 0.86, unnamed,
+            fix="load the base with its own class, then PeftModel.from_pretrained(base, adapter)",
+        )  # fmt: skip
     invalid = said(symptoms, "invalid task type")
     if invalid:
         yield suspect(

@@ -18,11 +18,12 @@ Prevention: train the modules that the server lists.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.causes.sizes import module_leaf
 from adapterfit.records import Suspicion
 from adapterfit.symptoms import LogTargets
@@ -44,6 +45,8 @@ _WORDS = (
     ("target modules are included in `--lora-target-modules`", 0.85), ("lora is not supported for", 0.85), ("--lora-target-modules", 0.7), ("skipping unsupported lora module", 0.7),
     ("do not support lora", 0.7), ("does not support lora", 0.8), ("missing lora_a weight", 0.7), ("missing lora_b weight", 0.7),
 )  # fmt: skip
+#: vLLM's word on an architecture, of all versions.
+_WHOLE = re.compile(r"(?P<name>[A-Z]\w{2,80}(?:For\w{2,60}|Model|LMHeadModel)) does not support LoRA\b")
 _FUSED = ("qkv_proj", "gate_up_proj", "query_key_value", "Wqkv")
 
 #: Words that speak of this cause where no symptom decides.
@@ -67,6 +70,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             0.5 if experts else 0.6 if fused else 0.91 if received.names and not few else 0.88, [expected.line],
             fix="upgrade the server: it knows no layer of this model" if few else fix,
         )  # fmt: skip
+    whole = _WHOLE.search(symptoms.text)
+    if whole is not None:
+        yield suspect(
+            symptoms, f"the server cannot run {show(whole['name'])} with a LoRA at all", 0.92, [line_of(symptoms, whole.start())],
+            fix=f"upgrade the server, if a newer one supports LoRA for {show(whole['name'])}; else merge the adapter and serve the merged model",
+        )  # fmt: skip
+        return
     for phrase, likelihood in _WORDS:
         told = said(symptoms, phrase)
         if told and "expected" not in lists:

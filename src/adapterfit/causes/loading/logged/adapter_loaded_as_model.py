@@ -64,6 +64,9 @@ _WORDS = (
     ("can't load the configuration of", 0.6),
 )
 
+#: Those that an adapter's folder nearly always is the reason for.
+_OWN_WORDS = frozenset({"does not appear to have a file named config.json", "no supported config format found in"})
+
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
     "config.json", "instead of the base model", "full model",
@@ -76,8 +79,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     for phrase, likelihood in _WORDS:
         told = said(symptoms, phrase)
         if told:
+            # A model that lacks its weights is no matter of adapters, unless something in the text speaks of one.
+            spoken = phrase in _OWN_WORDS or said(symptoms, "lora", "adapter", "peft", "checkpoint-", most=1)
             yield suspect(
-                symptoms, "an adapter was given where a whole model is expected", likelihood, told, fix=fix,
+                symptoms, "an adapter was given where a whole model is expected", likelihood if spoken else 0.4, told, fix=fix,
                 apart="the folder: adapter_config.json and no config.json mean an adapter; and whether peft is installed",
             )  # fmt: skip
     for error in symptoms.errors:

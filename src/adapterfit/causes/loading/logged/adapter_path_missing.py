@@ -33,7 +33,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import between, said, suspect
+from adapterfit.causes.heard import after, between, said, suspect
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
 
@@ -75,6 +75,14 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, "the server tries to download what was given: it is no folder that the server sees", 0.55, download,
             fix="mount the folder into the container, and give its path there",
+        )  # fmt: skip
+    empty = said(symptoms, "no adapter found for")
+    if empty:
+        path = after(symptoms, "no adapter found for").strip().partition(" ")[0].strip("'\"`].,")
+        yield suspect(
+            symptoms, f"the server finds no file of an adapter in {quote(path)}", 0.75, empty,
+            fix="give the absolute path, as the server's process or container sees it, of the folder with adapter_config.json",
+            apart="ls of that folder where the server runs: nothing there means the path, other files mean no adapter_config.json",
         )  # fmt: skip
     told = said(symptoms, *_WORDS)
     if not told:

@@ -60,8 +60,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     fix = "pip install peft in this environment, then PeftConfig.from_pretrained(adapter): it names the real error"
     files = said(symptoms, "no file named pytorch_model.bin", "no file named model.safetensors")
     if files:
+        spoken = said(symptoms, "lora", "adapter", "peft", most=1)
         yield suspect(
-            symptoms, "transformers takes the folder for a whole model: it does so with an adapter where peft is not installed", 0.7, files, fix=fix,
+            symptoms, "transformers takes the folder for a whole model: it does so with an adapter where peft is not installed", 0.7 if spoken else 0.3, files, fix=fix,
             apart="pip show peft; and whether adapter_config.json lies in the folder",
         )  # fmt: skip
     model = said(symptoms, "unrecognized model in", "should have a `model_type` key")

@@ -27,11 +27,13 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import between, said, suspect
+from adapterfit.causes.config.config_key_unknown import LOADING
+from adapterfit.causes.heard import between, line_of, said, suspect
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
 
@@ -94,6 +96,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 fix=_NAMES.get(name, "pip install -U peft transformers accelerate diffusers in the Python that runs this, or the versions of the training"),
             )  # fmt: skip
             return
+    yield from _gone(symptoms)
+    yield from _kwargs(symptoms)
     attributes = [
         e
         for e in symptoms.errors
@@ -118,12 +122,57 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         )
 
 
+#: A submodule that an installed library does not have, or an attribute that an object of it lacks.
+_SUBMODULE = re.compile(
+    r"No module named ['\"](?P<name>(?:peft|transformers|diffusers|accelerate|vllm|huggingface_hub|torch)\.[\w.]{1,80})['\"]"
+)
+_ATTRIBUTE = re.compile(r"(?:'?(?P<owner>[A-Za-z_]\w{0,80})'? )?(?:object )?has no attribute '?(?P<name>\w{1,60})'?")
+_FIX = "pip install -U peft transformers accelerate, or the versions of the training"
+
+
+def _gone(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """A part of a library that the installed version does not have."""
+    module = _SUBMODULE.search(symptoms.text)
+    if module is not None:
+        yield suspect(
+            symptoms, f"the installed library has no {quote(module['name'])}: another library wants a newer or older one", 0.87,
+            [line_of(symptoms, module.start())], fix=_FIX,
+        )  # fmt: skip
+    for line in said(symptoms, "has no attribute", most=5):
+        found = _ATTRIBUTE.search(symptoms.lines[line])
+        if found is None:
+            continue
+        wrapped = (found["owner"] or "").startswith("Peft") or (
+            found["name"] in {"merge_and_unload", "add_weighted_adapter", "unload"} and any(f.library == "peft" for f in symptoms.frames)
+        )  # fmt: skip
+        private = found["name"].startswith("_") and said(symptoms, "peft", "lora", "adapter")
+        if wrapped or private:
+            yield suspect(
+                symptoms, f"the installed version lacks {quote(found['name'])}", 0.75 if wrapped else 0.5, [line], fix=_FIX,
+                apart="pip show peft transformers: which of the two is older than the code that calls it",
+            )  # fmt: skip
+            return
+
+
+def _kwargs(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """PEFT of some versions passes the loader's keywords on to a config that does not take them."""
+    handed = [a for a in symptoms.arguments if a.called.startswith("PeftConfig") and a.name in LOADING]
+    if handed:
+        yield suspect(
+            symptoms, f"{quote(handed[0].name)} is a keyword of from_pretrained, which this PEFT hands on to its config", 0.87,
+            [handed[0].line], fix=f"pip install -U peft; or leave {handed[0].name} out of PeftModel.from_pretrained and set it on the base",
+        )  # fmt: skip
+
+
 def logs() -> dict[str, list[str]]:
     """Imports, a backend; a config's unknown field is another cause."""
     return {
         "fires": [
             "ImportError: cannot import name 'HybridCache' from 'transformers' (/x/site-packages/transformers/__init__.py)",
             "ValueError: PEFT backend is required for this method.",
+            "ModuleNotFoundError: No module named 'transformers.masking_helpers'",
+            "TypeError: PeftConfig.__init__() got an unexpected keyword argument 'max_memory'",
+            "AttributeError: 'PeftModelForCausalLM' object has no attribute 'add_weighted_adapter'",
             "ImportError: Found an incompatible version of torchao. Found version 0.10.0, but only versions above 0.16.0 are supported",
         ],
         "silent": ["TypeError: LoraConfig.__init__() got an unexpected keyword argument 'eva_config'"],

@@ -1,0 +1,93 @@
+"""The adapter cannot be merged into a base whose weights are quantised.
+
+What this means: merging adds the adapter's product to the base's weights. GPTQ, AWQ and similar weights are packed integers that
+nothing can be added to; PEFT refuses. Into bitsandbytes' 8-bit and 4-bit weights newer PEFT versions merge, and lose precision;
+older ones refuse those too, and say "8-bit mode" for 4-bit models as well.
+
+Why it happens: the base is loaded for the merge as it was for the training, with `load_in_4bit`, `load_in_8bit` or a GPTQ checkpoint.
+
+Detection: PEFT's line "Cannot merge … layers when the model is …"; or an error of a quantiser's tensor inside `merge`.
+
+Fix: load the original base in 16 bits, on the CPU if need be, load the adapter into it, merge, save, and quantise the result.
+
+Workaround: do not merge: serve the adapter beside the quantised base.
+
+Prevention: keep the 16-bit base at hand; an adapter trained on a quantised base is merged into the unquantised one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
+
+CAUSE = Cause(
+    minutes=15,
+    messages=(
+        "ValueError: Cannot merge LORA layers when the model is loaded in 8-bit mode",
+        "ValueError: Cannot merge LORA layers when the model is gptq quantized",
+    ),
+    broken="""
+base = AutoModelForCausalLM.from_pretrained("base-gptq")
+merged = PeftModel.from_pretrained(base, "adapter").merge_and_unload()
+""",
+    fixed="""
+base = AutoModelForCausalLM.from_pretrained("base", dtype=torch.bfloat16)
+merged = PeftModel.from_pretrained(base, "adapter").merge_and_unload()
+""",
+)
+#: Words → how sure they are. The middle of PEFT's sentence names the method (`LORA`, `ia3`, `OFT`).
+_WORDS = (
+    ("layers when the model is loaded in 8-bit mode", 0.94),
+    ("layers when the model is loaded in 4-bit mode", 0.94),
+    ("layers when the model is gptq quantized", 0.94),
+    ("cannot merge a quantized", 0.86),
+    ("cannot merge lora into a quantized", 0.9),
+)
+_MERGES = frozenset({"merge", "merge_and_unload", "merge_adapter", "_unload_and_optionally_merge"})
+_QUANTISERS = frozenset({"bitsandbytes", "auto_gptq", "gptqmodel", "awq", "torchao", "optimum", "hqq", "quanto"})
+#: Words that speak of this cause where no symptom decides.
+HINTS = ("cannot merge", "merge_and_unload")
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT's refusal, or a traceback that goes through PEFT's merge into a quantiser."""
+    fix = "load the base in 16 bits (without load_in_4bit, load_in_8bit or a GPTQ checkpoint; device_map='cpu' if it does not fit), merge into that, then quantise"
+    for phrase, likelihood in _WORDS:
+        told = said(symptoms, phrase)
+        if told:
+            yield suspect(symptoms, "the base is quantised, and PEFT cannot merge into it", likelihood, told, fix=fix)
+            return
+    merges = [at for at, frame in enumerate(symptoms.frames) if frame.library == "peft" and frame.function in _MERGES]
+    below = [frame for frame in symptoms.frames[merges[-1] + 1 :] if frame.library in _QUANTISERS] if merges else []
+    quantised = any("bnb.py" in symptoms.frames[at].file or "gptq" in symptoms.frames[at].file for at in merges)
+    if merges and (below or quantised):
+        yield suspect(
+            symptoms, "the merge ends in the quantiser's code", 0.8, [symptoms.frames[merges[-1]].line, *(f.line for f in below)], fix=fix,
+            apart="whether the same merge works with the base loaded in 16 bits",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """PEFT's line for two methods; a traceback through the merge; offloaded layers are another cause."""
+    return {
+        "fires": [
+            "ValueError: Cannot merge LORA layers when the model is gptq quantized",
+            "ValueError: Cannot merge ia3 layers when the model is loaded in 4-bit mode",
+            (
+                'File "/x/site-packages/peft/tuners/tuners_utils.py", line 700, in merge_adapter\n'
+                'File "/x/site-packages/peft/tuners/lora/bnb.py", line 400, in merge\n'
+                'File "/x/site-packages/bitsandbytes/nn/modules.py", line 300, in to\n'
+                "AssertionError: quant_state"
+            ),
+        ],
+        "silent": [
+            'File "/x/site-packages/peft/tuners/lora/layer.py", line 400, in merge\nNotImplementedError: Cannot copy out of meta tensor; no data!'
+        ],
+    }
