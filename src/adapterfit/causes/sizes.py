@@ -53,6 +53,15 @@ _ODD_VOCABULARIES = frozenset(
 )
 #: No layer but a head over a vocabulary has more rows, unless its lora_A is of another size too.
 _TALLEST = 30_000
+#: Rows of the embeddings as families of models are published (their config.json, vocab_size).
+_FAMILIES = frozenset(
+    {
+        30522, 32000, 32064, 32128, 32768, 49152, 50257, 50272, 50280, 50304, 51200, 64000, 65024, 92544, 100352, 102400, 125696, 128256, 129280,
+        130528, 131072, 151552, 151936, 152064, 200064, 201088, 202048, 250002, 250880, 256000, 262144, 262208,
+    }
+)  # fmt: skip
+#: Two published vocabularies are those of two families if they differ by more than this factor; else tokens were added.
+_OTHER_VOCABULARY = 1.05
 #: Rows by which padding to a multiple of 64 or 128 can make a vocabulary longer.
 _PADDING = 128
 
@@ -233,9 +242,10 @@ def _is_head(key: str) -> bool:
 
 def _image(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     """An image model: 1x1 convolutions beside linear layers, widths of another family, an input made wider."""
-    if not diffusion(s.key for s in shapes):
-        return {}
     told = _whole(shapes)
+    convolved = any(_is_pointwise(found) != _is_pointwise(wanted) for _, found, wanted in told)
+    if not convolved and not diffusion(s.key for s in shapes):
+        return {}
     same = tuple(s for s, found, wanted in told if len(found) != len(wanted) and _squeezed(found) == _squeezed(wanted))
     other = tuple(s for s in shapes if s not in same)
     if same and not other:
@@ -257,6 +267,11 @@ def _image(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     if only_input:
         readings["base-mutated"] = Reading(0.4, other)
     return readings
+
+
+def _is_pointwise(shape: Shape) -> bool:
+    """Whether it is that of a 1x1 convolution, which language models do not have."""
+    return len(shape) == 4 and shape[2:] == (1, 1)
 
 
 def _is_input(key: str) -> bool:
@@ -318,6 +333,9 @@ def _rows(shape: LogShape) -> tuple[int, int] | None:
 def _three_numbers(symptoms: Symptoms, held: tuple[LogShape, ...], file: int, model: int) -> Readings:
     """Rows in the file, rows in the model, and the tokenizer's length where it is told: opposite cures."""
     tokens = tokenizer_length(symptoms)
+    if file in _FAMILIES and model in _FAMILIES and max(file, model) > _OTHER_VOCABULARY * min(file, model):
+        cause = "vocabulary-grown" if file > model else "vocabulary-shrunk"
+        return {"wrong-base": Reading(0.7, held, file, model), cause: Reading(0.5, held, file, model)}
     if not model:
         odd = file % 64 != 0
         return {

@@ -17,11 +17,12 @@ _NAME = 400
 
 
 class _Wording(NamedTuple):
-    """`anchor` is looked for first, since that is cheap; `pattern` must match there. The key is its group, or the word before."""
+    """`anchor` is looked for first, since that is cheap; `pattern` must match there. The key is its group, `key`, or the word before."""
 
     name: str
     anchor: str
     pattern: re.Pattern[str]
+    key: str = ""
 
 
 #: Whatever may be cut off is optional.
@@ -46,6 +47,14 @@ _WORDINGS = (
         "mlx", "adapter shape ", re.compile(rf"adapter shape {_FOUND} does not match model parameter shape {_WANTED}")
     ),
     _Wording("diffusers", "expected shape ", re.compile(rf"expected shape {_WANTED}, but got {_FOUND}")),
+    _Wording(
+        "vllm",
+        "embedding LoRA size",
+        re.compile(
+            r"embedding LoRA size ?\((?P<found>\d{1,9})\) must be consistent with the base model's vocabulary size ?\((?P<wanted>\d{1,9})\)"
+        ),
+        key="embed_tokens.weight",
+    ),
     _Wording(
         "sglang", "LoRA buffer shape ", re.compile(rf"LoRA buffer shape {_WANTED} does not match weight shape {_FOUND}")
     ),
@@ -74,7 +83,7 @@ def _of(text: Text, wording: _Wording) -> Iterator[LogShape]:
         match = wording.pattern.match(flat, at)
         if match is not None:
             groups = match.groupdict()
-            key = groups.get("key") or _word_before(flat, at)
+            key = groups.get("key") or wording.key or _word_before(flat, at)
             number += 1
             yield LogShape(
                 key.rstrip(".,;"),

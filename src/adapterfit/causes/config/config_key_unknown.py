@@ -240,7 +240,7 @@ _CONFIGS = (
 
 
 #: Keywords of `from_pretrained` that are no field of any config; some versions of PEFT hand them on to one.
-LOADING = frozenset(
+_LOADING = frozenset(
     {
         "dtype",
         "device_map",
@@ -258,8 +258,8 @@ LOADING = frozenset(
 def _likelihood(symptoms: Symptoms, argument: LogArgument) -> float:
     """How surely the keyword is a field of a PEFT config; 0 where it is some other call's."""
     ours = argument.called.endswith(_CONFIGS)
-    if argument.called.startswith("PeftConfig") and argument.name in LOADING:
-        return 0.5  # the loader's own keyword, not one of the file
+    if argument.called.startswith("PeftConfig") and argument.name in _LOADING:
+        return 0.87
     bare = argument.called in {"", "__init__"}
     if argument.name in SINCE and (ours or bare):
         return 0.95
@@ -271,6 +271,8 @@ def _likelihood(symptoms: Symptoms, argument: LogArgument) -> float:
 
 
 def _heard(name: str) -> str:
+    if name in _LOADING:
+        return f"{name} is a keyword of from_pretrained: this PEFT hands it on to its config"
     if name in SINCE:
         return f"{name} came with PEFT {SINCE[name]}: the PEFT that loads is older, the one that saved is at least that"
     if name in _GONE:
@@ -279,6 +281,8 @@ def _heard(name: str) -> str:
 
 
 def _heard_fix(name: str) -> str:
+    if name in _LOADING:
+        return f"pip install -U peft; or leave {name} out of PeftModel.from_pretrained and give it to the base"
     if name in SINCE:
         return f"pip install 'peft>={SINCE[name]}' (0.14 and later drop what they do not know); or delete {name} from adapter_config.json if it is null, false or empty"
     if name in _GONE:
@@ -293,6 +297,7 @@ def logs() -> dict[str, list[str]]:
             "ValueError: Unknown initialization init_lora_weights='orthogonal'",
             "TypeError: FourierFTConfig.__init__() got an unexpected keyword argument 'exclude_modules'",
             "TypeError: LoraConfig.__init__() got an unexpected keyword argument 'corda_config'",
+            "TypeError: PeftConfig.__init__() got an unexpected keyword argument 'max_memory'",
             "TypeError: __init__() got an unexpected keyword argument 'use_dora'",
             "UserWarning: Unexpected keyword arguments ['arrow_config'] for class LoraConfig, these are ignored.",
         ],

@@ -146,7 +146,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             )  # fmt: skip
     if not symptoms.targets:
         told = said(
-            symptoms, "currently, only the following modules are supported", "does not support targeting nn.parameter"
+            symptoms,
+            "can't convert layer of type",
+            "currently, only the following modules are supported",
+            "does not support targeting nn.parameter",
         )
         if told:
             yield suspect(symptoms, "the targets select a module that PEFT cannot wrap", 0.85, told, fix=_cure(""))

@@ -18,11 +18,12 @@ Prevention: state the needed PEFT version beside the adapter.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import suspect
+from adapterfit.causes.heard import line_of, suspect
 from adapterfit.edits import Rename, SetConfig
 from adapterfit.records import Case, Diff, Finding, Fix, Flaw, Suspicion
 from adapterfit.text import show
@@ -120,8 +121,18 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {"silent": [plain, make.adapter("llama", peft_type="IA3")], "fires": fires}
 
 
+_SAID = r"(?:unknown peft type passed: ['\"]?|['\"](?=\w{2,40}['\"] is not a valid PeftType))(?P<name>\w{2,40})"
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
-    """From a log: a KeyError with the name of a method."""
+    """From a log: a KeyError with the name of a method, or words on it."""
+    told = re.search(_SAID, symptoms.text, re.IGNORECASE)
+    if told is not None:
+        since = SINCE.get(told["name"].upper(), "")
+        yield suspect(
+            symptoms, f"the method {show(told['name'], 40)} is unknown to this PEFT" + (f": it came with {since}" if since else ""), 0.88,
+            [line_of(symptoms, told.start())], fix=f"pip install 'peft>={since}'" if since else "use the PEFT, or the fork, that the adapter was trained with",
+        )  # fmt: skip
     for error in symptoms.errors:
         name = error.message.strip("'\" .")
         method = (

@@ -110,7 +110,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="save the adapter again",
         )
     override = said(
-        symptoms, "old_state_dict", "model.state_dict = (", "in k and adapter_name in k", "443 bytes", "443b"
+        symptoms,
+        "old_state_dict = ",
+        "old_state_dict()",
+        "model.state_dict = (",
+        "in k and adapter_name in k",
+        "443 bytes",
+        "443b",
     )
     if override:
         yield suspect(

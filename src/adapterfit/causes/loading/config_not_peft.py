@@ -98,6 +98,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     told = said(symptoms, "missing required keys: {'peft_type'}", "'nonetype' object has no attribute 'peft_type'")
     if told:
         yield suspect(symptoms, "the config has no peft_type: it was not written for PEFT", 0.9, told, fix=fix)
+    lacking = said(symptoms, "that is trying to be loaded is missing required keys")
+    if lacking and not told:
+        yield suspect(symptoms, "the config lacks fields that this PEFT cannot do without", 0.7, lacking, fix=fix)
     for argument in symptoms.arguments:
         if argument.name in _FOREIGN and (
             argument.called.endswith("Config") or any(f.library == "peft" for f in symptoms.frames)

@@ -102,6 +102,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="load the base with AutoModelForCausalLM or AutoModelForSeq2SeqLM; for a model without generation set task_type to null or FEATURE_EXTRACTION",
             apart="the base's class: AutoModel has no head; with remote code, transformers >= 4.50 took generate out of it",
         )  # fmt: skip
+    other = said(symptoms, "expected target peft class:", "cannot use `autopeftmodel` with a task type")
+    if other:
+        yield suspect(
+            symptoms, "the AutoPeftModel class that was called is not that of the config's task_type", 0.88, other,
+            fix="call the class that the line expects, or correct task_type in adapter_config.json",
+        )  # fmt: skip
     unnamed = said(symptoms, "cannot infer the auto class from the config")
     if unnamed:
         yield suspect(

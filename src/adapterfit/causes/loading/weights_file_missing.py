@@ -69,7 +69,13 @@ HINTS = (
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT, which knows both names, finds neither file; or an engine finds no tensors."""
     fix = "fetch adapter_model.safetensors from where the adapter came from; for a Hub repo, ask its owner to upload it"
-    told = said(symptoms, "can't find weights for", "doesn't contain tensors", "no adapter weights found for")
+    told = said(
+        symptoms,
+        "can't find weights for",
+        "doesn't contain tensors",
+        "no adapter weights found for",
+        "adapter model file not found in",
+    )
     if told:
         # Until 0.3 PEFT knew one name only, and says so: then the file may well be there under the other.
         old = bool(said(symptoms, "the file adapter_model.bin is present"))
@@ -88,6 +94,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, f"{quote(urls[0].repo)} has no adapter_model.bin, the last name that PEFT tries", 0.85 if both else 0.5,
             [url.line for url in urls], fix=fix, apart="the repository's file list: an adapter_model.safetensors there means an old PEFT",
         )  # fmt: skip
+    refused = [error.line for error in symptoms.errors if error.kind == "HFValidationError"]
+    asking = [frame for frame in symptoms.frames if frame.library == "peft"]
+    if refused and asking and asking[-1].function == "load_peft_weights":
+        yield suspect(
+            symptoms, "the folder's config was read, and then its weights were looked for on the Hub: the folder holds none", 0.87, [asking[-1].line, *refused], fix=fix,
+            apart="ls of the folder: adapter_model.safetensors is missing, or has another name",
+        )  # fmt: skip
     located = said(symptoms, "unable to locate the file")
     if located and said(symptoms, "adapter_model", "pytorch_lora_weights"):
         yield suspect(symptoms, "the weights file is not where it is looked for", 0.6, located, fix=fix)
@@ -99,6 +112,11 @@ def logs() -> dict[str, list[str]]:
     return {
         "fires": [
             "ValueError: Can't find weights for some/repo in some/repo or in the Hugging Face Hub.",
+            (
+                'File "/x/site-packages/peft/utils/save_and_load.py", line 500, in load_peft_weights\n'
+                'File "/x/site-packages/huggingface_hub/utils/_validators.py", line 158, in validate_repo_id\n'
+                "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '/data/run/best'."
+            ),
             'File "/x/site-packages/peft/utils/save_and_load.py", line 400, in load_peft_weights\n'
             + url.format("adapter_model.bin"),
         ],

@@ -206,6 +206,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 symptoms, f"{show(targets.names[0])} was a Linear before transformers 5: the adapter targets its old name", 0.88,
                 [targets.line], fix="load with the transformers 4 of the training, or leave the router out of target_modules",
             )  # fmt: skip
+    mapped = said(symptoms, "load a peft state_dict with key_mapping")
+    if mapped:
+        yield suspect(symptoms, "PEFT could not translate the old names of this model's parts", 0.86, mapped, fix=pin)
     remote = [frame for frame in symptoms.frames if frame.library == "transformers_modules"]
     told = said(symptoms, "prepare_inputs_for_generation")
     if remote and told:

@@ -416,7 +416,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             apart="the names received: experts.N.… mean this cause, other names a list that is too short",
         )  # fmt: skip
     told = said(
-        symptoms, "fused 3d moe weights", "cannot convert peft target(s)", "lora.paramwrapper does not", "unprocessed experts", "different lora ranks for the same projection",
+        symptoms, "fused 3d moe weights", "cannot convert peft target(s)", "lora.paramwrapper does not", "unprocessed experts", "lora weights all need to have either 2 or 3 dims", "contain keys not present in source_patterns", "different lora ranks for the same projection",
     )  # fmt: skip
     if told:
         yield suspect(symptoms, "the loader wants the experts in another layout", 0.88, told, fix=fix)

@@ -48,7 +48,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import anatomy, evidence, retarget
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.records import Case, Diff, Finding, Fix, Module, Suspicion, TensorInfo
 from adapterfit.text import quote, show
@@ -144,6 +144,8 @@ def examples(make: Any) -> dict[str, list[Any]]:
     }
 
 
+#: PEFT, transformers, diffusers and SGLang, each in words of its own.
+_TAKEN = r"(?:adapter|lora)(?: adapter)?(?: with)?(?: name)? ['\"`]?(?P<name>[\w.-]{1,80})['\"`]? (?:because it is )?(?:already exists|already in use|already loaded)"
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
     "peft_config", "get_peft_model", "second adapter", "wrapped twice", "multiple adapters",
@@ -160,6 +162,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     )
     if told:
         yield suspect(symptoms, "the model already carried an adapter when this one was put in", 0.85, told, fix=fix)
+    taken = re.search(_TAKEN, symptoms.text, re.IGNORECASE)
+    if taken is not None:
+        yield suspect(
+            symptoms, f"an adapter called {quote(taken['name'])} is already in the model", 0.86, [line_of(symptoms, taken.start())],
+            fix=f"load it once; a second adapter gets a name of its own: adapter_name={taken['name'] + '_2'!r}, or delete_adapter({taken['name']!r}) first",
+        )  # fmt: skip
     found = names_of(symptoms, "wrapped-twice")
     if found is not None:
         yield suspect(

@@ -343,7 +343,7 @@ _WIDTHS = {
     8192: "70B Llama, 72B Qwen",
 }  # fmt: skip
 _ENGINES = (
-    "model arch and lora arch mismatch", "hint: maybe wrong base model", "must be consistent with the base model's vocabulary size",
+    "model arch and lora arch mismatch", "hint: maybe wrong base model",
     "architectures differ:", "does not exist in base model",
 )  # fmt: skip
 

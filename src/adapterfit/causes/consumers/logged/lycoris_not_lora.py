@@ -34,7 +34,7 @@ CAUSE = Cause(
     messages=("ValueError: Invalid LoRA checkpoint. Make sure all LoRA param names contain `'lora'` substring.",),
 )
 _WORDS = (
-    ("make sure all lora param names contain", 0.86), ("must end in lora_up.weight", 0.85), ("invalid lora checkpoint", 0.82), ("lycoris", 0.6),
+    ("make sure all lora param names contain", 0.86), ("must end in lora_up.weight", 0.85), ("invalid lora checkpoint", 0.82), ("invalid adapter checkpoint. we currently support lora and lokr", 0.86), ("lycoris", 0.6),
     ("hada_w1", 0.85), ("lokr_w1", 0.85), ("lora_mid", 0.85),
 )  # fmt: skip
 

@@ -44,6 +44,9 @@ _WORDS = (
     ("vllm does not yet support dora", "DoRA"),
     ("serving currently doesn't support dora", "DoRA"),
     ("doesn't support adapters that add tokens", "tokens that were added"),
+    ("did not support tuned lora with extra/added tokens", "tokens that were added"),
+    ("dora adapter loading is not implemented", "DoRA"),
+    ("dora magnitude vector parsing is recognized", "DoRA"),
     ("vllm does not support lora bias", "biases"),
     ("adapter bias is not supported", "biases"),
     ("adapter bias cannot be used without bias_enabled", "biases"),
@@ -54,7 +57,7 @@ _WORDS = (
     ("missing required configuration fields", "a config without r, lora_alpha or target_modules"),
     ("only one full classification module is supported", "a second head"),
     ("from hf lora weights", "a tensor that is neither lora_A nor lora_B"),
-    ("unsupported key", "a tensor that is neither lora_A nor lora_B"),
+    ("unsupported key:", "a tensor that is neither lora_A nor lora_B"),
     ("is not supported by this lora", "an option of the adapter"),
 )
 

@@ -48,6 +48,7 @@ CAUSE = Cause(
     ),
 )
 _WORDS = (
+    "adapter path does not exist",
     "repo id must be in the form",
     "repo id must use alphanumeric",
     "incorrect path_or_model_id",
@@ -84,16 +85,31 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="give the absolute path, as the server's process or container sees it, of the folder with adapter_config.json",
             apart="ls of that folder where the server runs: nothing there means the path, other files mean no adapter_config.json",
         )  # fmt: skip
-    told = said(symptoms, *_WORDS)
+    told = said(symptoms, *_WORDS) or tuple(
+        error.line for error in symptoms.errors if error.kind == "HFValidationError"
+    )
     if not told:
         return
-    path = between(symptoms, "or 'namespace/repo_name': ") or between(symptoms, "path_or_model_id: ")
-    damaged = said(symptoms, "metadataincompletebuffer", "headertoolarge", "header too large", "incomplete metadata")
+    path = (
+        between(symptoms, "or 'namespace/repo_name': ")
+        or after(symptoms, "adapter path does not exist:").strip().partition(" ")[0]
+        or between(symptoms, "path_or_model_id: ")
+    )
+    weights = _asks_for_weights(symptoms)
+    damaged = weights or said(
+        symptoms, "metadataincompletebuffer", "headertoolarge", "header too large", "incomplete metadata"
+    )
     yield suspect(
         symptoms, f"the folder {quote(path) if path else 'that was given'} does not exist here: it was taken for a Hub id",
         0.6 if damaged else 0.88, told, fix="give the absolute path of the folder with adapter_config.json; check it with ls",
         apart="whether the folder exists: if it does, its weights file is missing or has another name",
     )  # fmt: skip
+
+
+def _asks_for_weights(symptoms: Symptoms) -> bool:
+    """Whether PEFT got past the config: then the folder is there, and holds no weights under PEFT's names."""
+    functions = [frame.function for frame in symptoms.frames if frame.library == "peft"]
+    return bool(functions) and functions[-1] in {"load_peft_weights", "file_exists", "hub_file_exists"}
 
 
 def _named(symptoms: Symptoms) -> str:

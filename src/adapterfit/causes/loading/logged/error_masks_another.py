@@ -74,6 +74,16 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "the loader tried the adapter, then a model, and shows the failure of the second", 0.86 if unsloth else 0.55, model, fix=fix,
             apart="what PeftConfig.from_pretrained(adapter) says",
         )  # fmt: skip
+    both = said(symptoms, "both autoconfig and peftconfig loading failed")
+    if both:
+        yield suspect(
+            symptoms,
+            "Unsloth tried the folder as a model and as an adapter, and shows both failures",
+            0.8,
+            both,
+            fix=fix,
+            apart="the PeftConfig error in it",
+        )
     nothing = said(symptoms, "unsloth: no config file found")
     if nothing:
         yield suspect(

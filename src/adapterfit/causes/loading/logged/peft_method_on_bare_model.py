@@ -15,6 +15,15 @@ Fix: `model = PeftModel.from_pretrained(base, "adapter")`, then call the method 
 Workaround: `AutoPeftModelForCausalLM.from_pretrained("adapter")` loads base and adapter, wrapped.
 
 Prevention: keep what `PeftModel.from_pretrained` and `merge_and_unload` return; they do not change the name you passed in.
+
+Broken:
+    model = AutoModelForCausalLM.from_pretrained("base")
+    model.merge_and_unload()  # raises AttributeError: 'LlamaForCausalLM' object has no attribute 'merge_and_unload'
+
+Fixed:
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "adapter")
+    merged = model.merge_and_unload()
+    as_trained(merged)  # -> True
 """
 
 from __future__ import annotations
@@ -37,14 +46,6 @@ CAUSE = Cause(
         "AttributeError: 'LlamaForCausalLM' object has no attribute 'merge_and_unload'",
         "AttributeError: 'MistralForCausalLM' object has no attribute 'add_weighted_adapter'",
     ),
-    broken="""
-model = AutoModelForCausalLM.from_pretrained("base")
-merged = model.merge_and_unload()
-""",
-    fixed="""
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "adapter")
-merged = model.merge_and_unload()
-""",
 )
 #: Names that PeftModel or its tuners have, and models of transformers and diffusers do not (peft 0.21.2, transformers 5.23.0).
 _METHODS = frozenset(
@@ -61,6 +62,12 @@ HINTS = ("merge_and_unload", "add_weighted_adapter")
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: who lacks which attribute; PEFT's own frames and version tell an old PEFT from a bare model."""
+    bare = said(symptoms, "no adapter layers found in the model")
+    if bare:
+        yield suspect(
+            symptoms, "no layer of this model carries an adapter", 0.8, bare, fix="model = PeftModel.from_pretrained(base, adapter), and use that model",
+            apart="what was done with the model before: unload() and merge_and_unload() take the adapter out",
+        )  # fmt: skip
     for line in said(symptoms, "has no attribute"):
         found = _SAID.search(symptoms.lines[line])
         if found is None or found["name"] not in _METHODS or found["owner"].lower().startswith(("peft", "module")):

@@ -32,7 +32,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.config.config_key_unknown import LOADING
 from adapterfit.causes.heard import between, line_of, said, suspect
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
@@ -96,8 +95,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 fix=_NAMES.get(name, "pip install -U peft transformers accelerate diffusers in the Python that runs this, or the versions of the training"),
             )  # fmt: skip
             return
+    yield from _needed(symptoms)
     yield from _gone(symptoms)
-    yield from _kwargs(symptoms)
     attributes = [
         e
         for e in symptoms.errors
@@ -113,10 +112,11 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         )
     calls = [a for a in symptoms.arguments if not a.called.endswith("Config") and a.called not in {"", "__init__"}]
     if calls and not symptoms.misshapen:
+        spoken = said(symptoms, "lora", "peft", "adapter", most=1)
         yield suspect(
             symptoms,
             f"{quote(calls[0].called)} does not know {quote(calls[0].name)}: caller and library differ in version",
-            0.5,
+            0.5 if spoken else 0.35,
             [a.line for a in calls],
             fix="align their versions",
         )
@@ -128,6 +128,33 @@ _SUBMODULE = re.compile(
 )
 _ATTRIBUTE = re.compile(r"(?:'?(?P<owner>[A-Za-z_]\w{0,80})'? )?(?:object )?has no attribute '?(?P<name>\w{1,60})'?")
 _FIX = "pip install -U peft transformers accelerate, or the versions of the training"
+
+
+#: `X requires transformers >= 5.1`, `only works on transformers >= 4.50`, `your transformers version is too old`.
+_NEEDED = re.compile(
+    r"(?:requires?|only works on|needs?|supported for|at least|does not support|please (?:upgrade|update|install|use))[^.\n]{0,80}?\b"
+    r"(?P<name>peft|transformers|diffusers|accelerate|bitsandbytes|torchao|optimum|gptqmodel|auto-gptq|unsloth_zoo|huggingface[_-]hub)"
+    r"`?(?: version)? {0,2}(?:>=|>|==|<|at least|v?\d)",
+    re.IGNORECASE,
+)
+_OLD = (
+    "transformers version is too old",
+    "version of peft you are using is not compatible",
+    "is not supported yet in `transformers",
+    "with your peft version",
+    "you have a peft version that",
+)
+
+
+def _needed(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """A library that says which version of another it wants."""
+    found = _NEEDED.search(symptoms.text)
+    lines = said(symptoms, *_OLD) or ((line_of(symptoms, found.start()),) if found is not None else ())
+    if lines and (symptoms.errors or not symptoms.frames):
+        name = f" of {found['name']}" if found is not None else ""
+        yield suspect(
+            symptoms, f"a library wants another version{name}", 0.86 if symptoms.errors else 0.6, lines, fix=_FIX
+        )
 
 
 def _gone(symptoms: Symptoms) -> Iterator[Suspicion]:
@@ -154,16 +181,6 @@ def _gone(symptoms: Symptoms) -> Iterator[Suspicion]:
             return
 
 
-def _kwargs(symptoms: Symptoms) -> Iterator[Suspicion]:
-    """PEFT of some versions passes the loader's keywords on to a config that does not take them."""
-    handed = [a for a in symptoms.arguments if a.called.startswith("PeftConfig") and a.name in LOADING]
-    if handed:
-        yield suspect(
-            symptoms, f"{quote(handed[0].name)} is a keyword of from_pretrained, which this PEFT hands on to its config", 0.87,
-            [handed[0].line], fix=f"pip install -U peft; or leave {handed[0].name} out of PeftModel.from_pretrained and set it on the base",
-        )  # fmt: skip
-
-
 def logs() -> dict[str, list[str]]:
     """Imports, a backend; a config's unknown field is another cause."""
     return {
@@ -171,7 +188,6 @@ def logs() -> dict[str, list[str]]:
             "ImportError: cannot import name 'HybridCache' from 'transformers' (/x/site-packages/transformers/__init__.py)",
             "ValueError: PEFT backend is required for this method.",
             "ModuleNotFoundError: No module named 'transformers.masking_helpers'",
-            "TypeError: PeftConfig.__init__() got an unexpected keyword argument 'max_memory'",
             "AttributeError: 'PeftModelForCausalLM' object has no attribute 'add_weighted_adapter'",
             "ImportError: Found an incompatible version of torchao. Found version 0.10.0, but only versions above 0.16.0 are supported",
         ],

@@ -1,0 +1,162 @@
+"""What decides in a pasted text: shapes, names, who raised and what was passed, not the wording; each beside a look-alike."""
+
+from __future__ import annotations
+
+import pytest
+
+import adapterfit
+
+
+def misfit(key, file, model):
+    return f"size mismatch for {key}: copying a param with shape torch.Size({list(file)}) from checkpoint, the shape in current model is torch.Size({list(model)})."
+
+
+def frame(path, function):
+    return f'  File "/x/site-packages/{path}", line 77, in {function}\n    call()\n'
+
+
+KEPT = "Error(s) in loading state_dict for UNet2DConditionModel:\n"
+HUB = "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '/data/run7/best'."
+
+DECIDED = {
+    "an image model's LoRA of another rank is a matter of rank": (
+        KEPT + misfit("down_blocks.1.attentions.0.proj_out.lora_A.default.weight", (64, 640), (128, 640)),
+        "rank-mismatch",
+    ),
+    "an image model's LoRA of another width is one for another family": (
+        KEPT + misfit("down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_v.lora_A.default.weight", (16, 768), (16, 2048)),
+        "diffusion-wrong-base",
+    ),
+    "a 1x1 convolution beside a matrix is an image model's whatever its name": (
+        "Error(s) in loading state_dict for LoRALinearLayer:\n" + misfit("down.weight", (32, 640, 1, 1), (32, 640)),
+        "diffusion-key-format",
+    ),
+    "blocks of Stable Diffusion that ComfyUI does not find are those of another model": (
+        ("lora key not loaded: lora_unet_input_blocks_7_1_transformer_blocks_2_ff_net_2.alpha\n"
+        "lora key not loaded: lora_unet_input_blocks_7_1_transformer_blocks_2_ff_net_2.lora_up.weight"),
+        "diffusion-wrong-base",
+    ),
+    "names of a transformer that ComfyUI does not find are of another dialect": (
+        "lora key not loaded: transformer.transformer_blocks.2.attn.to_q.lora_A.weight", "diffusion-key-format",
+    ),
+    "IA3 of LyCORIS is no LoRA": (
+        "lora key not loaded: lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_v.on_input", "lycoris-not-lora",
+    ),
+    "two published vocabularies of two families are two bases": (
+        misfit("base_model.model.model.embed_tokens.modules_to_save.default.weight", (151936, 2048), (128256, 2048)),
+        "wrong-base",
+    ),
+    "a vocabulary that grew by half is still one that grew": (
+        misfit("base_model.model.model.embed_tokens.modules_to_save.default.weight", (48008, 4096), (32000, 4096)),
+        "vocabulary-grown",
+    ),
+    "vLLM's sentence on an embedding's LoRA is read as rows": (
+        "RuntimeError: The embedding LoRA size(49155) must be consistent with the base model's vocabulary size(49152).",
+        "vocabulary-grown",
+    ),
+    "rows that differ the other way have the other cause": (
+        "RuntimeError: The embedding LoRA size(151646) must be consistent with the base model's vocabulary size(151936).",
+        "vocabulary-shrunk",
+    ),
+    "a path that is refused while weights are looked for is a folder without weights": (
+        frame("peft/utils/save_and_load.py", "load_peft_weights") + HUB, "weights-file-missing",
+    ),
+    "a path that is refused while the config is looked for is a folder that is not there": (
+        frame("peft/config.py", "_get_peft_type") + HUB, "adapter-path-missing",
+    ),
+    "the exception's name alone is enough": (
+        frame("peft/config.py", "_get_peft_type") + "huggingface_hub.utils._validators.HFValidationError", "adapter-path-missing",
+    ),
+    "a server that finds no file": (
+        "ValueError: Loading lora fr-sql failed: No adapter found for /data/loras/fr-sql", "adapter-path-missing",
+    ),
+    "a server that cannot run an architecture with a LoRA": (
+        "ValueError: Model OlmoeForCausalLM does not support LoRA, but LoRA is enabled.", "targets-refused-by-engine",
+    ),
+    "Ollama looks for the config beside the file": (
+        "converting adapter\nError: open adapter_config.json: no such file or directory", "ollama-adapter-refused",
+    ),
+    "PEFT looks for the config in the folder": (
+        "ValueError: Can't find 'adapter_config.json' at 'out/step_40'", "adapter-config-missing",
+    ),
+    "a method on the bare base": (
+        frame("torch/nn/modules/module.py", "__getattr__") + "AttributeError: 'Phi3ForCausalLM' object has no attribute 'merge_and_unload'",
+        "peft-method-on-bare-model",
+    ),
+    "a method that PEFT hands down because it has none": (
+        frame("peft/peft_model.py", "__getattr__") + "AttributeError: 'Phi3ForCausalLM' object has no attribute 'merge_and_unload'",
+        "libraries-out-of-step",
+    ),
+    "a submodule that is not there": (
+        "ModuleNotFoundError: No module named 'transformers.cache_helpers'", "libraries-out-of-step",
+    ),
+    "a library that asks for another": (
+        "ImportError: This tuner requires transformers >= 5.2, but 4.57.1 is installed.", "libraries-out-of-step",
+    ),
+    "the loader's own keyword is no field of the file": (
+        "TypeError: PeftConfig.__init__() got an unexpected keyword argument 'device_map'", "config-key-unknown",
+    ),
+    "a size of 0 that is only spoken of, beside ZeRO-3": (
+        "With zero stage 3 every lora_B in the saved file prints as torch.Size([0]).", "zero3-empty-weights",
+    ),
+    "llama.cpp wants its own format": (
+        "lora_init: bad file magic\nerror: failed to apply lora adapter", "foreign-format",
+    ),
+    "llama.cpp finds another base": (
+        "LoRA tensor 'blk.0.attn_q.weight' does not exist in base model (hint: maybe wrong base model?)", "wrong-base",
+    ),
+    "a name that nobody loaded": (
+        "ValueError: Following adapter(s) could not be found: {'noir'}. Make sure you are passing the correct adapter name(s).",
+        "adapter-name-unknown",
+    ),
+    "a pipeline into which nothing was loaded": (
+        "ValueError: Adapter name(s) {'noir'} not in the list of present adapters: set().", "diffusion-key-format",
+    ),
+    "a name that is taken": (
+        "ValueError: Adapter with name noir already exists. Please use a different name.", "wrapped-twice",
+    ),
+    "a method that this PEFT does not know": ("ValueError: 'CARTRIDGE' is not a valid PeftType", "unknown-peft-type"),
+    "a converter that ends with names left": (
+        "ValueError: `state_dict` should be empty at this point but has state_dict.keys()=dict_keys(['blocks.0.x'])", "diffusion-key-format",
+    ),
+    "a merge that ends in a quantiser": (
+        frame("peft/tuners/tuners_utils.py", "_unload_and_optionally_merge") + frame("peft/tuners/lora/bnb.py", "merge") + "RuntimeError: 4 bit",
+        "merge-into-quantised-base",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "cause"), DECIDED.values(), ids=DECIDED)
+def test_it_is_answered_first(text, cause):
+    assert adapterfit.why(text).causes[0].id == cause
+
+
+NOT_OURS = {
+    "a base in its maker's own format": "OSError: acme/Orca-9b does not appear to have a file named pytorch_model.bin, model.safetensors or tf_model.h5.",
+    "the base's own weights, in MLX": (
+        frame("mlx_lm/utils.py", "load_model")
+        + "ValueError: Missing 2 parameters: \nvision.proj.bias,\nvision.proj.weight."
+    ),
+    "a keyword of another call": "TypeError: fit() got an unexpected keyword argument 'epochs'",
+    "an attribute of the user's own class": "AttributeError: 'Config' object has no attribute 'learning_rate'",
+    "types that differ, and no adapter": "RuntimeError: expected scalar type Half but found Float",
+}
+
+
+@pytest.mark.parametrize("text", NOT_OURS.values(), ids=NOT_OURS)
+def test_what_is_no_matter_of_adapters_is_a_guess_at_most(text):
+    causes = adapterfit.why(text).causes
+    assert not causes or causes[0].confidence == "low"
+
+
+def test_names_and_numbers_of_the_text_are_in_the_fix():
+    assert (
+        "49155"
+        in adapterfit.why(DECIDED["vLLM's sentence on an embedding's LoRA is read as rows"][0]).causes[0].fix.summary
+    )
+    assert "noir" in adapterfit.why(DECIDED["a name that is taken"][0]).causes[0].fix.summary
+    assert (
+        "device_map"
+        in adapterfit.why(DECIDED["the loader's own keyword is no field of the file"][0]).causes[0].fix.summary
+    )
+    assert "Phi3ForCausalLM" in adapterfit.why(DECIDED["a method on the bare base"][0]).causes[0].message
