@@ -216,8 +216,9 @@ WAYS: Mapping[str, Callable[[Files], Files | None]] = {
     "FSDP's prefix": _renamed(lambda name: "_fsdp_wrapped_module." + name),
     "PEFT's prefix lost": _renamed(lambda name: name.replace("base_model.model.", "", 1)),
     "PEFT's prefix twice": _renamed(lambda name: name.replace("base_model.model.", "base_model.model." * 2, 1)),
-    "one level less": _renamed(lambda n: n.replace("base_model.model.model.", "base_model.model.", 1)),
-    "one level more": _renamed(lambda n: n.replace("base_model.model.", "base_model.model.model.", 1)),
+    "names of the bare model": _renamed(
+        lambda n: re.sub(r"^base_model\.model\.(model|transformer|bert|vit)\.", "base_model.model.", n)
+    ),
     "another adapter's name inside": _renamed(lambda name: _TUNED.sub(r"\g<0>.mine", name)),
     "an adapter called lora": _of_type("LORA", _renamed(lambda name: name.replace(".lora", ""))),
     "an adapter called 0": _renamed(lambda name: name.replace(".0", "")),

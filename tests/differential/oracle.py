@@ -146,7 +146,7 @@ def _logits(model):
     import torch
 
     more = _inputs(getattr(model, "get_base_model", lambda: model)())
-    if getattr(model, "peft_type", None) == "POLY":
+    if getattr(model, "peft_type", None) in ("POLY", "MULTITASK_PROMPT_TUNING"):
         more["task_ids"] = torch.tensor([0])
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -64,6 +64,7 @@ CAUSE = Cause(
 )
 #: Where an adapter's own name follows, beside the attributes of the tuners.
 _HOLDERS = ("modules_to_save", "trainable_tokens_delta")
+_PROMPT_MODULE = "prompt_encoder."
 _PROMPT = "prompt_embeddings"
 _LORA = ("lora_A.", "lora_B.")
 
@@ -75,7 +76,8 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
         return
     if not evidence.comparable(diff) or evidence.no_target(diff):
         return
-    stray = list(diff.extra)
+    # The prompt's name in the model is a place to land, and PEFT looks for it under another name all the same.
+    stray = list(diff.extra) or [tensor for tensor in diff.overwrites if tensor.name.startswith(_PROMPT_MODULE)]
     if stray:
         yield from _stray(diff, stray)
     inside = [m for m in diff.matched if m.tensor.name == m.slot.model_key != m.slot.key and m.slot.role == "tuner"]
@@ -225,7 +227,7 @@ def _adapter_names(tensor: TensorInfo, keys: Mapping[str, Any]) -> set[str]:
 
 def _prompt(stray: list[TensorInfo]) -> Iterator[tuple[str, dict[TensorInfo, str]]]:
     """The prompt under its name in the model."""
-    if len(stray) == 1 and stray[0].name.startswith("prompt_encoder.") and stray[0].name.endswith("embedding.weight"):
+    if len(stray) == 1 and stray[0].name.startswith(_PROMPT_MODULE) and stray[0].name.endswith("embedding.weight"):
         yield "the prompt lies under the name it has in the model", {stray[0]: _PROMPT}
 
 

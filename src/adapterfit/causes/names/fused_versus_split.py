@@ -187,8 +187,11 @@ def _cure(case: Case, diff: Diff, found: list[Found], held: Mapping[str, list[Te
         name = show(rows[0].rpartition(".")[2])
         return Fix(
             "unsafe",
-            f"take the base in the implementation of the training: the rows of {name} may lie part after part (ChatGLM) or head "
-            "by head (GPT-NeoX, BLOOM, InternLM2), and no shape tells which",
+            f"take the base in the implementation of the training: no shape tells how the rows of {name} lie",
+            readings=(
+                f"the rows of {name} lie part after part (ChatGLM): query, then key, then value",
+                "they lie head by head (GPT-NeoX, BLOOM, InternLM2): query, key and value of one head, then of the next",
+            ),
         )
     try:
         edits = _fusing.cure(case, diff, found, held)

@@ -83,7 +83,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
             f"{evidence.count(len(masks), 'tensor')} are attention masks that old transformers kept as buffers and "
             'bias="all" saved along; nothing needs them',
             at=masks,
-            severity="note",
+            severity="warning",
             predicted="none",
             fix=_left_out(masks),
         )

@@ -306,7 +306,11 @@ def _square(case: Case, diff: Diff) -> Iterator[Finding]:
             undecided=True,
             found="square matrices",
             expected="an adapter saved with transformers >= 5",
-            fix=Fix("unsafe", f"if it was saved with transformers 4: {_SWAP}"),
+            fix=Fix(
+                "unsafe",
+                f"if it was saved with transformers 4: {_SWAP}",
+                readings=("saved with transformers 5: it is right as it is", f"saved with transformers 4: {_DONE}"),
+            ),
         )
 
 

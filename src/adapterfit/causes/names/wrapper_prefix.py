@@ -62,7 +62,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     stray = list(diff.extra)
     if not stray or not (evidence.no_target(diff) or diff.raised is None or diff.raised.stage != "inject"):
         return
-    for what, renames in _readings(stray):
+    for what, renames in _readings(stray, {slot.key for slot in diff.missing}):
         fix = retarget.renaming(case, diff, renames)
         if fix is not None:
             yield finding(
@@ -81,13 +81,13 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
             return
 
 
-def _readings(stray: list[TensorInfo]) -> Iterator[tuple[str, dict[TensorInfo, str]]]:
+def _readings(stray: list[TensorInfo], keys: set[str]) -> Iterator[tuple[str, dict[TensorInfo, str]]]:
     """Ways to read all names at once, each with its description."""
     for wrapper in WRAPPERS:
         if all(wrapper in tensor.name for tensor in stray):
             yield (
                 f"their names carry {quote(wrapper)}, left by a wrapper",
-                {t: _unwrapped(t.name, wrapper) for t in stray},
+                {t: _unwrapped(t.name, wrapper, keys) for t in stray},
             )
     if all(tensor.name.startswith(PEFT + PEFT) for tensor in stray):
         yield f"their names begin with {quote(PEFT)} twice", {t: t.name[len(PEFT) :] for t in stray}
@@ -97,11 +97,14 @@ def _readings(stray: list[TensorInfo]) -> Iterator[tuple[str, dict[TensorInfo, s
         yield f"their names lack a part of {quote(PEFT)}", {t: PEFT + t.name[len("base_model.") :] for t in stray}
 
 
-def _unwrapped(name: str, wrapper: str) -> str:
-    """Without the wrapper, wherever it stands on a dot boundary; with PEFT's prefix where that went missing too."""
+def _unwrapped(name: str, wrapper: str, keys: set[str]) -> str:
+    """Without the wrapper, wherever it stands on a dot boundary; with PEFT's prefix where that went missing too.
+
+    Names of a prompt never had it.
+    """
     bare = name.replace("." + wrapper, ".")
     bare = bare[len(wrapper) :] if bare.startswith(wrapper) else bare
-    return bare if bare.startswith("base_model.") else PEFT + bare
+    return bare if bare.startswith("base_model.") or bare in keys else PEFT + bare
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
@@ -114,6 +117,8 @@ def examples(make: Any) -> dict[str, list[Any]]:
         plain.renamed(lambda name: PEFT + name),
         make.lora("gpt2", target_modules=["c_attn"]).renamed(lambda name: name.replace(PEFT, "base_model.", 1)),
     ]
+    prompt = make.adapter("llama", peft_type="PROMPT_TUNING", num_virtual_tokens=8)
+    fires.append(prompt.renamed(lambda name: "module." + name))
     fires += [each.with_config(target_modules=targets) for each in fires[:1] for targets in (["q_proj"], ["nowhere"])]
     return {"fires": fires, "silent": [plain, plain.renamed(lambda name: name.replace("q_proj", "submodule.q_proj"))]}
 

@@ -123,7 +123,7 @@ def _fix(diff: Diff, wrong: Misshape) -> Fix:
 def _other_base(diff: Diff) -> Iterator[Finding]:
     """The config says the sizes, so the tensor lands; the base is not asked before the first forward pass."""
     config, base = diff.expectation.config, _text(diff)
-    prefix = config.get("peft_type") == "PREFIX_TUNING"
+    prefix = config.get("peft_type") in ("PREFIX_TUNING", "CARTRIDGE")  # keys and values of every layer
     field, names = ("num_layers", _DEPTH) if prefix else ("token_dim", _WIDTH)
     made, own = config.get(field), _first(base, names)
     if not isinstance(made, int) or own is None or made == own or config.get("task_type") == "SEQ_2_SEQ_LM":
@@ -159,6 +159,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
     sized = {"num_layers": 2, "token_dim": 64, "num_attention_heads": 4}
     return {
         "silent": [
+            make.adapter("llama", peft_type="CARTRIDGE", num_virtual_tokens=3),
             prompt,
             prefix,
             prompt.on("llama", num_hidden_layers=5),
