@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from adapterfit.compare.difference import compare
+from adapterfit.consumers import asked
 from adapterfit.consumers.choice import NEWEST, choose, others_installed
 from adapterfit.diagnose.diagnosis import diagnose
 from adapterfit.diagnose.steps import next_step
@@ -52,7 +53,7 @@ _BEST_FIRST = ("loads", "loads-differently", "loads-partly", "loads-without-effe
 def check(
     adapter: Any,
     base: Any = None,
-    consumer: str | None = None,
+    consumer: str | Sequence[str] | None = None,
     *,
     online: bool = False,
     values: bool = False,
@@ -66,7 +67,8 @@ def check(
         adapter: A folder, a file, `hf://owner/name`, or an `Adapter` read before.
         base: A folder, `config.json`, a safetensors file or index, a Hub id, a live `nn.Module`, or a `Base` read
             before. Without one, the base the adapter names is looked up in the local Hub cache.
-        consumer: Who will load it, such as `peft==0.21.2,transformers==5.23.0`.
+        consumer: Who will load it, such as `peft==0.21.2,transformers==5.23.0` or `vllm==0.33.0`; a list for several.
+            `all` is every engine there are facts of.
         online: Whether the network may be asked.
         values: Whether to read the numbers too.
         base_class: The transformers class the base is loaded as; by default what its config and the adapter say.
@@ -76,18 +78,27 @@ def check(
     Raises:
         CannotCheck: A path is not there, cannot be read, or changed meanwhile.
     """
-    who = choose(consumer)
+    libraries, engines = asked.sort(consumer)
+    who = choose(libraries[-1] if libraries else None)
     found = adapter if isinstance(adapter, Adapter) else _adapter(str(adapter), online=online, values=values)
     case = Case(found, _base(base, found.config, online=online), who)
     case = dataclasses.replace(case, seen=_seen(case, base, full=values))
     report = _after_cure(_best(case, base_class))
     unlike = () if who.given else tuple(_not_for(other) for other in others_installed())
-    return dataclasses.replace(
+    report = dataclasses.replace(
         report,
         not_checked=(*report.not_checked, *_unseen(case), *unlike),
         next_step=next_step(report),
         exact=_exact(report, base_class, python) if exact else None,
     )
+    return _served(report, engines) if engines else report
+
+
+def _served(report: Report, engines: tuple[str, ...]) -> Report:
+    """With what the engines asked for do."""
+    from adapterfit.serving import served
+
+    return served(report, engines)
 
 
 def _not_for(other: str) -> NotChecked:

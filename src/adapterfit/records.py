@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adapterfit.record import dataclass
 
 if TYPE_CHECKING:
+    from adapterfit.answers import Answer
     from adapterfit.edits import Edit
     from adapterfit.read.source import Source
     from adapterfit.symptoms import Symptoms
@@ -532,7 +533,7 @@ class Exact:
 
 @dataclass(frozen=True)
 class Report:
-    """The answer. See `docs/json.md` for the meaning of every word in it."""
+    """The answer. See `docs/json.md` for the meaning of every word in it; `consumers` are the engines asked for."""
 
     case: Case
     verdict: str
@@ -544,6 +545,7 @@ class Report:
     diff: Diff | None = None
     next_step: str = ""
     exact: Exact | None = None
+    consumers: tuple[Answer, ...] = ()
 
 
 # ------------------------------------------------------------------------------------------------ why

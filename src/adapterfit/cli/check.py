@@ -24,7 +24,8 @@ _THRESHOLDS = {"error": ("error",), "warning": ("error", "warning"), "never": ()
     "consumers",
     metavar="CONSUMER",
     multiple=True,
-    help="Who will load it, such as peft==0.21.2,transformers==5.23.0. Repeat for several. Default: the newest known.",
+    help="Who will load it: peft==0.21.2,transformers==5.23.0, an engine such as vllm==0.33.0, or all (every engine in one "
+    "table). Repeat for several. Default: the newest known PEFT.",
 )
 @click.option("--exact", is_flag=True, help="Ask the installed PEFT too, in a process of its own. Takes seconds.")
 @click.option("--python", metavar="PY", help="With --exact: the Python whose PEFT is asked, such as venv/bin/python.")
@@ -66,22 +67,24 @@ def command(
     Exit code: 0 nothing at or above --fail-on, 1 findings, 2 could not check.
     """
     from adapterfit import pipeline
+    from adapterfit.consumers.asked import sort
 
-    if len(consumers) > 1 and form != "text":
-        raise click.UsageError(f"--format {form} holds one report: give one --for at a time")
+    libraries, engines = sort(consumers)
+    if len(libraries) > 1 and form != "text":
+        raise click.UsageError(f"--format {form} holds one report: give one --for at a time (engines may be several)")
     if exact or python:
         click.echo("asking the installed PEFT, this takes some seconds …", err=True)
     reports = [
         pipeline.check(
             adapter,
             base=base,
-            consumer=consumer,
+            consumer=[*consumer, *engines],
             online=online,
             values=values,
             exact=exact or python is not None,
             python=python,
         )
-        for consumer in consumers or (None,)
+        for consumer in ([[each] for each in libraries] or [[]])
     ]
     rendered = [_render(report, form, quiet, to_screen=output is None, color=color) for report in reports]
     _deliver("\n".join(rendered), output, [path for path in (adapter, base) if path])
@@ -92,13 +95,15 @@ def exit_code(report: Report, fail_on: str, *, asked: bool) -> int:
     """The exit code of one report.
 
     1: a finding reaches the threshold, or the adapter does not fit as it is. 2: a base was asked about and there
-    is no answer. 0: anything else; without `--base` only the adapter's own files were asked about.
+    is no answer, or about an engine that there are no facts of. 0: anything else; without `--base` only the adapter's own
+    files were asked about. An engine asked for by name counts through its finding; the table of `all` only informs.
     """
     severities = _THRESHOLDS[fail_on]
     misfit = report.verdict in {"does-not-fit", "fits-after-fix"}
     if severities and (misfit or any(finding.severity in severities for finding in report.findings)):
         return 1
-    return 2 if asked and report.verdict == "cannot-tell" else 0
+    unknown = any(not answer.known for answer in report.consumers)
+    return 2 if unknown or (asked and report.verdict == "cannot-tell") else 0
 
 
 def _render(report: Report, form: str, quiet: bool, *, to_screen: bool, color: str) -> str:

@@ -7,6 +7,7 @@ A file is `<name>.toml` and holds::
     newest = "0.21.2"                   # the newest version looked at
     releases = ["0.20.0", "0.21.2"]     # optional: the versions known, oldest first; a range given to --for means these
     install = "pip install 'peft=={version}'"       # optional
+    aliases = ["hf-peft"]               # optional: other names that --for understands
 
     [[claim]]
     id = "unknown-config-keys"          # kebab-case: what the claim is about; several ranges may share an id
@@ -35,7 +36,7 @@ from adapterfit.record import dataclass
 
 _HERE = Path(__file__).parent
 MARKS = ("executed", "read", "suspected")
-_HEAD = {"name": str, "title": str, "newest": str, "releases": list, "install": str, "claim": list}
+_HEAD = {"name": str, "title": str, "newest": str, "releases": list, "install": str, "aliases": list, "claim": list}
 _NEEDED = ("name", "title", "newest", "claim")
 _CLAIM = {"id": str, "versions": str, "what": str, "source": str, "date": dt.date, "mark": str}
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9.]+)*")
@@ -64,6 +65,7 @@ class Facts:
     claims: tuple[Claim, ...]
     releases: tuple[str, ...] = ()
     install: str = ""
+    aliases: tuple[str, ...] = ()
 
     def claim(self, name: str, at: str) -> Claim | None:
         """The claim called `name` that holds for a version, suspected ones included; None where nothing is said."""
@@ -99,7 +101,8 @@ def load(name: str) -> Facts:
         Claim(**{**entry, "versions": version_range(entry["versions"])}) for entry in map(dict, document["claim"])
     )
     head = {key: document[key] for key in ("name", "title", "newest", "install") if key in document}
-    return Facts(**head, claims=claims, releases=tuple(document.get("releases", ())))
+    releases, aliases = (tuple(document.get(key, ())) for key in ("releases", "aliases"))
+    return Facts(**head, claims=claims, releases=releases, aliases=aliases)
 
 
 def parse(data: bytes) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from adapterfit.report._words import kept, page, raised_lines
 from adapterfit.text import show
 
 if TYPE_CHECKING:
+    from adapterfit.answers import Answer, Effect
     from adapterfit.records import Adapter, Base, Consumer, Exact, Finding, NotChecked, Report
 
 SCHEMA = "adapterfit/report/v1"
@@ -43,7 +44,54 @@ def document(report: Report) -> dict[str, Any]:
         "findings_left_out": left_out,
         "not_checked": [_not_checked(item) for item in report.not_checked[: limits.REPORT_FINDINGS]],
         "next_step": _line(report.next_step),
+        "consumers": [_engine(answer, _share(report)) for answer in report.consumers],
         "exact": _exact(report.exact, report.predicted) if report.exact is not None else None,
+    }
+
+
+def _share(report: Report) -> int:
+    """How many names each list of an engine may hold, so that a document about all of them stays small."""
+    return max(10, limits.REPORT_NAMES_EACH // (2 * len(report.consumers)))
+
+
+def _engine(answer: Answer, names: int) -> dict[str, Any]:
+    values = [ratio.value for ratio in answer.ratios]
+    known = [value for value in values if value is not None]
+    return {
+        "name": show(answer.name),
+        "title": show(answer.title),
+        "version": show(answer.version),
+        "asked": answer.asked,
+        "known": answer.known,
+        "predicted": answer.predicted,
+        "accepted": answer.accepted,
+        "applied": answer.applied,
+        "tensors": answer.tensors,
+        "scale": {"lowest": min(known), "highest": max(known)} if known and len(known) == len(values) else None,
+        "modules": len(answer.ratios),
+        "scales": [
+            {"module": show(ratio.module, limits.REPORT_NAME_CHARS), "trained": ratio.trained, "served": ratio.served}
+            for ratio in answer.ratios[:names]
+        ],
+        "effects": [_effect(effect, names) for effect in answer.effects],
+        "launch": [_line(line) for line in answer.launch],
+        "not_checked": [_not_checked(item) for item in answer.not_checked],
+    }
+
+
+def _effect(effect: Effect, names: int) -> dict[str, Any]:
+    return {
+        "kind": effect.kind,
+        "message": _line(effect.message),
+        "says": _line(effect.says),
+        "at": [show(name, limits.REPORT_NAME_CHARS) for name in effect.at[:names]],
+        "count": len(effect.at),
+        "cure": _line(effect.cure),
+        "page": page(effect.page) if effect.page else "",
+        "claim": effect.claim,
+        "mark": effect.mark,
+        "source": effect.source,
+        "date": effect.date,
     }
 
 

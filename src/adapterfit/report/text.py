@@ -63,8 +63,17 @@ def _screen(report: Report, width: int) -> Iterator[Line]:
     yield from _loader(report, width)
     yield from _judged(report, width)
     yield from _findings(report, width)
+    yield from _engines(report, width)
     yield from _next(report, width)
     yield from _not_checked(report, width)
+
+
+def _engines(report: Report, width: int) -> Iterator[Line]:
+    """What the engines asked for do, where any were."""
+    if report.consumers:
+        from adapterfit.report import _consumers
+
+        yield from (Line(*each) for each in _consumers.lines(report, width))
 
 
 def _judged(report: Report, width: int) -> Iterator[Line]:
@@ -90,7 +99,9 @@ def _judged(report: Report, width: int) -> Iterator[Line]:
 def _next(report: Report, width: int) -> Iterator[Line]:
     """What to do now; a command stays on one line, to be copied, and a fix is not told twice."""
     step = show(report.next_step, limits.REPORT_MESSAGE_CHARS)
-    told = next((found.id for found in report.findings if found.fix and found.fix.summary == report.next_step), None)
+    engines = {answer.name for answer in report.consumers}
+    cured = (found for found in report.findings if found.fix and found.fix.summary == report.next_step)
+    told = next((found.id for found in cured if found.code not in engines), None)
     if step:
         yield from (Line(""), Line("Next:"))
     if step.startswith("adapterfit "):
@@ -105,6 +116,10 @@ def _verdict(report: Report, width: int) -> Iterator[Line]:
     yield from _wrap(
         f"{words}: {meaning}" if meaning else words, width, style=_VERDICT_STYLES.get(report.verdict, "bold")
     )
+    if any(answer.asked for answer in report.consumers):
+        from adapterfit.report import _consumers
+
+        yield from (Line(*each) for each in _consumers.outcomes(report, width))
 
 
 def _loader(report: Report, width: int) -> Iterator[Line]:
@@ -147,8 +162,9 @@ def _counts(report: Report) -> str:
 
 def _findings(report: Report, width: int) -> Iterator[Line]:
     findings, left_out, _ = kept(report)
+    engines = {answer.name for answer in report.consumers}  # they are told about under their own heading
     for predicted, (heading, style) in _GROUPS.items():
-        group = [finding for finding in findings if finding.predicted == predicted]
+        group = [found for found in findings if found.predicted == predicted and found.code not in engines]
         if group:
             yield from (Line(""), *_wrap(heading, width, style=style))
         for finding in group:

@@ -1,0 +1,44 @@
+"""What the rules share: an effect made from a claim's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from adapterfit.answers import Effect, Pair
+
+#: What an engine does about something → the kind of effect it has.
+ANSWERS = {
+    "refused": "refused",
+    "ignored": "dropped",
+    "differs": "differs",
+    "unknown": "unknown",
+    "note": "note",
+    "flags": "flags",
+}
+
+
+def effect(
+    kind: str, value: Mapping[str, Any], message: str, at: Iterable[str] = (), page: str = "", **words: object
+) -> Effect:
+    """An effect with the claim's own line, note and cure; `words` fill their `{placeholders}`."""
+    return Effect(
+        kind=kind,
+        message=fill(str(value.get("note") or message), words),
+        says=fill(str(value.get("says", "")), words),
+        at=tuple(at),
+        cure=str(value.get("cure", "")),
+        page=str(value.get("page", "")) or page,
+    )
+
+
+def fill(text: str, words: Mapping[str, object]) -> str:
+    """`{word}` replaced where it is known; other braces belong to the engine's own line."""
+    for word, given in words.items():
+        text = text.replace("{" + word + "}", str(given))
+    return text
+
+
+def names(pairs: Iterable[Pair]) -> tuple[str, ...]:
+    """The tensors of some pairs."""
+    return tuple(name for pair in pairs for name in pair.names)

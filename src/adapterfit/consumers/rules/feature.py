@@ -1,0 +1,32 @@
+"""Rule: what the engine does about one thing that is special about an adapter (the words are in `sight.py`).
+
+`answer`: `refused` · `ignored` (its tensors fall away) · `differs` · `flags` · `unknown` · `note` · `honoured` (nothing to say). `allowed`: modules of
+`modules_to_save` that are fine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapterfit.answers import Effect, Sight
+from adapterfit.consumers.rules._effects import ANSWERS, effect
+
+FIELDS = {"feature": str, "answer": str, "allowed": list}
+
+
+def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:
+    """One effect where the adapter has the feature."""
+    feature = value["feature"]
+    if feature not in sight.features or value["answer"] == "honoured":
+        return
+    saved = sight.config.get("modules_to_save")
+    if "allowed" in value and isinstance(saved, list) and set(saved) <= set(value["allowed"]):
+        return
+    at = sight.features[feature]
+    kind = ANSWERS[value["answer"]]
+    if kind == "dropped" and not at:  # nothing in the file falls away
+        kind = "note"
+    yield effect(
+        kind, value, f"{feature.replace('-', ' ')}: {value['answer']}", at, saved=saved, name=at[0] if at else ""
+    )

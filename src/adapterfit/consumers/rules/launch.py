@@ -1,0 +1,40 @@
+"""Rule: how to load the adapter, line by line; `feature` restricts it to adapters with one.
+
+In the lines: `{max_rank}` the limit to set (`choices`: the values it may have), `{top_rank}` the
+highest rank, `{leaves}` the modules it targets,
+`{adapter}` and `{base}` the folders, `{scale}` alpha / r.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapterfit.answers import Effect, Sight
+from adapterfit.consumers.rules._effects import fill
+from adapterfit.consumers.rules.rank import ranks_of, setting
+
+FIELDS = {"lines": list, "feature": str, "choices": list}
+
+
+def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:  # noqa: ARG001 - a rule's signature
+    """None: it only says how."""
+    return iter(())
+
+
+def lines(value: Mapping[str, Any], sight: Sight) -> Iterator[str]:
+    """The lines, filled in."""
+    if "feature" in value and value["feature"] not in sight.features:
+        return
+    factors = {scaling.factor for scaling in sight.scalings.values()}
+    ranks = ranks_of(sight)
+    words = {
+        "max_rank": setting(value, max(ranks)) if ranks else "RANK",
+        "top_rank": max(ranks) if ranks else "RANK",
+        "leaves": " ".join(sorted({pair.leaf for pair in sight.pairs})),
+        "scale": f"{factors.pop():.6g}" if len(factors) == 1 else "SCALE",
+        "adapter": "ADAPTER",
+        "base": "BASE",
+    }
+    for line in value["lines"]:
+        yield fill(line, words)

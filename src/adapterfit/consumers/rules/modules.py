@@ -1,0 +1,66 @@
+"""Rule: what becomes of pairs for which the base has no module, or one of another size.
+
+`unknown`: no such module. `beyond`: a layer that the base does not have. `smaller`, `larger`: a pair made for a smaller
+or larger module. Each is `refused`, `ignored` or `unknown`, with a line of the engine in `unknown_says`, `beyond_says`,
+`larger_says`. `by_leaf`: the engine finds modules by the last part of their path, and their layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from adapterfit.answers import Effect, Pair, Place, Sight
+from adapterfit.consumers.rules._effects import ANSWERS, effect, names
+
+FIELDS = {
+    "unknown": str, "unknown_says": str, "beyond": str, "beyond_says": str, "smaller": str, "larger": str,
+    "larger_says": str, "by_leaf": bool,
+}  # fmt: skip
+
+
+def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:
+    """Nothing where no base was given: the answer says that by itself."""
+    places = sight.places
+    if places is None:
+        return
+    leaves = {name.rpartition(".")[2] for name in places} if value.get("by_leaf") else set()
+    strangers = [pair for pair in sight.pairs if pair.kind != "experts" and pair.module not in places]
+    beyond = [pair for pair in strangers if sight.layers is not None and (pair.layer or 0) >= sight.layers]
+    unknown = [pair for pair in strangers if pair not in beyond and pair.leaf not in leaves]
+    if unknown and sight.guessed:
+        yield effect("unknown", {}, "modules of this base are known by checkpoint names only", names(unknown))
+    else:
+        yield from of_group(value, "unknown", unknown, "the base has no such module")
+    yield from of_group(value, "beyond", beyond, f"the base has {sight.layers} layers only")
+    known = [(pair, places[pair.module]) for pair in sight.pairs if pair.module in places and not sight.guessed]
+    yield from of_group(value, "larger", [p for p, place in known if larger(p, place)], "made for a larger module")
+    smaller = [p for p, place in known if not larger(p, place) and differs(p, place)]
+    yield from of_group(value, "smaller", smaller, "made for a smaller module")
+
+
+def of_group(value: Mapping[str, Any], word: str, pairs: list[Pair], what: str) -> Iterable[Effect]:
+    """One effect for the pairs of one kind of mismatch, as the claim says; `unknown` where it says nothing."""
+    if not pairs:
+        return
+    answer = value.get(word, "unknown")
+    page = "served-without-effect" if answer == "ignored" else "weights-refused-by-engine"
+    words = {"says": value.get(f"{word}_says", ""), "cure": value.get("cure", "")}
+    shown = f"{pairs[0].module}: {what}"
+    yield effect(ANSWERS[answer], words, shown, names(pairs), page, name=pairs[0].names[0], module=pairs[0].module)
+
+
+def differs(pair: Pair, place: Place) -> bool:
+    """Whether the matrices are of other sizes than the module."""
+    return any(
+        has is not None and wants is not None and has != wants
+        for has, wants in ((pair.width, place.width), (pair.height, place.height))
+    )
+
+
+def larger(pair: Pair, place: Place) -> bool:
+    """Whether a matrix is larger than the module."""
+    return any(
+        has is not None and wants is not None and has > wants
+        for has, wants in ((pair.width, place.width), (pair.height, place.height))
+    )

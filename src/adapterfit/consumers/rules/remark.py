@@ -1,0 +1,33 @@
+"""Rule: something to know about the engine, whatever the adapter.
+
+`answer`: `note` (the default), `flags` (it must be told something to be right) or `unknown` (it keeps the answer open).
+It may be restricted to adapters with a `feature`, to bases of some `types`, to adapters of modules with some `leaves`, or
+to adapters in another layout than PEFT's (`foreign`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapterfit.answers import Effect, Sight
+from adapterfit.consumers.rules._effects import effect
+
+FIELDS = {"feature": str, "answer": str, "types": list, "leaves": list, "foreign": bool}
+
+
+def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:
+    """The note, as it stands in the claim."""
+    if _concerns(value, sight):
+        factors = {f"{scaling.factor:.6g}" for scaling in sight.scalings.values()}
+        scale = factors.pop() if len(factors) == 1 else "its scale"
+        yield effect(value.get("answer", "note"), value, "", scale=scale)
+
+
+def _concerns(value: Mapping[str, Any], sight: Sight) -> bool:
+    return (
+        value.get("feature", "") in ("", *sight.features)
+        and sight.model_type in value.get("types", (sight.model_type,))
+        and ("leaves" not in value or any(pair.leaf in value["leaves"] for pair in sight.pairs))
+        and not (value.get("foreign") and sight.dialect in ("peft", "transformers"))
+    )
