@@ -14,9 +14,10 @@ from adapterfit.text import quote, shorten, show
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from adapterfit.read.source import Source
-    from adapterfit.records import Report
+    from adapterfit.records import Adapter, Report
     from adapterfit.repair.folder import Contents
     from adapterfit.repair.staging import Progress, Staging
 
@@ -192,6 +193,8 @@ class _Work:
                 swept=stage.swept,
             )
             write_receipt(stage, as_text(receipt))
+            for name in self.source.names():
+                self.source.size(name)  # raises where it is not the file that was read
             stage.publish(_folder_mode(read[0]))
         return receipt
 
@@ -202,9 +205,8 @@ class _Work:
 
         adapter, edits = self.report.case.adapter, self.plan.edits
         touches_config = any(isinstance(edit, OF_CONFIG) for edit in edits)
-        raw = adapter.config.raw if adapter.config is not None else {}
         tensors = made(adapter.tensors, edits) if rewrites(edits) else None
-        fields = changed_config(raw, edits) if touches_config else None
+        fields = changed_config(_raw(adapter), edits) if touches_config else None
         return Contents(adapter, tensors, fields, names=self.source.names())
 
     def _proof(self, stage: Staging, contents: Contents) -> tuple[Proof, dict[str, FileHash]]:
@@ -231,11 +233,23 @@ class _Work:
             if contents.made is not None:
                 before = self.report.case.adapter.tensors
                 shown.append(account(self.source, before, written, found.tensors, self.plan.edits))
+            shown.append(self._delta(written, found))
             shown.append(_checked(again, self.plan))
             if found.weights is not None and found.weights.format == "safetensors":
                 shown.append(by_safetensors(f"{stage.folder}/{found.weights.file}", found.tensors))
             shown.append(_judged(again))
         return Proof(tuple(shown)), after
+
+    def _delta(self, written: Source, found: Adapter) -> Shown:
+        from adapterfit.verify.delta import Side, same_delta
+
+        old = self.report.case.adapter
+        before, after = Side(self.source, old.tensors, _raw(old)), Side(written, found.tensors, _raw(found))
+        return same_delta(before, after, self.plan.edits)
+
+
+def _raw(adapter: Adapter) -> Mapping[str, Any]:
+    return adapter.config.raw if adapter.config is not None else {}
 
 
 def _checked(again: Report, plan: Plan) -> Shown:

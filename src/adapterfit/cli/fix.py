@@ -77,9 +77,8 @@ def command(
 
 def _code(receipt: Receipt) -> int:
     plan = receipt.plan
-    if receipt.out or plan.after == "fits" or (plan.after == "cannot-tell" and not plan.remaining):
-        return 0
-    return 1
+    fine = plan.after == "fits" or (plan.after == "cannot-tell" and (bool(receipt.out) or not plan.remaining))
+    return 0 if fine else 1
 
 
 def _bytes_of(path: str) -> bytes:

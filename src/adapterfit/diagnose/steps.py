@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from adapterfit.records import Report
 from adapterfit.text import quote, show
 
@@ -12,6 +14,8 @@ def next_step(report: Report) -> str:
         return "nothing to do: load it with PeftModel.from_pretrained"
     if report.case.base is None and report.verdict == "cannot-tell":
         return f"adapterfit check {show(report.case.adapter.label)} --base BASE"
+    if report.verdict == "fits-after-fix":
+        return _fix(report)
     cured = next((found for found in report.findings if found.fix is not None and found.severity == "error"), None)
     if cured is not None and cured.fix is not None:
         return cured.fix.summary
@@ -21,6 +25,16 @@ def next_step(report: Report) -> str:
     if report.verdict == "cannot-tell":
         return "see under Not checked what is missing for an answer"
     return f"load it on the base it was made for{_recorded(report)}"
+
+
+def _fix(report: Report) -> str:
+    """The command that mends it, to be copied into a shell."""
+    import shlex
+
+    adapter, base = report.case.adapter.label, report.case.base
+    last = re.split(r"[/\\@]", adapter.rstrip("/\\"))[-1].rpartition(".safetensors")
+    named = "BASE" if base is None or base.tree is not None else shlex.quote(show(base.label))
+    return f"adapterfit fix {shlex.quote(show(adapter))} --base {named} --out {shlex.quote(show(last[0] or last[2]) + '-fixed')}"
 
 
 def _recorded(report: Report) -> str:

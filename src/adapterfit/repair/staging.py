@@ -23,10 +23,12 @@ from adapterfit.repair.disk import Disk
 from adapterfit.text import quote, show
 
 _MARK = ".adapterfit-"
-_STAGING = re.compile(r"\..{1,100}\.adapterfit-[0-9a-f]{16}\Z")
+_STAGING = re.compile(r"\..{1,40}\.adapterfit-[0-9a-f]{16}\Z")
 _HUB_REPO = re.compile(r"(?:models|datasets|spaces)--.")
 #: Bytes held at once where the kernel cannot copy by itself, and bytes it is asked to copy at once.
 CHUNK = 4 * 1024 * 1024
+#: Bytes of a name on every common file system.
+_NAME_BYTES = 255
 #: Names for a staging folder before it is used without a lock.
 _TRIES = 3
 _KERNEL_CHUNK = 64 * 1024 * 1024
@@ -137,7 +139,7 @@ class Staging:
         self._disk = disk or Disk()
         self._progress = progress
         self._lock: int | None = None
-        self._stem = f".{name[:80]}{_MARK}"
+        self._stem = f".{name[:40]}{_MARK}"
         self._folders: list[str] = []
         self.folder = ""
         self.swept: tuple[str, ...] = ()
@@ -238,7 +240,9 @@ class Staging:
 
 
 def _may_be_written(out: str, apart_from: Iterable[str]) -> None:
-    parent = os.path.dirname(out)
+    parent, name = os.path.split(out)
+    if "\0" in out or not name or len(os.fsencode(name)) > _NAME_BYTES:
+        raise CannotWrite(f"{quote(out)} is no name for a folder")
     if os.path.islink(out):
         raise CannotWrite(f"{quote(out)} is a link; give the folder itself")
     if os.path.exists(out):
@@ -248,7 +252,7 @@ def _may_be_written(out: str, apart_from: Iterable[str]) -> None:
     if not os.path.isdir(parent):
         raise CannotWrite(f"the folder {quote(parent)} is not there; make it first")
     _check_links(parent)
-    real = os.path.join(os.path.realpath(parent), os.path.basename(out))
+    real = os.path.join(os.path.realpath(parent), name)
     if any(_HUB_REPO.match(part) for part in real.split(os.sep)):
         raise CannotWrite(
             f"{quote(out)} lies in the Hub's cache, which belongs to huggingface_hub; give another folder"

@@ -31,7 +31,7 @@ _STYLES = {"proven": "green", "failed": "bold red", "not-checked": "yellow"}
 
 
 def document(receipt: Receipt) -> dict[str, Any]:
-    """The receipt as plain JSON values. It names no time and no folder: the same repair gives the same receipt."""
+    """The receipt as plain JSON values. It names no time: the same repair gives the same receipt."""
     return {
         "schema": SCHEMA,
         "versions": dict(receipt.versions),
@@ -93,7 +93,8 @@ def _plan(plan: Plan, width: int) -> Iterator[Line]:
         yield from _wrap(f"Stays as it is: {_untouched(plan)}", width)
         after = plan.after.replace("-", " ").upper()
         yield from _wrap(f"After it: {after}: {VERDICTS.get(plan.after, '')}", width, style="bold")
-    yield from _list("It would still be wrong:", plan.remaining, width, "red")
+    title = "It would still be wrong:" if plan.steps else "What is wrong:"
+    yield from _list(title, plan.remaining, width, "red")
     yield from _list("Refused, as it can be read in more than one way:", plan.refused, width, "yellow")
     taken = [f"{step.cause}: {step.summary}{_far(step)}" for step in plan.left_out]
     yield from _list(

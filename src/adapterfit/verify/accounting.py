@@ -61,7 +61,7 @@ def copied(fates: Mapping[str, str], before: Mapping[str, FileHash], after: Mapp
     if wrong:
         return Shown("files", "failed", f"{shorten(map(quote, wrong))} are not as they were, or not there")
     count = sum(fate == "copied" for fate in fates.values())
-    return Shown("files", "proven", f"{count:,} other files with the sha256 they had")
+    return Shown("files", "proven", f"{count:,} other file{'s' * (count != 1)} with the sha256 of before")
 
 
 def _is_equal(source: Readable, held: Held, written: Readable, new: TensorInfo) -> bool:

@@ -1,0 +1,229 @@
+"""ΔW of every touched module before and after: what a LoRA adds to a weight, scale · B · A, in float64.
+
+Where both factors have the bits they had and the scale is the same number, so is ΔW, and nothing is computed. Where they were cut, joined
+or scaled, the matrices are multiplied out, a block of rows at a time, and compared; rows of layers that were fused or taken
+apart are compared one layer below the other, in the order in which the edits name them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from adapterfit.edits import Edit, is_bit_exact, makes, uses
+from adapterfit.plans import Shown
+from adapterfit.records import TensorInfo
+from adapterfit.text import quote, show
+from adapterfit.verify.replay import Held, Readable, as_numbers, bits, groups, replayed
+
+#: Largest difference, relative to the largest number of ΔW, where numbers were only moved: float64 adds up in another order.
+MOVED = 1e-12
+#: The same where they were scaled or cast: a few roundings of the type they are stored in.
+_COMPUTED = {"F64": 1e-12, "F32": 1e-6, "F16": 4e-3, "BF16": 4e-2}
+_ROWS = 256
+_FACTOR = re.compile(
+    r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?P<rest>\.weight|\.default\.weight|)\Z"
+)
+_PLAIN = re.compile(r"[\w.]+\Z", re.ASCII)
+_PREFIX = "base_model.model."
+
+
+class Pair(NamedTuple):
+    """The two factors of one module, and the scale that the config gives it; None where that cannot be told."""
+
+    module: str
+    a: TensorInfo
+    b: TensorInfo
+    scale: float | None
+
+
+class Side(NamedTuple):
+    """One of the two adapters: its files, tensors and config."""
+
+    files: Readable
+    tensors: tuple[TensorInfo, ...]
+    config: Mapping[str, Any]
+
+
+def same_delta(before: Side, after: Side, edits: Sequence[Edit]) -> Shown:
+    """Compare ΔW of all modules of two adapters, one made of the other by edits."""
+    method = after.config.get("peft_type")
+    if method != "LORA":
+        said = f"ΔW: {show(method)} is not the product of two factors; its tensors are compared as bytes"
+        return Shown("delta", "not-checked", said)
+    old, new = _pairs(before), _pairs(after)
+    if not new:
+        return Shown(
+            "delta", "not-checked", "ΔW: there are no LoRA factors to multiply; the bytes above are what was compared"
+        )
+    trace = _traced(before, edits)
+    exact, computed, rescaled, unknown, worst = 0, 0, [], [], 0.0
+    for olds, news in _joined(old, new, trace, edits):
+        if len(olds) == len(news) and all(_is_kept(*both, trace.kept) for both in zip(olds, news)):
+            other = [(old, new) for old, new in zip(olds, news) if old.scale != new.scale]
+            exact += len(news) - len(other)
+            rescaled += other
+            continue
+        far, tolerance = _difference(before, olds, after, news, edits)
+        if far is None:
+            unknown += [pair.module for pair in news]
+        elif far > tolerance:
+            said = f"ΔW of {quote(news[0].module)} is another: off by {far:.1e} of its largest number"
+            return Shown("delta", "failed", said)
+        else:
+            computed, worst = computed + len(news), max(worst, far)
+    return _said(exact, computed, worst, rescaled, unknown)
+
+
+def _said(exact: int, computed: int, worst: float, rescaled: list[tuple[Pair, Pair]], unknown: list[str]) -> Shown:
+    parts = [f"the same in {exact:,} modules, bits and scale"] if exact else []
+    parts += [f"the same in {computed:,}, multiplied out in float64 (off by at most {worst:.0e})"] if computed else []
+    if rescaled:
+        old, new = rescaled[0]
+        said = f"at the scale that the plan sets in {len(rescaled):,}, such as {_number(old)} to {_number(new)}"
+        parts.append(f"{said}, the bits the same")
+    if not parts:
+        return Shown("delta", "not-checked", f"ΔW: no rule says how to compare {show(unknown[0])}")
+    rest = f"; not compared: {len(unknown):,}, such as {show(unknown[0])}" if unknown else ""
+    return Shown("delta", "proven", f"ΔW is {', '.join(parts)}{rest}")
+
+
+def _number(pair: Pair) -> str:
+    return "an unreadable one" if pair.scale is None else f"{pair.scale:g}"
+
+
+# ------------------------------------------------------------------------------------------------ pairs
+
+
+def _pairs(side: Side) -> dict[str, Pair]:
+    """B's name → its pair. Factors of fused experts are left out: their product is no ΔW."""
+    by_name = {tensor.name: tensor for tensor in side.tensors}
+    found = {}
+    for name, b in by_name.items():
+        match = _FACTOR.match(name)
+        if match is None or match["side"] != "B":
+            continue
+        stem = f"{match['module']}.lora_{match['embedding'] or ''}"
+        a = by_name.get(f"{stem}A{match['rest']}")
+        if a is not None and len(a.shape) == len(b.shape) >= 2 and ".experts" not in f".{name}":
+            found[name] = Pair(match["module"], a, b, scale(match["module"], side.config))
+    return found
+
+
+def scale(module: str, config: Mapping[str, Any]) -> float | None:
+    """Alpha / r of one module, alpha / sqrt(r) with rsLoRA; None where a pattern's regular expression decides."""
+    module = module[len(_PREFIX) :] if module.startswith(_PREFIX) else module
+    values = []
+    for field, table in (("lora_alpha", "alpha_pattern"), ("r", "rank_pattern")):
+        patterns = config.get(table) or {}
+        if not isinstance(patterns, Mapping) or not all(isinstance(key, str) and _PLAIN.match(key) for key in patterns):
+            return None
+        own = [value for key, value in patterns.items() if module == key or module.endswith("." + key)]
+        values.append(own[0] if own else config.get(field, 8))
+    alpha, rank = values
+    if not all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in values) or rank <= 0:
+        return None
+    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else float(rank))
+
+
+class Trace(NamedTuple):
+    """Which tensors belong together: the number of its group by name before and after, and who kept its bytes from whom."""
+
+    old: dict[str, int]
+    new: dict[str, int]
+    kept: dict[str, str]
+
+
+def _traced(before: Side, edits: Sequence[Edit]) -> Trace:
+    trace = Trace({}, {}, {})
+    for number, (tensors, blocks) in enumerate(groups(before.tensors, edits)):
+        trace.old.update({tensor.name: number for tensor in tensors})
+        for name, held in replayed(before.files, tensors, blocks).items():
+            trace.new[name] = number
+            if held.source is not None and held.shape == held.source.shape:
+                trace.kept[name] = held.source.name
+    return trace
+
+
+def _joined(
+    old: Mapping[str, Pair], new: Mapping[str, Pair], trace: Trace, edits: Sequence[Edit]
+) -> Iterator[tuple[list[Pair], list[Pair]]]:
+    """Pairs before and after that edits bring together, each in the order in which the edits name their B."""
+    named = (name for edit in edits for name in (*uses(edit), *makes(edit)))
+    place = {name: at for at, name in reversed(list(enumerate(named)))}
+    root: dict[int, int] = {}
+
+    def find(number: int) -> int:
+        while root.setdefault(number, number) != number:
+            number = root[number]
+        return number
+
+    sides = ((old, trace.old), (new, trace.new))
+    for pairs, number in sides:
+        for name, pair in pairs.items():
+            root[find(number[pair.a.name])] = find(number[name])
+    found: dict[int, tuple[list[Pair], list[Pair]]] = {}
+    for at, (pairs, number) in enumerate(sides):
+        for name in sorted(pairs, key=lambda name: place.get(name, -1)):
+            found.setdefault(find(number[name]), ([], []))[at].append(pairs[name])
+    return iter([both for both in found.values() if both[1]])
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+
+
+def _is_kept(old: Pair, new: Pair, kept: Mapping[str, str]) -> bool:
+    """The same two factors, bit for bit."""
+    return kept.get(new.a.name) == old.a.name and kept.get(new.b.name) == old.b.name
+
+
+def _difference(
+    before: Side, olds: Sequence[Pair], after: Side, news: Sequence[Pair], edits: Sequence[Edit]
+) -> tuple[float | None, float]:
+    """The largest difference of ΔW relative to its largest number, and what it may be; None where no rule compares them."""
+    if not olds or any(pair.scale is None for pair in (*olds, *news)):
+        return None, 0.0
+    rows = sum(pair.b.shape[0] for pair in olds), sum(pair.b.shape[0] for pair in news)
+    columns = {math.prod(pair.a.shape[1:]) for pair in (*olds, *news)}
+    if rows[0] != rows[1] or len(columns) != 1 or not all(_can_multiply(pair) for pair in (*olds, *news)):
+        return None, 0.0
+    import numpy as np
+
+    off = largest = 0.0
+    for ours, theirs in zip(_blocks_of(before, olds), _blocks_of(after, news)):
+        largest = max(largest, float(np.max(np.abs(ours), initial=0.0)))
+        off = max(off, float(np.max(np.abs(ours - theirs), initial=0.0)))
+    named = {name for pair in (*olds, *news) for name in (pair.a.name, pair.b.name)}
+    moved = all(is_bit_exact(edit) for edit in edits if named & {*uses(edit), *makes(edit)})
+    stored = max(_COMPUTED[pair.b.dtype] for pair in (*olds, *news))
+    return (off / largest if largest else off), MOVED if moved else stored
+
+
+def _can_multiply(pair: Pair) -> bool:
+    return {pair.a.dtype, pair.b.dtype} <= _COMPUTED.keys() and pair.a.shape[0] == math.prod(pair.b.shape[1:])
+
+
+def _blocks_of(side: Side, pairs: Sequence[Pair]) -> Iterator[Any]:
+    """ΔW of several modules, one below the other, `_ROWS` rows at a time."""
+    import numpy as np
+
+    held: list[Any] = []
+    for pair in pairs:
+        a = _matrix(side.files, pair.a, rows=pair.a.shape[0])
+        b = _matrix(side.files, pair.b, rows=pair.b.shape[0])
+        for start in range(0, len(b), _ROWS):
+            held.append((pair.scale or 0.0) * (b[start : start + _ROWS] @ a))
+            while sum(map(len, held)) >= _ROWS:
+                whole = np.concatenate(held)
+                yield whole[:_ROWS]
+                held = [whole[_ROWS:]]
+    rest = np.concatenate(held) if held else np.zeros((0, 0))
+    if len(rest):
+        yield rest
+
+
+def _matrix(files: Readable, info: TensorInfo, *, rows: int) -> Any:
+    held = Held(info.dtype, info.shape, array=bits(files, info))
+    return as_numbers(held).reshape(rows, -1)

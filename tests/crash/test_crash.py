@@ -1,0 +1,197 @@
+"""A repair that is killed or fails at any call that changes the disk: the source stays, and there is all of it or nothing."""
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import adapterfit
+from adapterfit.errors import CannotWrite
+from adapterfit.read.sources.folder import FolderSource
+from adapterfit.repair import staging
+from adapterfit.repair.disk import Disk
+from adapterfit.testing import make
+from adapterfit.testing.disk import lay
+
+CALLS = ("mkdir", "create", "write", "copy_range", "chmod", "sync", "sync_folder", "rename")
+
+
+def failing(at, act):
+    """A disk on which call number `at` (from 0) does `act` instead of what it should; it counts all."""
+
+    class Failing(Disk):
+        count = 0
+        done: list[str] = []  # noqa: RUF012 - one disk lives for one repair
+
+    def wrap(name):
+        real = getattr(Disk, name)
+
+        def call(self, *arguments):
+            number, Failing.count = Failing.count, Failing.count + 1
+            Failing.done.append(name)
+            if number == at:
+                act()
+            return real(self, *arguments)
+
+        return call
+
+    for name in CALLS:
+        setattr(Failing, name, wrap(name))
+    return Failing
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A folder with a wrapped adapter, a card and a tokenizer in a sub-folder."""
+    sample = make.lora().renamed(lambda name: "module." + name)
+    files = {**make.as_files(sample), "README.md": b"card", "tok/vocab.txt": b"a\nb\n"}
+    return lay(tmp_path / "broken", files)
+
+
+BASE = make.base("llama")
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def mend(broken, out):
+    return adapterfit.fix(broken, base=BASE, out=out)
+
+
+def total(broken, monkeypatch, out):
+    """How many calls a whole repair makes."""
+    disk = failing(-1, None)
+    monkeypatch.setattr(staging, "Disk", disk)
+    mend(broken, out)
+    return disk.count, disk.done
+
+
+def fail(number):
+    def act():
+        raise OSError(number, os.strerror(number))
+
+    return act
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def leftovers(folder):
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_every_kind_of_call_is_made(broken, tmp_path, monkeypatch):
+    _, done = total(broken, monkeypatch, tmp_path / "out")
+    assert set(done) == set(CALLS)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS], ids=errno.errorcode.get)
+def test_a_disk_that_fails_at_any_call_leaves_nothing(number, broken, tmp_path, monkeypatch):
+    before = contents(broken)
+    count, done = total(broken, monkeypatch, tmp_path / "whole")
+    whole = contents(tmp_path / "whole")
+    for at in range(count):
+        monkeypatch.setattr(staging, "Disk", failing(at, fail(number)))
+        with pytest.raises(CannotWrite):
+            mend(broken, tmp_path / "out")
+        assert contents(broken) == before
+        assert leftovers(tmp_path) == []
+        if (tmp_path / "out").exists():  # the last sync failed, after the rename: all of it is there
+            assert at == count - 1
+            assert done[at] == "sync_folder"
+            assert contents(tmp_path / "out") == whole
+
+
+def test_ctrl_c_at_any_call_leaves_nothing(broken, tmp_path, monkeypatch):
+    count, _ = total(broken, monkeypatch, tmp_path / "whole")
+    for at in range(count - 1):
+        monkeypatch.setattr(staging, "Disk", failing(at, interrupt))
+        with pytest.raises(KeyboardInterrupt):
+            mend(broken, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        assert leftovers(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_killed_at_any_call_leaves_all_or_nothing_and_the_next_one_cleans_up(broken, tmp_path, monkeypatch):
+    before = contents(broken)
+    count, _ = total(broken, monkeypatch, tmp_path / "whole")
+    whole = contents(tmp_path / "whole")
+    for at in range(count):
+        child = os.fork()
+        if child == 0:
+            monkeypatch.setattr(staging, "Disk", failing(at, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+            mend(broken, tmp_path / "out")
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        assert contents(broken) == before
+        there = (tmp_path / "out").exists()
+        assert not there or contents(tmp_path / "out") == whole
+        left = leftovers(tmp_path)
+        assert all(".out.adapterfit-" in name for name in left)
+        monkeypatch.setattr(staging, "Disk", Disk)
+        receipt = mend(broken, tmp_path / f"next-{at}")
+        assert sorted(receipt.swept) == sorted(left)
+        assert leftovers(tmp_path) == []
+        assert contents(tmp_path / f"next-{at}") == whole
+        for path in (tmp_path / "out",):
+            if path.exists():
+                path.rename(tmp_path / f"done-{at}")
+
+
+def test_the_staging_folder_of_a_living_process_is_left_alone(tmp_path):
+    with staging.Staging(tmp_path / "one") as first:
+        with staging.Staging(tmp_path / "two") as second:
+            assert second.swept == ()
+        assert Path(first.folder).is_dir()
+
+
+def test_of_two_repairs_to_one_place_one_wins_and_the_other_leaves_nothing(tmp_path):
+    with staging.Staging(tmp_path / "out") as second:
+        with second.file("a") as output:
+            output.write(b"second")
+        with staging.Staging(tmp_path / "out") as first:
+            with first.file("a") as output:
+                output.write(b"first")
+            first.publish()
+        with pytest.raises(CannotWrite, match="another process was first"):
+            second.publish()
+    assert contents(tmp_path) == {"out/a": b"first"}
+    assert leftovers(tmp_path) == []
+
+
+def test_a_source_that_changes_at_any_time_is_noticed(broken, tmp_path, monkeypatch):
+    weights = broken / make.WEIGHTS
+    before = weights.stat()
+    _, done = total(broken, monkeypatch, tmp_path / "whole")
+    for at in range(done.index("sync_folder")):
+        monkeypatch.setattr(staging, "Disk", failing(at, lambda: os.utime(weights, ns=(1, 1))))
+        with pytest.raises(adapterfit.CannotCheck, match="changed"):
+            mend(broken, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        assert leftovers(tmp_path) == []
+        os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_what_the_kernel_does_not_copy_is_read_and_written(broken, tmp_path, monkeypatch):
+    whole = tmp_path / "whole"
+    mend(broken, whole)
+
+    class Old(Disk):
+        def copy_range(self, source, target, start, count):
+            raise OSError(errno.EXDEV, "not here")
+
+    monkeypatch.setattr(staging, "Disk", Old)
+    mend(broken, tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(whole)
+
+
+def test_a_source_is_read_to_its_end_only(broken):
+    with pytest.raises(adapterfit.BadInput):
+        FolderSource(broken).read("README.md", 0, 5)

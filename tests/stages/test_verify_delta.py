@@ -1,0 +1,128 @@
+"""ΔW before and after: the same bits, the same product, or a failure that names the module."""
+
+import numpy as np
+import pytest
+
+from adapterfit import edits as e
+from adapterfit.read.sources.memory import MemorySource
+from adapterfit.records import TensorInfo
+from adapterfit.verify.delta import Side, same_delta, scale
+
+LORA = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+RNG = np.random.default_rng(1)
+A = RNG.standard_normal((2, 5)).astype("<f4")
+B = RNG.standard_normal((6, 2)).astype("<f4")
+A2, B2 = A[::-1] * 3, B[:4] - 1
+
+
+def side(tensors, **config):
+    """An adapter in memory."""
+    data, infos = b"", []
+    for name, given in tensors.items():
+        array = np.ascontiguousarray(given, "<f4")
+        infos.append(TensorInfo(name, "F32", array.shape, "w", (len(data), len(data) + array.nbytes)))
+        data += array.tobytes()
+    return Side(MemorySource({"w": data}), tuple(infos), {**LORA, **config})
+
+
+def pair(module, a, b):
+    return {f"{module}.lora_A.weight": a, f"{module}.lora_B.weight": b}
+
+
+def renames(old, new):
+    return [e.Rename(f"{old}.lora_{s}.weight", f"{new}.lora_{s}.weight") for s in "AB"]
+
+
+SPLIT = [
+    e.Copy("qkv.lora_A.weight", "q.lora_A.weight"),
+    e.Rename("qkv.lora_A.weight", "v.lora_A.weight"),
+    e.Split("qkv.lora_B.weight", 0, (("q.lora_B.weight", 4), ("v.lora_B.weight", 2))),
+]
+FUSE = [
+    e.Join(("q.lora_A.weight", "v.lora_A.weight"), "qv.lora_A.weight", 0),
+    e.JoinDiagonal(("q.lora_B.weight", "v.lora_B.weight"), "qv.lora_B.weight"),
+    e.SetConfig("r", 4),
+    e.SetConfig("lora_alpha", 8),
+]
+FUSED_B = np.block([[B, np.zeros((6, 2))], [np.zeros((4, 2)), B2]])
+CASES = {
+    "a rename": (renames("m", "n"), side(pair("m", A, B)), side(pair("n", A, B)), "the same in 1 modules, bits and scale"),
+    "a fused layer split": (
+        SPLIT, side(pair("qkv", A, B)), side({**pair("q", A, B[:4]), **pair("v", A, B[4:])}), "the same in 2, multiplied out",
+    ),
+    "two layers fused": (
+        FUSE, side({**pair("q", A, B), **pair("v", A2, B2)}), side(pair("qv", np.vstack([A, A2]), FUSED_B), r=4, lora_alpha=8),
+        "the same in 1, multiplied out",
+    ),
+    "a factor taken out of A into B": (
+        [e.Scale("m.lora_A.weight", 2.0), e.Scale("m.lora_B.weight", 0.5)],
+        side(pair("m", A, B)), side(pair("m", A * 2, B / 2)), "multiplied out",
+    ),
+    "a scale moved into the config": (
+        [e.Scale("m.lora_B.weight", 2.0), e.SetConfig("lora_alpha", 2)],
+        side(pair("m", A, B)), side(pair("m", A, B * 2), lora_alpha=2), "multiplied out",
+    ),
+    "a scale that the plan corrects": (
+        [e.SetConfig("lora_alpha", 8)], side(pair("m", A, B)), side(pair("m", A, B), lora_alpha=8), "such as 2 to 4",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_proven(case):
+    edits, before, after, said = CASES[case]
+    shown = same_delta(before, after, edits)
+    assert shown.outcome == "proven", shown.detail
+    assert said in shown.detail
+
+
+FAILED = {
+    "a split in the wrong order": (
+        SPLIT, side(pair("qkv", A, B)), side({**pair("q", A, B[2:]), **pair("v", A, B[:2])}),
+    ),
+    "layers fused without their scale": (
+        FUSE[:2], side({**pair("q", A, B), **pair("v", A2, B2)}), side(pair("qv", np.vstack([A, A2]), FUSED_B), r=4),
+    ),
+    "one number wrong": (
+        SPLIT, side(pair("qkv", A, B)), side({**pair("q", A, B[:4] + 1e-5), **pair("v", A, B[4:])}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FAILED)
+def test_failed(case):
+    edits, before, after = FAILED[case]
+    shown = same_delta(before, after, edits)
+    assert shown.outcome == "failed", shown.detail
+
+
+NOT = {
+    "a method without two factors": ([], side({"m.ia3_l": A}, peft_type="IA3"), side({"m.ia3_l": A}, peft_type="IA3")),
+    "no factors": ([], side({"m.weight": A}), side({"m.weight": A})),
+    "a scale that a regular expression decides": (
+        SPLIT, side(pair("qkv", A, B), alpha_pattern={"q.*": 3}), side({**pair("q", A, B[:4]), **pair("v", A, B[4:])}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT)
+def test_not_checked(case):
+    assert same_delta(*[NOT[case][1], NOT[case][2], NOT[case][0]]).outcome == "not-checked"
+
+
+SCALES = {
+    "alpha by r": ({}, 2.0),
+    "rank-stabilised": ({"use_rslora": True, "r": 4}, 2.0),
+    "a pattern for this module": ({"rank_pattern": {"a.m": 4}}, 1.0),
+    "a pattern for another": ({"rank_pattern": {"m2": 4}}, 2.0),
+    "an alpha of its own": ({"alpha_pattern": {"m": 16}}, 8.0),
+    "a pattern that is a regular expression": ({"alpha_pattern": {"^a": 16}}, None),
+    "no number": ({"r": "8"}, None),
+    "a rank of nothing": ({"r": 0}, None),
+}
+
+
+@pytest.mark.parametrize("case", SCALES)
+def test_scale(case):
+    config, expected = SCALES[case]
+    assert scale("base_model.model.a.m", {**LORA, **config}) == expected
