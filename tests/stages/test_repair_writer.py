@@ -153,7 +153,7 @@ def walks(draw):
         )
         if kind == "rename":
             new = next(fresh)
-            edits.append(e.Rename(name, new))
+            edits += [e.SetFormat(), e.Rename(name, new)]  # two renames in a row would happen at once
             shapes[new] = shapes.pop(name)
         elif kind == "transpose":
             edits.append(e.Transpose(name, (1, 0)))
@@ -191,7 +191,8 @@ def walks(draw):
     return start, edits
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
 @given(walks())
 def test_whatever_the_edits_the_proof_holds_and_notices_one_wrong_bit(tmp_path_factory, walk):
     shapes, edits = walk
