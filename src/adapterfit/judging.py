@@ -30,6 +30,7 @@ def judge(case: Case, class_name: str, python: str | None = None) -> Exact:
         "base_config": dict(base.config),
         "class_name": class_name,
         "adapter_config": dict(config.raw),
+        "pickled": not case.adapter.weights.file.endswith(".safetensors"),
         "tensors": [[tensor.name, tensor.dtype, list(tensor.shape)] for tensor in case.adapter.tensors],
     }
     try:

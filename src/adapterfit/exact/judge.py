@@ -1,6 +1,6 @@
 """Ask the PEFT of this Python what it does with an adapter, without any weights. A script, run by `process.py`.
 
-Reads one JSON object from standard input (`base_config`, `class_name`, `adapter_config`, `tensors`: [[name, dtype,
+Reads one JSON object from standard input (`base_config`, `class_name`, `adapter_config`, `pickled`, `tensors`: [[name, dtype,
 shape], …]), builds the base from its config on the meta device, hands names and shapes to the real
 `PeftModel.from_pretrained`, and writes one line of JSON: `versions`, `outcome`, `raised`, `missing`, `unexpected`,
 `warnings`, or `cannot` with the reason why there is no answer. Runs on peft 0.3 and later.
@@ -88,8 +88,8 @@ def asked(base: Any, question: dict[str, Any], peft: Any, torch: Any) -> dict[st
     ):
         warnings.simplefilter("always")
         (Path(folder) / "adapter_config.json").write_text(json.dumps(question["adapter_config"]), encoding="utf-8")
-        for name in _WEIGHTS:
-            (Path(folder) / name).touch()
+        # Only the file there is: PEFT below 0.4 does not look for safetensors, and says that there are no weights.
+        (Path(folder) / _WEIGHTS[question["pickled"]]).touch()
         with instead_of_reading(tensors, seen, torch), torch.device("meta"):
             try:
                 peft.PeftModel.from_pretrained(base, folder)
