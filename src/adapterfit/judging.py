@@ -13,7 +13,7 @@ from typing import Any
 from adapterfit import limits
 from adapterfit.errors import BadInput
 from adapterfit.read import strictjson
-from adapterfit.records import Case, Exact
+from adapterfit.records import Case, Exact, Report
 from adapterfit.text import quote, show
 
 _SCRIPT = Path(__file__).parent / "exact" / "judge.py"
@@ -40,9 +40,17 @@ def judge(case: Case, class_name: str, python: str | None = None) -> Exact:
     return _answer(line)
 
 
-def agrees(predicted: str, exact: Exact) -> bool:
-    """Whether the judge's outcome is ours."""
-    return bool(exact.cannot) or _SAME.get(predicted, predicted) == exact.outcome
+def beside(report: Report) -> str:
+    """Our answer beside the judge's: `same`, `different`, `undecided` (ours), `other versions` than ours, or `unasked`."""
+    exact, who = report.exact, report.case.consumer
+    if exact is None or exact.cannot:
+        return "unasked"
+    ours = {"peft": who.peft, "transformers": who.transformers}
+    if any(exact.versions.get(name) != version for name, version in ours.items()):
+        return "other versions"
+    if report.predicted == "cannot-tell":
+        return "undecided"
+    return "same" if _SAME.get(report.predicted, report.predicted) == exact.outcome else "different"
 
 
 def _run(python: str, question: str) -> bytes:

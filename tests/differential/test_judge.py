@@ -1,12 +1,14 @@
 """`--exact`: the installed PEFT on the meta device, in its own process, beside our prediction."""
 
+import dataclasses
 import json
 import sys
 
 import pytest
 
 import adapterfit
-from adapterfit.judging import agrees
+from adapterfit.judging import beside
+from adapterfit.records import Exact
 from adapterfit.report import json as json_report
 from adapterfit.report import text
 from adapterfit.testing import make
@@ -30,7 +32,7 @@ def test_the_judge_agrees(name):
     sample = SAMPLES[name]
     report = adapterfit.check(sample.adapter, base=sample.case.base, exact=True)
     assert report.exact.cannot == ""
-    assert agrees(report.predicted, report.exact)
+    assert beside(report) == "same"
     if report.predicted == "raises" and "not found" not in report.raised.text:
         assert report.exact.raised == report.raised.text
     assert set(report.exact.versions) == {"peft", "transformers", "torch"}
@@ -69,3 +71,24 @@ def test_the_judge_never_runs_code_that_the_base_names():
     sample = make.lora().on("llama", auto_map={"AutoModelForCausalLM": "evil.Model"})
     report = adapterfit.check(sample.adapter, base=sample.case.base, exact=True)
     assert report.exact.outcome == "loads"
+
+
+def test_a_judge_of_other_versions_is_quoted_and_not_held_against_us():
+    sample = make.lora().renamed(lambda n: "module." + n)
+    report = adapterfit.check(sample.adapter, base=sample.case.base, exact=True)
+    older = dataclasses.replace(report.exact, versions={**report.exact.versions, "peft": "0.10.0"}, outcome="raises")
+    report = dataclasses.replace(report, exact=older)
+    assert beside(report) == "other versions"
+    assert "DISAGREES" not in text.render(report)
+    assert "ours is for peft 0.21.2" in text.render(report, width=200)
+    assert json.loads(json_report.render(report))["exact"]["agrees"] is True
+
+
+def test_a_judge_who_answers_where_we_cannot_is_quoted():
+    sample = make.lora().on("llama", model_type="unheard-of", architectures=["LlamaForCausalLM"])
+    report = adapterfit.check(sample.adapter, base=sample.case.base)
+    assert report.predicted == "cannot-tell"
+    versions = {"peft": "0.21.2", "transformers": "5.23.0", "torch": "2.13.0"}
+    report = dataclasses.replace(report, exact=Exact(outcome="loads", versions=versions))
+    assert beside(report) == "undecided"
+    assert "please report" not in text.render(report)

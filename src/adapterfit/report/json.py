@@ -45,7 +45,7 @@ def document(report: Report) -> dict[str, Any]:
         "not_checked": [_not_checked(item) for item in report.not_checked[: limits.REPORT_FINDINGS]],
         "next_step": _line(report.next_step),
         "consumers": [_engine(answer, _share(report)) for answer in report.consumers],
-        "exact": _exact(report.exact, report.predicted) if report.exact is not None else None,
+        "exact": _exact(report.exact, report) if report.exact is not None else None,
     }
 
 
@@ -95,13 +95,15 @@ def _effect(effect: Effect, names: int) -> dict[str, Any]:
     }
 
 
-def _exact(exact: Exact, predicted: str) -> dict[str, Any]:
-    from adapterfit.judging import agrees
+def _exact(exact: Exact, report: Report) -> dict[str, Any]:
+    from adapterfit.judging import beside
 
+    place = beside(report)
     return {
         "cannot": _line(exact.cannot),
         "outcome": _line(exact.outcome),
-        "agrees": agrees(predicted, exact),
+        "agrees": place != "different",
+        "beside": place,
         "raised": _line(exact.raised),
         "missing": [show(name, limits.REPORT_NAME_CHARS) for name in exact.missing[: limits.REPORT_NAMES_EACH]],
         "unexpected": [show(name, limits.REPORT_NAME_CHARS) for name in exact.unexpected[: limits.REPORT_NAMES_EACH]],

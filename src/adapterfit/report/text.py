@@ -81,18 +81,26 @@ def _judged(report: Report, width: int) -> Iterator[Line]:
     exact = report.exact
     if exact is None:
         return
-    from adapterfit.judging import agrees
+    from adapterfit.judging import beside
 
-    if exact.cannot:
+    place = beside(report)
+    if place == "unasked":
         yield from _labelled("exact", f"cannot check: {show(exact.cannot, limits.REPORT_MESSAGE_CHARS)}", width)
         return
     used = ", ".join(f"{show(name)} {show(version)}" for name, version in exact.versions.items())
-    same = agrees(report.predicted, exact)
-    told = "agrees" if same else f"DISAGREES: {PREDICTIONS.get(exact.outcome, show(exact.outcome))}"
-    yield from _labelled("exact", f"{told} ({used})", width)
-    if not same:
+    outcome = PREDICTIONS.get(exact.outcome, show(exact.outcome))
+    told = {"same": "agrees", "different": f"DISAGREES: {outcome}"}.get(place, outcome)
+    who = report.case.consumer
+    ours = (
+        f"; ours is for peft {show(who.peft)}, transformers {show(who.transformers)}"
+        if place == "other versions"
+        else ""
+    )
+    yield from _labelled("exact", f"{told} ({used}{ours})", width)
+    if place != "same":
         for line in exact.raised.split("\n")[:3] if exact.raised else ():
             yield Line(f"{' ' * (_LABEL + 4)}{show(line, limits.REPORT_MESSAGE_CHARS)}", "red")
+    if place == "different":
         yield from _labelled("", "please report this: our prediction and the real PEFT should never differ", width)
 
 
