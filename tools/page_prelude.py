@@ -112,9 +112,21 @@ def as_base(model: torch.nn.Module) -> bool:
     return torch.allclose(logits(model), untrained, atol=1e-4)
 
 
-def found(adapter: str = "adapter", base: str | None = "base") -> list[str]:
-    """What `adapterfit check` finds: the ids, those that are only mentioned left out."""
-    return sorted({one.id for one in adapterfit.check(adapter, base=base).findings if one.severity != "note"})
+def found(
+    adapter: str = "adapter", base: str | None = "base", *, values: bool = False, notes: bool = False
+) -> list[str]:
+    """The ids of what `adapterfit check` finds; what it only mentions is left out, unless `notes` are asked for."""
+    findings = adapterfit.check(adapter, base=base, values=values).findings
+    return sorted({one.id for one in findings if notes or one.severity != "note"})
+
+
+def change_header(change: Any, file: str = WEIGHTS) -> None:
+    """Edit the header of a safetensors file; `change` is given it as a dict, and may give back the text to write instead."""
+    data = Path(file).read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    text = (change(header) or json.dumps(header)).encode()
+    Path(file).write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
 
 
 torch.manual_seed(0)

@@ -58,9 +58,10 @@ class Said(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a page's code did: in words, and the text that was raised or warned of."""
+    """What a page's code did: in words; what was raised or warned of, and as much of it as a user would paste."""
 
     words: str
+    line: str = ""
     text: str = ""
 
 
@@ -165,14 +166,16 @@ def _raised(words: str, error: Exception | None, text: str, where: str) -> Outco
     if error is None:
         raise Unlike(f"{where}: does not raise {words}")
     kind, _, rest = words.partition(": ")
-    if type(error).__name__ != kind or not like(rest, str(error)):
+    if type(error).__name__ not in kind.split(" or ") or not like(rest, str(error)):
         raise Unlike(f"{where}: raises {type(error).__name__}: {error}, not {words}")
-    return Outcome(f"raises {type(error).__name__}: {_telling(rest, str(error))}", text)
+    return Outcome(
+        f"raises {type(error).__name__}: {_telling(rest, str(error))}", f"{type(error).__name__}: {error}", text
+    )
 
 
 def _telling(words: str, text: str) -> str:
     """The line of a message that the page's words are from, cut to what can be read."""
-    first = words.partition("...")[0].strip()
+    first, text = words.partition("...")[0].strip(), re.sub(r"\x1b\[[\d;]*m", "", text)
     line = next((line.strip() for line in text.splitlines() if first and first in line), " ".join(text.split()))
     line = re.sub(r"(?<![\w.:/])/(?:[\w.-]+/)+[\w.-]+", "…", line)  # a path of this machine
     return line if len(line) <= 160 else line[:157].rstrip() + "..."
@@ -182,7 +185,7 @@ def _warned(words: str, lines: list[str], where: str) -> Outcome:
     line = next((line for line in lines if like(words, line)), None)
     if line is None:
         raise Unlike(f"{where}: does not warn of {words}; heard {lines}")
-    return Outcome(f"warns: {_telling(words, line)}", line)
+    return Outcome(f"warns: {_telling(words, line)}", line, line)
 
 
 @contextlib.contextmanager
@@ -249,7 +252,8 @@ def bench() -> Iterator[Bench]:
 
 #: What differs between two users' lines: quoted names, lists, dotted paths, classes, numbers.
 _OWN = re.compile(
-    r"(?<!\w)'[^']*'|\"[^\"]*\"|`[^`]*`|\{[^}]*\}|\[[^\]]*\]|[\w-]*[./][\w./-]*\w|\b[A-Z]\w*[A-Z]\w*\([^)]*\)|\b[A-Z]\w*[A-Z]\w*"
+    r"(?<!\w)'[^']*'|\"[^\"]*\"|`[^`]*`|\{[^}]*\}|\[[^\]]*\]|[\w-]*[./][\w./-]*\w"
+    r"|\b[A-Z]\w*[A-Z]\w*\((?:[^()]|\([^()]*\))*\)|\b[A-Z]\w*[A-Z]\w*"
 )
 
 
@@ -297,10 +301,10 @@ def main() -> int:
                 failed.append(page.id)
                 print(f"FAILED {error}\n")
                 continue
-            text = next((one.text for one in broken if one.text), "")
+            line, text = next(((one.line, one.text) for one in broken if one.text), ("", ""))
             place = rank(page, text) if text else 0
             spoken, named, first = spoken + bool(text), named + (place > 0), first + (place == 1)
-            if text and not is_messaged(page, text):
+            if text and not is_messaged(page, line):
                 unlike.append(page.id)
             kept[page.id] = {
                 "code": _verified.digest(page.code),

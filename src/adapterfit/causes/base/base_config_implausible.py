@@ -14,6 +14,19 @@ Fix: fetch `config.json` again from where the base came from, or correct the fie
 Workaround: none that is right.
 
 Prevention: change configs through `AutoConfig` and `save_pretrained`, which check the types (transformers 5 and newer).
+
+Setup:
+    change_config("base", num_attention_heads="4")  # text, where a number is due
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    # raises StrictDataclassFieldValidationError: Validation error for field 'num_attention_heads'
+
+Fixed:
+    change_config("base", num_attention_heads=4)
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -13,6 +13,21 @@ Fix: fetch the file again: `hf download OWNER/NAME config.json`.
 Workaround: copy the file out of the Hub's page of the model.
 
 Prevention: copy models with `hf download --local-dir` or `cp -L`, so that links become files.
+
+Setup:
+    text = Path("base/config.json").read_text()
+    Path("base/config.json").write_text(text.replace("{", "{,", 1))  # a comma too many
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    # raises OSError: It looks like the config file at 'base/config.json' is not a valid JSON file.
+
+Fixed:
+    text = Path("base/config.json").read_text()
+    Path("base/config.json").write_text(text.replace("{,", "{", 1))
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -13,6 +13,23 @@ Fix: download the base again, into the same place: `hf download OWNER/NAME` fetc
 Workaround: for a first answer the config alone is enough: `adapterfit check ADAPTER --base BASE/config.json`.
 
 Prevention: let `hf download` finish before you train or check; it says so with the path on its last line.
+
+Setup:
+    whole = AutoModelForCausalLM.from_pretrained("base")
+    shutil.rmtree("base")
+    whole.save_pretrained("base", max_shard_size="20KB")
+    lost = sorted(Path("base").glob("model-*.safetensors"))[1]
+    lost.rename("lost.safetensors")
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    # raises FileNotFoundError: No such file or directory: ... model-00002-of-
+
+Fixed:
+    shutil.move("lost.safetensors", lost)  # hf download OWNER/NAME fetches only what is missing
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -15,6 +15,24 @@ Fix: fetch the index again from the revision the shards are of, or write it anew
 Workaround: none where it cannot be read; none needed where the message says that it is loaded all the same.
 
 Prevention: download a model in one go and at one revision; never commit an index by hand.
+
+Setup:
+    whole = AutoModelForCausalLM.from_pretrained("base")
+    shutil.rmtree("base")
+    whole.save_pretrained("base", max_shard_size="20KB")
+    index = Path("base/model.safetensors.index.json")
+    kept = index.read_text()
+    index.write_text(kept + kept)  # a merge kept both sides
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    # raises JSONDecodeError: Extra data
+
+Fixed:
+    index.write_text(kept)  # fetched again, from the revision of the shards
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -14,6 +14,23 @@ If the folder is a real model, move the adapter's two files into a folder of the
 Workaround: none needed.
 
 Prevention: keep adapters out of the folders of models.
+
+Setup:
+    shutil.copytree("adapter", "run")  # the output of an earlier training
+    base = AutoModelForCausalLM.from_pretrained("base")
+    trained = train(base, LoraConfig(r=4, target_modules=["o_proj"]))  # the adapter that is wanted
+
+Broken:
+    "base-is-adapter" in found("adapter", "run")  # -> True
+    base = AutoModelForCausalLM.from_pretrained("run")  # loads the base of that adapter and, unasked, the adapter itself
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Already found a `peft_config` attribute in the model.
+    as_trained(model)  # -> False
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -13,6 +13,21 @@ Fix: add the `model_type` of the original model to `config.json`, such as `"mode
 Workaround: load the base by its class, such as `LlamaForCausalLM.from_pretrained(...)`.
 
 Prevention: save models with `save_pretrained`, which writes the field.
+
+Setup:
+    config = json.loads(Path("base/config.json").read_text())
+    del config["model_type"]
+    Path("base/config.json").write_text(json.dumps(config))  # written by another tool
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    # raises ValueError: Unrecognized model in base. Should have a `model_type` key in its config.json.
+
+Fixed:
+    change_config("base", model_type="llama")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

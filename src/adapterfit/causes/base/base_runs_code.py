@@ -15,6 +15,20 @@ revision="<commit>")`. Many models with `auto_map` have long been part of transf
 Workaround: leave `trust_remote_code` out. If transformers knows the `model_type`, it takes its own class.
 
 Prevention: keep transformers at 5.3 or newer; never write `trust_remote_code=True` into a shared default.
+
+Setup:
+    Path("base/modeling_own.py").write_text("from transformers import LlamaForCausalLM as OwnForCausalLM")
+    change_config("base", model_type="own", auto_map={"AutoModelForCausalLM": "modeling_own.OwnForCausalLM",
+                                                      "AutoConfig": "configuration_own.OwnConfig"})
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base", trust_remote_code=False)
+    # raises ValueError: Please pass the argument `trust_remote_code=True` to allow custom code to be run.
+
+Fixed:
+    base = LlamaForCausalLM.from_pretrained("base")  # the code was read: it is a Llama, and transformers has its class
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

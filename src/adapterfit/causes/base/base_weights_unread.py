@@ -14,6 +14,18 @@ Fix: name the folder of the original model, with `config.json` and safetensors: 
 Workaround: `--base path/to/config.json` of the same model is enough for a first answer.
 
 Prevention: keep the original beside every converted copy; adapters are trained on the original.
+
+Setup:
+    os.rename("base/model.safetensors", "base/model.fp16.safetensors")
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    # raises OSError: Error no file named model.safetensors, or pytorch_model.bin, found in directory base.
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base", variant="fp16")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -17,6 +17,25 @@ shards beside the index and write plain names into `weight_map`.
 Workaround: none; a name that leads elsewhere is never followed here.
 
 Prevention: download models by `hf download`, and save your own with `save_pretrained`, which writes plain names.
+
+Setup:
+    LlamaForCausalLM(llama()).save_pretrained("elsewhere")  # other weights, outside the base's folder
+    names = load_file("base/model.safetensors")
+    os.rename("base/model.safetensors", "own.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "../elsewhere/model.safetensors")}
+    Path("base/model.safetensors.index.json").write_text(json.dumps(index))
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")  # loads the file outside, and says nothing
+    as_base(base)  # -> False
+    found()  # -> ['shard-path-escapes']
+
+Fixed:
+    os.remove("base/model.safetensors.index.json")
+    shutil.move("own.safetensors", "base/model.safetensors")  # beside the index, or without one
+    base = AutoModelForCausalLM.from_pretrained("base")
+    as_base(base)  # -> True
+    found()  # -> []
 """
 
 from __future__ import annotations

@@ -13,6 +13,20 @@ Fix: write the value the adapter was trained with. The finding says what is due.
 Workaround: pass a corrected `config=` to `PeftModel.from_pretrained`.
 
 Prevention: let PEFT write the file.
+
+Setup:
+    change_config(lora_alpha="8")  # text, where a number is due
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises TypeError: unsupported operand type(s) for /: 'str' and 'int'
+
+Fixed:
+    change_config(lora_alpha=8)
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -12,6 +12,20 @@ Fix: write the number of rows of the `lora_A` tensors.
 Workaround: none.
 
 Prevention: let PEFT write the file.
+
+Setup:
+    change_config(r="4")
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises TypeError: '<=' not supported between instances of 'str' and 'int'
+
+Fixed:
+    change_config(r=4)  # the rows of every lora_A
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -13,6 +13,19 @@ Fix: write the base's Hub id, and the commit as `revision`.
 Workaround: load the base yourself and pass it to `PeftModel.from_pretrained`.
 
 Prevention: train from the Hub id; set `base_model_name_or_path` before saving.
+
+Setup:
+    change_config(base_model_name_or_path="./models/base")  # a folder of the machine of the training
+
+Broken:
+    model = AutoPeftModelForCausalLM.from_pretrained("adapter")
+    # raises OSError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': './models/base'.
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    as_trained(PeftModel.from_pretrained(base, "adapter"))  # -> True
+    change_config(base_model_name_or_path="base")  # the base's Hub id
+    as_trained(AutoPeftModelForCausalLM.from_pretrained("adapter"))  # -> True
 """
 
 from __future__ import annotations
@@ -37,6 +50,7 @@ CAUSE = Cause(
     messages=(
         "OSError: Incorrect path_or_model_id: './models/base'. Please provide either the path to a local folder or the repo_id",
         "huggingface_hub.errors.RepositoryNotFoundError: 404 Client Error: https://huggingface.co/None/resolve/main/config.json",
+        "OSError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': './models/base'. Use `repo_type` argument if needed.",
     ),
     codes=("base-path-not-portable", "base-revision-moves"),
 )

@@ -14,6 +14,23 @@ Fix: set the fields back.
 Workaround: `adapterfit.load(base, adapter, allow=("config-edited",))` goes on all the same.
 
 Prevention: change an adapter by training or by `adapterfit fix`, not in an editor.
+
+Setup:
+    adapterfit.stamp("adapter", base="base")
+    change_config(lora_alpha=16)
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing: any scale is a possible one
+    as_trained(model)  # -> False
+    found()  # -> ['config-edited']
+
+Fixed:
+    change_config(lora_alpha=8)  # as it was stamped
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
+    found()  # -> []
 """
 
 from __future__ import annotations
@@ -31,12 +48,6 @@ CAUSE = Cause(
     minutes=2,
     messages=("(none: any scale is a possible one)",),
     needs=("config",),
-    broken="""
-{"r": 16, "lora_alpha": 16}      # trained and stamped with 32
-""",
-    fixed="""
-{"r": 16, "lora_alpha": 32}
-""",
 )
 #: Fields that say who wrote the file, or matter in training only.
 _IDLE = frozenset(

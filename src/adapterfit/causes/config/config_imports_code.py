@@ -13,6 +13,18 @@ Fix: build the base yourself and use `PeftModel.from_pretrained(base, folder)`, 
 Workaround: set `auto_mapping` to null.
 
 Prevention: PEFT 0.20 or later; do not load adapters of strangers with `AutoPeftModel`.
+
+Setup:
+    change_config(task_type=None, auto_mapping={"base_model_class": "LlamaForCausalLM", "parent_library": "evil"})
+
+Broken:
+    model = peft.AutoPeftModel.from_pretrained("adapter")
+    # raises ValueError: The auto mapping wants to import 'evil' which is not in the import allowlist.
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # never looks at auto_mapping
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

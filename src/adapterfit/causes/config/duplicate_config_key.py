@@ -12,6 +12,23 @@ Fix: keep the value the adapter was trained with, delete the other.
 Workaround: none is needed where both values are equal.
 
 Prevention: let PEFT write the file.
+
+Setup:
+    text = Path(CONFIG).read_text()
+    Path(CONFIG).write_text(text.replace('"lora_alpha": 8', '"lora_alpha": 8, "lora_alpha": 32'))  # a merge kept both
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # takes the last one, and says nothing
+    as_trained(model)  # -> False
+    found()  # -> ['duplicate-config-key']
+
+Fixed:
+    text = Path("adapter/adapter_config.json").read_text()
+    Path("adapter/adapter_config.json").write_text(text.replace(', "lora_alpha": 32', ""))
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -12,6 +12,21 @@ Fix: take the config that belongs to the weights.
 Workaround: write the config anew for the method of the tensors.
 
 Prevention: copy the whole folder of an adapter.
+
+Setup:
+    peft.LoHaConfig(r=4, target_modules=["q_proj", "v_proj"]).save_pretrained("adapter")  # the config of another adapter
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint: ... hada_w1_a
+    as_base(model)  # -> True
+
+Fixed:
+    LoraConfig(**OPTIONS).save_pretrained("adapter")  # the options of the training
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

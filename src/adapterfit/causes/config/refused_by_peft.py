@@ -13,6 +13,20 @@ Fix: change the option that the line names, or load the base of the training.
 Workaround: none; the load does not get further.
 
 Prevention: keep the config as PEFT wrote it, and the base of the training.
+
+Setup:
+    change_config(target_modules=".*(q_proj|v_proj)", layers_to_transform=[0, 1])  # a pattern and a list of layers
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises ValueError: `layers_to_transform` cannot be used when `target_modules` is a str.
+
+Fixed:
+    change_config(target_modules=["q_proj", "v_proj"])
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -31,14 +45,11 @@ if TYPE_CHECKING:
 CAUSE = Cause(
     level="intermediate",
     minutes=10,
-    messages=("ValueError: When `layers_pattern` is specified, `layers_to_transform` must also be specified.",),
+    messages=(
+        "ValueError: When `layers_pattern` is specified, `layers_to_transform` must also be specified.",
+        "ValueError: `layers_to_transform` cannot be used when `target_modules` is a str.",
+    ),
     needs=("config", "diff"),
-    broken="""
-{"peft_type": "LORA", "target_modules": ".*q_proj", "layers_to_transform": [0]}     # a pattern and a layer list
-""",
-    fixed="""
-{"peft_type": "LORA", "target_modules": ["q_proj"], "layers_to_transform": [0]}
-""",
 )
 #: Refusals that have a cause of their own.
 _ELSEWHERE = ("NoMatchingPeftModuleError", "AttributeError")

@@ -13,6 +13,20 @@ Fix: correct the pattern, or list the names of the modules instead.
 Workaround: derive the list from the tensor names: everything between `base_model.model.` and `.lora_A`.
 
 Prevention: prefer lists of names to patterns.
+
+Setup:
+    change_config(target_modules="*_proj")  # a file name's pattern, not a regular expression
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises error or PatternError: nothing to repeat at position 0
+
+Fixed:
+    change_config(target_modules=["q_proj", "v_proj"])
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

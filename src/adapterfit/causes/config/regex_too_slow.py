@@ -16,6 +16,27 @@ paths says the same.
 Workaround: none that is worth it; do not raise the limit for a file you do not trust.
 
 Prevention: use a list of suffixes (`["q_proj", "v_proj"]`) instead of a pattern wherever it says the same.
+
+Setup:
+    change_config(target_modules="(.+)+x_proj")
+
+Broken:
+    import signal
+
+    def give_up(*_):
+        raise TimeoutError("not done after a second")
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(1)  # without this it does not come back
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises TimeoutError: not done after a second
+
+Fixed:
+    change_config(target_modules=["q_proj", "v_proj"])
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -42,6 +63,4 @@ CAUSE = Cause(
     minutes=5,
     messages=("(no message: the load does not come back)",),
     codes=("regex-too-slow",),
-    broken='{"target_modules": "(.+)+\\\\d\\\\dx"}',
-    fixed='{"target_modules": ["q_proj", "v_proj"]}',
 )

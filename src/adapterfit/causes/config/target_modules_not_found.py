@@ -53,6 +53,7 @@ CAUSE = Cause(
         "NoMatchingPeftModuleError: Target modules {'c_attn'} not found in the base model. Please check the target modules",
         "ValueError: Target modules [q_proj, v_proj] not found in the base model. Please check the target modules and try again.",
         "NoMatchingPeftModuleError: All modules were excluded. This is likely unintended.",
+        "NoMatchingPeftModuleError: Target modules q_proj not found in the base model. Please check the target modules and try again.",
     ),
     needs=("config", "diff"),
 )

@@ -14,6 +14,20 @@ names, and the peft_type. A name in small letters is written in capitals.
 Workaround: ask the author for the fork it was trained with.
 
 Prevention: state the needed PEFT version beside the adapter.
+
+Setup:
+    change_config(peft_type="lora")  # written by hand
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises KeyError: 'lora'
+
+Fixed:
+    change_config(peft_type="LORA")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -15,6 +15,25 @@ larger one: load them where the extension can be built, and merge there.
 Workaround: as the fix.
 
 Prevention: leave `boft_n_butterfly_factor` at 1.
+
+Setup:
+    options = peft.BOFTConfig(boft_block_size=8, boft_n_butterfly_factor=1, target_modules=["q_proj"])
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), options)
+    change_config(boft_n_butterfly_factor=2)  # what a machine without the extension was asked for, and did not do
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # where the extension can be built, this raises a size mismatch
+    # warns: Failed to load the CUDA extension
+    # warns: Setting boft_n_butterfly_factor to 1 to speed up the finetuning process.
+
+Fixed:
+    change_config(boft_n_butterfly_factor=1)  # the first dimension of every boft_R: the same on every machine
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Failed to load the CUDA extension
+    # warns: Setting boft_n_butterfly_factor to 1 to speed up the finetuning process.
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -41,12 +60,6 @@ CAUSE = Cause(
     ),
     versions="peft >= 0.11",
     needs=("config", "diff"),
-    broken="""
-{"peft_type": "BOFT", "boft_n_butterfly_factor": 2}     # trained on a CPU: the tensors have factor 1
-""",
-    fixed="""
-{"peft_type": "BOFT", "boft_n_butterfly_factor": 1}
-""",
 )
 
 

@@ -12,6 +12,21 @@ Fix: delete them, unless the training is to go on and you trust their origin.
 Workaround: none is needed for inference.
 
 Prevention: publish `save_pretrained` output, not checkpoints.
+
+Setup:
+    import argparse
+
+    torch.save(argparse.Namespace(learning_rate=1e-4), "adapter/training_args.bin")  # as a Trainer's checkpoint has it
+
+Broken:
+    arguments = torch.load("adapter/training_args.bin", weights_only=True)
+    # raises UnpicklingError: Weights only load failed.
+
+Fixed:
+    os.remove("adapter/training_args.bin")  # PEFT does not need it
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -28,4 +43,10 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {"silent": [make.folder(files)], "fires": [make.folder({**files, **beside})]}
 
 
-CAUSE = Cause(severity="note", level="intermediate", messages=(), codes=("extra-pickles",), minutes=1)
+CAUSE = Cause(
+    severity="note",
+    level="intermediate",
+    messages=("_pickle.UnpicklingError: Weights only load failed.",),
+    codes=("extra-pickles",),
+    minutes=1,
+)

@@ -12,6 +12,22 @@ Fix: switch the variant on in adapter_config.json. adapterfit offers it where al
 Workaround: none: without the flag there is no place for them.
 
 Prevention: keep the config that PEFT wrote; load with a PEFT at least as new as the one that saved.
+
+Setup:
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS, use_dora=True))
+    change_config(use_dora=False)  # a tool that does not know the field dropped it
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing; lora_magnitude_vector is dropped
+    as_trained(model)  # -> False
+    found()  # -> ['method-flag-lost']
+
+Fixed:
+    change_config(use_dora=True)
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -29,12 +45,6 @@ CAUSE = Cause(
     minutes=2,
     messages=("(none: the load reports nothing)",),
     needs=("config", "diff"),
-    broken="""
-{"peft_type": "LORA", "use_dora": false}      # the file has lora_magnitude_vector
-""",
-    fixed="""
-{"peft_type": "LORA", "use_dora": true}
-""",
 )
 #: What a name ends with → the field that makes a place for it, its value, and what it is called.
 _FLAGS = {

@@ -15,6 +15,26 @@ Workaround: compare an output on one known input before trusting the adapter els
 
 Prevention: keep the versions of PEFT and torch, and never edit the seeds. TinyLoRA of PEFT 0.19 drew its projections without
 a seed: such an adapter without them is lost.
+
+Setup:
+    options = peft.VeraConfig(r=4, target_modules=["q_proj", "v_proj"], save_projection=False)
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), options)
+    change_config(projection_prng_key=1)  # stands for another random generator
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Specified to not load vera_A and vera_B from state dictionary.
+    # warns: Specified to not save vera_A and vera_B within the state dictionary
+    as_trained(model)  # -> False
+
+Fixed:
+    options = peft.VeraConfig(r=4, target_modules=["q_proj", "v_proj"], save_projection=True)
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), options)
+    change_config(projection_prng_key=1)
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -41,12 +61,6 @@ CAUSE = Cause(
     ),
     versions="peft >= 0.11",
     needs=("config", "diff"),
-    broken="""
-VeraConfig(save_projection=False)     # the file depends on torch's random generator
-""",
-    fixed="""
-VeraConfig(save_projection=True)
-""",
 )
 #: Method → what is made anew, the field it is made from, and the field that says it is saved after all.
 _DRAWN: Mapping[str, tuple[str, str, str]] = {

@@ -15,6 +15,26 @@ Workaround: projections that were drawn from a seed can be drawn again: set `sav
 versions of PEFT and torch. What was trained cannot be had back.
 
 Prevention: keep every tensor that `save_pretrained` writes.
+
+Setup:
+    options = peft.VBLoRAConfig(r=4, num_vectors=8, vector_length=16, target_modules=["q_proj", "v_proj"])
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), options)
+    shutil.copy(WEIGHTS, "whole.safetensors")
+
+Broken:
+    tensors = load_file("adapter/adapter_model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if ".layers." in name}  # loses vblora_vector_bank
+    save_file(kept, "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing
+    as_trained(model)  # -> False
+    found()  # -> ['shared-tensor-missing']
+
+Fixed:
+    shutil.copy("whole.safetensors", "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -37,12 +57,6 @@ CAUSE = Cause(
     ),
     versions="peft >= 0.6",
     needs=("config", "diff"),
-    broken="""
-kept = {k: v for k, v in tensors.items() if ".layers." in k}     # loses base_model.vblora_vector_bank
-""",
-    fixed="""
-model.save_pretrained("adapter")     # writes every tensor the adapter needs
-""",
 )
 _SEEDED = ("vera_", "pvera_", "randlora_", "frod_")
 

@@ -12,6 +12,21 @@ Fix: stamp it again: `adapterfit stamp ADAPTER --base BASE`.
 Workaround: none needed; an old stamp is never a reason not to load.
 
 Prevention: `StampCallback` in the Trainer, or `adapterfit.save`, stamp whenever they save.
+
+Setup:
+    adapterfit.stamp("adapter", base="base")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
+
+Broken:
+    trained = logits(noise(model))
+    model.save_pretrained("adapter")  # over a folder that was stamped before
+    "stamp-outdated" in found(notes=True)  # -> True
+
+Fixed:
+    trained = logits(noise(model))
+    model.save_pretrained("adapter")
+    adapterfit.stamp("adapter", base="base")
+    "stamp-outdated" in found(notes=True)  # -> False
 """
 
 from __future__ import annotations
@@ -28,13 +43,6 @@ CAUSE = Cause(
     minutes=1,
     messages=(),
     needs=("weights",),
-    broken="""
-trainer.save_model("adapter")                 # over a folder that was stamped before
-""",
-    fixed="""
-trainer.save_model("adapter")
-adapterfit.stamp("adapter", base=model)
-""",
 )
 
 

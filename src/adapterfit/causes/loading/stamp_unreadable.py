@@ -12,6 +12,19 @@ Fix: stamp the adapter again, once it is certain which base it belongs to.
 Workaround: none needed; delete the file, and the adapter is an unstamped one.
 
 Prevention: leave the file as it is.
+
+Setup:
+    Path("adapter/adapterfit.json").write_text('{"schema": "adapterfit/stamp/v9"}')  # by a newer adapterfit
+
+Broken:
+    found()  # -> ['stamp-unreadable']
+
+Fixed:
+    adapterfit.stamp("adapter", base="base")
+    found()  # -> []
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -25,12 +38,6 @@ CAUSE = Cause(
     minutes=1,
     messages=(),
     codes=("stamp-unreadable",),
-    broken="""
-{"schema": "adapterfit/stamp/v9"}
-""",
-    fixed="""
-adapterfit stamp adapter --base base
-""",
 )
 
 

@@ -13,6 +13,22 @@ Fix: delete the one that is out of date.
 Workaround: none is needed if the safetensors file is the right one.
 
 Prevention: save into an empty folder.
+
+Setup:
+    model = noise(noise(get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))))
+    trained = logits(model)
+    torch.save(get_peft_model_state_dict(model), "adapter/adapter_model.bin")  # newer than the safetensors beside it
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # takes the safetensors, and says nothing
+    as_trained(model)  # -> False
+
+Fixed:
+    os.remove("adapter/adapter_model.safetensors")  # the one that is out of date
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

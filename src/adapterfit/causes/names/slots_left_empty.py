@@ -14,6 +14,22 @@ Fix: take the whole file of the training. If these modules were never trained, n
 Workaround: none needed where the modules were never trained: their effect is nothing.
 
 Prevention: keep adapter_config.json and the weights of one run together.
+
+Setup:
+    shutil.copy(WEIGHTS, "whole.safetensors")
+    change_names(lambda name: "" if "layers.1.self_attn.q_proj" in name else name)  # taken out, or lost
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint: ['base_model.model.model.layers.1.self_attn.q_proj.lora_A.default.weight'
+    as_trained(model)  # -> False
+
+Fixed:
+    shutil.copy("whole.safetensors", "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -33,12 +49,6 @@ CAUSE = Cause(
         "KeyError: 'prompt_embeddings'",
     ),
     needs=("config", "diff"),
-    broken="""
-{"target_modules": ["q_proj", "k_proj", "v_proj"]}       # the file has q_proj and v_proj
-""",
-    fixed="""
-{"target_modules": ["q_proj", "v_proj"]}
-""",
 )
 
 

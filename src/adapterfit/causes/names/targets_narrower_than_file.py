@@ -15,6 +15,21 @@ exclude_modules. The tensors prove which modules were trained; rank and alpha st
 Workaround: none needed; the config is a text file.
 
 Prevention: keep the adapter_config.json that was written together with the weights.
+
+Setup:
+    change_config(target_modules=["q_proj"])  # the file also holds v_proj
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing
+    as_trained(model)  # -> False
+    found()  # -> ['targets-narrower-than-file']
+
+Fixed:
+    change_config(target_modules=["q_proj", "v_proj"])
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -36,12 +51,6 @@ CAUSE = Cause(
         "NoMatchingPeftModuleError: No modules were targeted for adaptation.",
     ),
     needs=("config", "diff"),
-    broken="""
-config.target_modules = {"q_proj"}                    # the file also has v_proj
-""",
-    fixed="""
-config.target_modules = {"q_proj", "v_proj"}          # or the full paths, as adapterfit fix writes them
-""",
 )
 
 

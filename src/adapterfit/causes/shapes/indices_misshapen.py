@@ -12,6 +12,27 @@ Fix: take weights and indices of one training.
 Workaround: none; where the entries lie cannot be guessed.
 
 Prevention: keep the adapter's files of one run together.
+
+Setup:
+    options = peft.ShiraConfig(r=1, target_modules=["q_proj", "v_proj"])
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), options)
+    tensors = load_file(WEIGHTS)
+    turned = {name: tensor.T.contiguous() if "indices" in name else tensor for name, tensor in tensors.items()}
+    save_file(turned, WEIGHTS, {"format": "pt"})
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing
+    logits(model)
+    # raises RuntimeError: 'len(size) == sparse_dim + dense_dim' is not satisfied
+
+Fixed:
+    tensors = load_file("adapter/adapter_model.safetensors")
+    turned = {name: tensor.T.contiguous() if "indices" in name else tensor for name, tensor in tensors.items()}
+    save_file(turned, "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -32,12 +53,6 @@ CAUSE = Cause(
     ),
     versions="peft >= 0.17",
     needs=("config", "diff"),
-    broken="""
-tensors["base_model.model.q_proj.shira_indices"].T     # (n, 2) instead of (2, n)
-""",
-    fixed="""
-model.save_pretrained("adapter")
-""",
 )
 
 

@@ -14,6 +14,24 @@ Fix: none in the file; find the checkpoint that was trained.
 Workaround: none.
 
 Prevention: compare `lora_B` with zero after saving; `adapterfit check --values` does.
+
+Setup:
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
+
+Broken:
+    model.save_pretrained("adapter")  # nothing was trained yet
+    base = AutoModelForCausalLM.from_pretrained("base")
+    loaded = PeftModel.from_pretrained(base, "adapter")  # says nothing
+    as_base(loaded)  # -> True
+    found(values=True)  # -> ['never-trained']
+
+Fixed:
+    trained = logits(noise(model))  # the training
+    model.save_pretrained("adapter")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    loaded = PeftModel.from_pretrained(base, "adapter")
+    as_trained(loaded)  # -> True
+    as_base(loaded)  # -> False
 """
 
 from __future__ import annotations
@@ -29,14 +47,6 @@ CAUSE = Cause(
     minutes=5,
     messages=("(none: the output equals the base's)",),
     needs=("values",),
-    broken="""
-model = get_peft_model(base, config)
-model.save_pretrained("adapter")       # nothing was trained yet
-""",
-    fixed="""
-trainer.train()
-trainer.model.save_pretrained("adapter")
-""",
 )
 #: Tensors that have an effect of their own beside a factor of zero.
 _OTHERS = ("lora_magnitude_vector", "trainable_tokens_")

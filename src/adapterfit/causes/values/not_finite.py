@@ -11,6 +11,23 @@ Fix: none; go back to a checkpoint from before the training diverged.
 Workaround: none that is honest: replacing the numbers by zero gives an adapter nobody trained.
 
 Prevention: train in bfloat16 or float32, clip gradients, and look at the loss before publishing.
+
+Setup:
+    shutil.copytree("adapter", "checkpoint-200")  # before the loss was NaN
+    tensors = load_file(WEIGHTS)
+    tensors["base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight"][0, 0] = float("nan")
+    save_file(tensors, WEIGHTS, {"format": "pt"})
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing
+    bool(logits(model).isnan().any())  # -> True
+    found(values=True)  # -> ['not-finite']
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "checkpoint-200")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -26,13 +43,6 @@ CAUSE = Cause(
     minutes=10,
     messages=("RuntimeError: probability tensor contains either `inf`, `nan` or element < 0",),
     needs=("values",),
-    broken="""
-trainer.train()                        # loss: nan
-model.save_pretrained("adapter")
-""",
-    fixed="""
-model = PeftModel.from_pretrained(base, "output/checkpoint-200")      # before the loss was NaN
-""",
 )
 
 

@@ -13,6 +13,28 @@ Fix: none by itself; look at the layers that are named, and at what was done to 
 Workaround: compare the outputs with and without the adapter on a few inputs.
 
 Prevention: check the file after every conversion.
+
+Setup:
+    shutil.copytree("adapter", "before")  # before the conversion that folded a scale in twice
+    deep = {"num_hidden_layers": 8}
+    LlamaForCausalLM(llama(**deep)).save_pretrained("base")
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS), "before")
+    shutil.rmtree("adapter")
+    shutil.copytree("before", "adapter")
+    tensors = load_file(WEIGHTS)
+    tensors["base_model.model.model.layers.3.self_attn.q_proj.lora_B.weight"] *= 10000
+    save_file(tensors, WEIGHTS, {"format": "pt"})
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing
+    as_trained(model)  # -> False
+    found(values=True)  # -> ['suspicious-norms']
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "before")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -32,12 +54,6 @@ CAUSE = Cause(
     minutes=10,
     messages=("(none: the load reports nothing)",),
     needs=("values",),
-    broken="""
-weights["...layers.3...lora_B.weight"] *= 1000     # a scale folded in twice
-""",
-    fixed="""
-weights = load_file("adapter/adapter_model.safetensors")     # as it was trained
-""",
 )
 #: Far outside what trained adapters show: the widest spread seen among real ones is about 60.
 _TIMES = 1000.0

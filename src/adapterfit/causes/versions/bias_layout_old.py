@@ -13,6 +13,30 @@ Fix: rename these keys to `<module>.base_layer.bias`; the bytes stay.
 Workaround: load with PEFT 0.6.2, `merge_and_unload`, and save the merged model.
 
 Prevention: save the adapter again with a current PEFT after loading and checking it.
+
+Setup:
+    torch.manual_seed(3)
+    LlamaForCausalLM(llama(attention_bias=True)).save_pretrained("base")
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS, bias="all"))
+    change_names(lambda name: name.replace(".base_layer.bias", ".bias"))  # as PEFT 0.6 named them
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing
+    as_trained(model)  # -> False
+    found()  # -> ['bias-layout-old']
+
+Fixed:
+    def to_new(name):
+        for module in ("q_proj", "v_proj"):  # those that the adapter wraps
+            name = name.replace(f"{module}.bias", f"{module}.base_layer.bias")
+        return name
+
+    tensors = load_file("adapter/adapter_model.safetensors")
+    save_file({to_new(name): tensor for name, tensor in tensors.items()}, "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -31,13 +55,6 @@ CAUSE = Cause(
     messages=("(none: the load reports nothing)",),
     versions="written by peft <= 0.6.2, read by peft >= 0.7.0",
     needs=("diff",),
-    broken="""
-model = PeftModel.from_pretrained(base, "adapter-of-2023")     # trained with bias="all" by PEFT 0.6: no error
-""",
-    fixed="""
-weights = load_file("adapter-of-2023/adapter_model.safetensors")
-weights = {k.replace(".query.bias", ".query.base_layer.bias"): v for k, v in weights.items()}
-""",
 )
 
 

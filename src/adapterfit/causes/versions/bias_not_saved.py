@@ -15,6 +15,25 @@ Fix: none; the numbers are in no file. If the training can be continued, save ag
 Workaround: if the live model still exists, save its state dict by hand before the process ends.
 
 Prevention: train with PEFT 0.21 or later, or with `bias="all"`, which was always written.
+
+Setup:
+    torch.manual_seed(3)
+    LlamaForCausalLM(llama(attention_bias=True)).save_pretrained("base")
+    options = LoraConfig(**OPTIONS, bias="lora_only")
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), options)
+    change_names(lambda name: "" if name.endswith(".bias") else name)  # PEFT 0.10 to 0.20 did not write them
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing
+    as_trained(model)  # -> False
+    found()  # -> ['bias-not-saved']
+
+Fixed:
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), options)  # with PEFT 0.21 or later, which writes them
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -33,12 +52,6 @@ CAUSE = Cause(
     messages=("(none: the load reports nothing)",),
     versions="written by peft 0.7.0 to 0.20.0",
     needs=("config", "diff"),
-    broken="""
-LoraConfig(bias="lora_only", ...)      # saved by PEFT 0.7 to 0.20: the file has no bias
-""",
-    fixed="""
-LoraConfig(bias="lora_only", ...)      # saved by PEFT 0.21 or later: `….base_layer.bias` is in the file
-""",
 )
 
 

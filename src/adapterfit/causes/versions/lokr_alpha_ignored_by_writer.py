@@ -13,6 +13,22 @@ Fix: set `alpha` to the rank (and clear `alpha_pattern`), so that the scale is 1
 Workaround: load with PEFT 0.13.2.
 
 Prevention: none on your side; save the adapter again with a current PEFT once it is right.
+
+Setup:
+    options = peft.LoKrConfig(r=4, alpha=4, target_modules=["q_proj", "v_proj"])
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), options)
+    change_config(alpha=16)  # PEFT up to 0.13 trained with scale 1, whatever the config said
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing, and applies it four times as strongly
+    as_trained(model)  # -> False
+
+Fixed:
+    change_config(alpha=4)  # the rank: scale 1, as in the training
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -33,12 +49,6 @@ CAUSE = Cause(
     messages=("(none: the load reports nothing)",),
     versions="written by peft 0.6.0 to 0.13.2, read by peft >= 0.14.0",
     needs=("config", "diff"),
-    broken="""
-{"peft_type": "LOKR", "r": 4, "alpha": 16}     # written by PEFT 0.13: applied 4 times too strong
-""",
-    fixed="""
-{"peft_type": "LOKR", "r": 4, "alpha": 4}      # scale 1, as in training
-""",
 )
 
 

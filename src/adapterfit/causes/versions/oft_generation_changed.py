@@ -19,6 +19,25 @@ with `merge_and_unload()` and save the merged model, or train anew.
 Workaround: `pip install peft==0.13.2`, `0.15.2` or `0.17.1`.
 
 Prevention: keep the version of PEFT beside an OFT adapter.
+
+Setup:
+    options = peft.OFTConfig(oft_block_size=8, target_modules=["q_proj", "v_proj"])
+    model = noise(get_peft_model(AutoModelForCausalLM.from_pretrained("base"), options))
+    trained = logits(model)
+    model.save_pretrained("adapter")
+    model.merge_and_unload().save_pretrained("merged")
+    change_names(lambda name: name.replace("oft_R.weight", "oft_r"))  # as PEFT 0.14 and 0.15 called them
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint
+    as_base(model)  # -> True
+
+Fixed:
+    # with the PEFT of the training: PeftModel.from_pretrained(base, "adapter").merge_and_unload().save_pretrained("merged")
+    model = AutoModelForCausalLM.from_pretrained("merged")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -52,17 +71,11 @@ CAUSE = Cause(
             "UserWarning: The cayley-neumann parameterization has been slightly changed to be more numerically stable in PEFT "
             "0.18.0."
         ),
+        "Found missing adapter keys while loading the checkpoint: ['base_model.model.model.layers.0.self_attn.q_proj.oft_R.default.weight', ...]",
     ),
     versions="written by peft 0.7 to 0.17.1, read by a newer one",
     needs=("config", "diff"),
     codes=("oft-generation-changed",),
-    broken="""
-model = PeftModel.from_pretrained(base, "oft-of-2024")     # peft 0.21: the tensors are called oft_r, and are dropped
-""",
-    fixed="""
-# pip install peft==0.15.2
-model = PeftModel.from_pretrained(base, "oft-of-2024").merge_and_unload()
-""",
 )
 _LEAVES = ("oft_r", "oft_s")
 

@@ -14,6 +14,22 @@ Fix: write the tables with full paths, as they were in force in training.
 Workaround: load with PEFT 0.13.2.
 
 Prevention: use the same key in both tables.
+
+Setup:
+    options = LoraConfig(**OPTIONS, rank_pattern={"q_proj": 8})
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), options)
+    change_config(alpha_pattern={"layers.0.self_attn.q_proj": 64})  # PEFT up to 0.13 did not obey it beside the other table
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing
+    as_trained(model)  # -> False
+
+Fixed:
+    change_config(alpha_pattern={})  # what was in force in the training
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -34,12 +50,6 @@ CAUSE = Cause(
     messages=("(none: the load reports nothing)",),
     versions="written by peft 0.6.0 to 0.13.2, read by peft >= 0.14.0",
     needs=("config", "diff"),
-    broken="""
-{"rank_pattern": {"q_proj": 8}, "alpha_pattern": {"layers.0.self_attn.q_proj": 64}}    # PEFT 0.13: alpha stays 16
-""",
-    fixed="""
-{"rank_pattern": {"q_proj": 8}, "alpha_pattern": {}}
-""",
 )
 
 

@@ -13,6 +13,20 @@ Fix: write the tables as they were in force, so that the adapter is applied as i
 Workaround: load with PEFT 0.14.
 
 Prevention: name modules in full, without anchors.
+
+Setup:
+    change_config(rank_pattern={"^model.layers.1.self_attn.q_proj": 8})  # PEFT up to 0.14 matched nothing with it
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: size mismatch ... layers.1.self_attn.q_proj.lora_A.default.weight: copying a param with shape torch.Size([4, 32]) from checkpoint, the shape in current model is torch.Size([8, 32]).
+
+Fixed:
+    change_config(rank_pattern={})  # what was in force in the training
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -32,12 +46,6 @@ CAUSE = Cause(
     messages=("size mismatch for ...lora_A.default.weight: copying a param with shape torch.Size([4, 64]) from ...",),
     versions="written by peft 0.6.0 to 0.14.0, read by peft >= 0.15.0",
     needs=("config", "diff"),
-    broken="""
-{"r": 4, "alpha_pattern": {"^model.layers.1.self_attn.q_proj": 32}}    # not in force when trained with PEFT 0.14
-""",
-    fixed="""
-{"r": 4, "alpha_pattern": {}}
-""",
 )
 
 

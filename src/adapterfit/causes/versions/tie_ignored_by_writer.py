@@ -13,6 +13,25 @@ Fix: set `ensure_weight_tying` to false. Measured: a file of 0.18.1 then gives t
 Workaround: load with PEFT 0.18.
 
 Prevention: save the adapter again with a current PEFT once it is right.
+
+Setup:
+    torch.manual_seed(3)
+    LlamaForCausalLM(llama(tie_word_embeddings=True)).save_pretrained("base")
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(r=4, target_modules=["embed_tokens"]))
+    change_config(ensure_weight_tying=True)  # PEFT 0.18 did not obey it for a LoRA
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint: ... lm_head.lora_
+    as_trained(model)  # -> False
+
+Fixed:
+    change_config(ensure_weight_tying=False)
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Model has `tie_word_embeddings=True` and a tied layer is part of the adapter
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -34,12 +53,6 @@ CAUSE = Cause(
     ),
     versions="written by peft 0.18, read by peft >= 0.19.0",
     needs=("config", "diff"),
-    broken="""
-{"target_modules": ["embed_tokens"], "ensure_weight_tying": true}       # written by PEFT 0.18, on a tied base
-""",
-    fixed="""
-{"target_modules": ["embed_tokens"], "ensure_weight_tying": false}
-""",
 )
 
 

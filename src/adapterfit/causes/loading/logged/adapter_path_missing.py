@@ -45,6 +45,7 @@ CAUSE = Cause(
     messages=(
         "HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': './out/lora'. Use `repo_type` argument if needed.",
         "OSError: Incorrect path_or_model_id: './out/lora'. Please provide either the path to a local folder or the repo_id of a model on the Hub.",
+        "ValueError: Can't find 'adapter_config.json' at './out/lora'",
     ),
 )
 _WORDS = (
