@@ -25,6 +25,7 @@ Broken:
     base = AutoModelForCausalLM.from_pretrained("run")  # loads the base of that adapter and, unasked, the adapter itself
     model = PeftModel.from_pretrained(base, "adapter")
     # warns: Already found a `peft_config` attribute in the model.
+    # warns: Found missing adapter keys while loading the checkpoint
     as_trained(model)  # -> False
 
 Fixed:
