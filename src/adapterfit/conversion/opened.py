@@ -39,6 +39,15 @@ class Opened:
         except BadInput:
             return None
 
+    def tied(self) -> frozenset[str]:
+        """Modules of the base whose weight is another one's too; none where the base is not at hand."""
+        tree = self.tree()
+        return (
+            frozenset(name.rpartition(".")[0] for group in tree.tied for name in group)
+            if tree is not None
+            else frozenset()
+        )
+
 
 def opened(source: Source, base: Base | None = None) -> Opened:
     """Open an adapter of any format.

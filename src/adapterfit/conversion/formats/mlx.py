@@ -146,7 +146,11 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
     refuse_layers((layer for layer in layers if layer.kind == "conv"), NAME, "convolutions")
     refuse_layers((layer for layer in layers if layer.bias is not None), NAME, "lora_bias")
     refuse_layers((layer for layer in layers if layer.b.dtype not in _DTYPES), NAME, "numbers of this type")
-    _tied_embedding(layers, wanted)
+    # mlx-lm applies an embedding's adapter to the output layer as well where the two are tied; PEFT does not.
+    tied = wanted.opened.tied()
+    refuse_layers(
+        (layer for layer in layers if layer.module in tied), NAME, "LoRA on an embedding that is tied to the output"
+    )
     dora = peft.same(list(layers), "DoRA", [layer.magnitude is not None for layer in layers])
     rank, scale = max(layer.rank for layer in layers), most_common(layer.scale for layer in layers)
     tensors: dict[str, Tensor] = {}
@@ -196,19 +200,6 @@ def _depth(wanted: Wanted) -> int:
     config = wanted.opened.base.config if wanted.opened.base is not None else None
     depth = (config or {}).get("num_hidden_layers")
     return depth if isinstance(depth, int) and depth > 0 else -1
-
-
-def _tied_embedding(layers: tuple[Layer, ...], wanted: Wanted) -> None:
-    """mlx-lm applies an embedding's adapter to the tied output layer too; PEFT does not."""
-    tree = wanted.opened.tree()
-    if tree is None or not tree.tied:
-        return
-    tied = {name.rpartition(".")[0] for group in tree.tied for name in group}
-    refuse_layers(
-        (layer for layer in layers if layer.module in tied),
-        NAME,
-        "LoRA on an embedding that is tied to the output layer: mlx-lm would apply it to both",
-    )
 
 
 def _notes(layers: tuple[Layer, ...], scale: float) -> Iterator[str]:
