@@ -55,7 +55,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
 
 
 def logs() -> dict[str, list[str]]:
-    """rsLoRA ignored by a server; rsLoRA that is only mentioned."""
+    """A server that ignores rsLoRA; rsLoRA that is only mentioned."""
     return {
         "fires": ["SGLang: use_rslora is ignored when the adapter is loaded, the scaling is lora_alpha / r"],
         "silent": ["INFO peft_helper.py:90] Loading LoRA weights trained with rsLoRA."],
