@@ -70,6 +70,9 @@ STAMP_VALUES = 16
 LOG_BYTES = 256 * 1024 * 1024
 LOG_HEAD_CHARS = 512 * 1024
 LOG_TAIL_CHARS = 1536 * 1024
+#: Around the first errors of the middle: so many stretches for each mark, each of so many characters (a traceback has 2-20 thousand).
+LOG_STRETCHES = 8
+LOG_STRETCH_CHARS = 24_000
 #: Characters of one of its lines (a progress bar, a dumped tensor), and symptoms of one kind that are kept.
 LOG_LINE_CHARS = 20_000
 LOG_SYMPTOMS = 5_000

@@ -101,7 +101,7 @@ def _image(symptoms: Symptoms) -> Readings:
     foreign = tuple(key for key in said if _is_lycoris(key.name))
     if foreign and (names or symptoms.errors):
         return {"lycoris-not-lora": Names(0.92, foreign)}
-    if not {key.wording for key in names} & {"comfyui", "diffusers"}:
+    if not {key.wording for key in names} & {"comfyui", "diffusers", "webui"}:
         foreign = tuple(key for key in names if diffusion([key.name]))
         return {"diffusion-key-format": Names(0.8, foreign)} if foreign and len(foreign) * 2 >= len(names) else {}
     blocks = tuple(key for key in names if key.wording == "comfyui" and _UNET.match(key.name))
@@ -294,6 +294,18 @@ def _said_pairs(symptoms: Symptoms) -> Readings:
     return {}
 
 
+def _said_whole(symptoms: Symptoms) -> Readings:
+    """Names of base and adapter side by side, in a text about a checkpoint: it was read as a whole model's."""
+    base = [
+        key for key in symptoms.keys if not _is_tuner(key.name) and key.name.endswith((".weight", ".qweight", ".bias"))
+    ]
+    lora = [key for key in symptoms.keys if _is_tuner(key.name)]
+    told = any(word in symptoms.folded for word in ("checkpoint", "state_dict", "missing key", "resum"))
+    if len(base) > 1 and lora and told and not (symptoms.misshapen or symptoms.missing or symptoms.unexpected):
+        return {"adapter-resumed-as-model": Names(0.55, (*base, *lora))}
+    return {}
+
+
 _STEPS: tuple[_Step, ...] = (
     _mangled,
     _image,
@@ -305,6 +317,7 @@ _STEPS: tuple[_Step, ...] = (
     _lost,
     _found_in_bare_model,
     _said_pairs,
+    _said_whole,
 )
 
 

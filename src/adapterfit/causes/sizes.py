@@ -114,6 +114,14 @@ def side(key: str) -> str:
             return part[-1]
         if part.startswith(("lora_down", "lora_up")):
             return "A" if part.startswith("lora_down") else "B"
+    parts = key.split(".")
+    if (
+        len(parts) > 1
+        and parts[-1] == "weight"
+        and parts[-2] in {"down", "up"}
+        and (len(parts) == 2 or "lora" in parts[-3])
+    ):
+        return "A" if parts[-2] == "down" else "B"  # diffusers' attention processors
     return ""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from adapterfit.diagnose.registry import all_causes
-from adapterfit.records import Diagnosis, Finding, Report, Suspicion
+from adapterfit.records import Diagnosis, Finding, Fix, Report, Suspicion
 from adapterfit.text import show
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _HIGH, _MEDIUM = 0.9, 0.5
 #: A guess from words alone; beside a decided answer it counts less; each word more, up to a few.
 _GUESS, _BESIDE, _MORE, _MANY = 0.2, 0.6, 0.06, 4
+#: Innermost frames of a traceback without its end that are looked at.
+_STOPS = 4
 #: Where two answers claim to be certain, neither is.
 _DOUBTED = 0.89
 #: Answers that are given, and the likelihood below which one is none.
@@ -36,8 +38,39 @@ def recognise(symptoms: Symptoms) -> Diagnosis:
         if hasattr(entry.module, "recognise")
         for suspicion in entry.module.recognise(symptoms)
     ]
+    found += _stopped(symptoms, found)
     causes = _ordered([*found, *_hinted(symptoms, found)])
     return Diagnosis(symptoms, causes, tuple(_unread(symptoms, causes)))
+
+
+def _stopped(symptoms: Symptoms, found: list[Suspicion]) -> list[Suspicion]:
+    """Where a traceback is cut off before its message, what the function does in which it stops.
+
+    A cause lists such functions in `STOPS`: library and function → how likely it is.
+    """
+    frames = symptoms.frames
+    decided = any(suspicion.likelihood >= _MEDIUM for suspicion in found)
+    if decided or not frames or any(error.message and error.line >= frames[-1].line for error in symptoms.errors):
+        return []
+    for frame in reversed(frames[-_STOPS:]):
+        stopped = [
+            Suspicion(
+                entry.id,
+                f"the text breaks off in {show(frame.function)} of {show(frame.library)}",
+                likelihood,
+                evidence=(show(" ".join(symptoms.lines[frame.line].split()), _CHARS),),
+                fix=Fix(
+                    "unsafe", f"paste the end of the traceback; if it is this cause: adapterfit explain {entry.id}"
+                ),
+                apart="the last line of the traceback",
+            )
+            for entry in all_causes()
+            for likelihood in [getattr(entry.module, "STOPS", {}).get((frame.library, frame.function), 0)]
+            if likelihood
+        ]
+        if stopped:
+            return stopped
+    return []
 
 
 def _hinted(symptoms: Symptoms, found: list[Suspicion]) -> Iterable[Suspicion]:

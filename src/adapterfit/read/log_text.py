@@ -43,6 +43,15 @@ _PREFIXES = 8
 _BOX = "│┃┆|"
 #: A JSON string on a line of its own, as notebooks store their outputs.
 _JSON_LINE = re.compile(r'\s{0,80}"(?P<text>.*?)(?:\\n)?",?\s{0,80}$')
+#: What an error's lines hold, and few others of a long log do.
+_TELLING = (
+    "Traceback (most recent call",
+    "size mismatch for ",
+    "Error: ",
+    "missing adapter keys",
+    "not loaded: ",
+    "unexpected keys",
+)
 #: Two lines of the same length from here on, and none longer, were cut by a terminal's edge.
 _NARROW = 60
 
@@ -69,11 +78,36 @@ def plain(raw: str) -> Text:
 
 
 def _shortened(raw: str) -> tuple[str, int]:
-    """The first and the last part: errors stand at the end, versions at the beginning."""
+    """The first and the last part: errors stand at the end, versions at the beginning; of the middle, what speaks of errors."""
     most = limits.LOG_HEAD_CHARS + limits.LOG_TAIL_CHARS
     if len(raw) <= most:
         return raw, 0
-    return f"{raw[: limits.LOG_HEAD_CHARS]}\n{raw[-limits.LOG_TAIL_CHARS :]}", len(raw) - most
+    begin, end = limits.LOG_HEAD_CHARS, len(raw) - limits.LOG_TAIL_CHARS
+    middle = [raw[one:other] for one, other in _telling(raw, begin, end)]
+    left_out = end - begin - sum(map(len, middle))
+    return "\n".join((raw[:begin], *middle, raw[end:])), left_out
+
+
+def _telling(raw: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Stretches of the middle around its first errors, in order and apart from one another."""
+    places = sorted(at for mark in _TELLING for at in _places(raw, mark, begin, end))
+    read = begin
+    for at in places:
+        if at < read:
+            continue
+        stop = min(end, at + limits.LOG_STRETCH_CHARS)
+        yield max(read, at - limits.LOG_STRETCH_CHARS // 8), stop
+        read = stop
+
+
+def _places(raw: str, mark: str, begin: int, end: int) -> Iterator[int]:
+    """The first places of a mark that are a stretch apart."""
+    at = raw.find(mark, begin, end)
+    for _ in range(limits.LOG_STRETCHES):
+        if at < 0:
+            return
+        yield at
+        at = raw.find(mark, at + limits.LOG_STRETCH_CHARS, end)
 
 
 def _unmarked(text: str) -> str:

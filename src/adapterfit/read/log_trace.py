@@ -18,7 +18,7 @@ _FRAMES = (
     re.compile(r"File \"?(?P<path>[^\"\n]{1,500}?)\"?, line \d{1,7}(?:, in (?P<function>[\w<>.]{1,120}))?"),
     re.compile(r"File (?P<path>[^\s:]{1,500}):\d{1,7},? in (?P<function>[\w<>.]{1,120})"),
     re.compile(r"(?P<path>(?:[/~]|[A-Z]:\\|\.\.\./)[^\s:]{1,500}\.py) in (?P<function>[\w<>.]{1,120})\("),
-    re.compile(r"(?P<path>[^\s:\"']{1,500}\.py):\d{1,7}(?::|$| in (?P<function>[\w<>.]{1,120}))"),
+    re.compile(r"(?P<path>[^\s:\"']{1,500}\.py):\d{1,7}(?::|$| in(?:$| (?P<function>[\w<>.]{1,120})))"),
 )
 #: Folders that are libraries, wherever they lie.
 _LIBRARIES = frozenset(
@@ -40,8 +40,17 @@ def frames(text: Text) -> tuple[LogFrame, ...]:
             match = next((match for pattern in _FRAMES for match in [pattern.search(line)] if match), None)
             if match is not None:
                 library, file = _placed(match["path"])
-                found.append(LogFrame(library, file, match["function"] or "", number))
+                function = match["function"] or _wrapped(text, number)
+                found.append(LogFrame(library, file, function, number))
     return tuple(found)
+
+
+def _wrapped(text: Text, number: int) -> str:
+    """The function of a frame whose line a box cut after `in`; an empty string where it did not."""
+    if not text.lines[number].rstrip().endswith(" in") or number + 1 >= len(text.lines):
+        return ""
+    word = text.lines[number + 1].split()[:1]
+    return word[0] if word and word[0].isidentifier() else ""
 
 
 def _placed(path: str) -> tuple[str, str]:

@@ -192,6 +192,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("peft", "from_peft_type"): 0.65}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a keyword that a config class did not know, or PEFT's word that it ignores some."""
     for argument in symptoms.arguments:

@@ -134,6 +134,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("peft", "_create_new_module"): 0.75, ("peft", "_create_and_replace"): 0.45}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the class of the module that PEFT cannot wrap."""
     for targets in symptoms.targets:

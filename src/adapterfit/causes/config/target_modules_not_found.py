@@ -183,6 +183,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("peft", "inject_adapter"): 0.55, ("peft", "_find_and_replace"): 0.55}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT found none of the names; how they are printed tells what was passed."""
     for targets in symptoms.targets:

@@ -119,6 +119,15 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {
+    ("safetensors", "load_file"): 0.6,
+    ("torch", "_legacy_load"): 0.65,
+    ("torch", "_open_zipfile_reader"): 0.7,
+    ("peft", "safe_load_file"): 0.55,
+}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: what the readers of weight files say when they cannot read one."""
     for phrase, meaning, likelihood in _SAID:

@@ -96,6 +96,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("peft", "set_peft_model_state_dict"): 0.35}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a size of 0 in the file; a tiny file of a DeepSpeed run; a merge script that reads no rows."""
     fix = "save again with stage3_gather_16bit_weights_on_model_save: true, or try zero_to_fp32.py on the run's global_step folder"

@@ -72,6 +72,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("peft", "_get_peft_type"): 0.5}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT's line, unless the exception above it says why."""
     told = _lacking(symptoms) or said(

@@ -66,6 +66,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("peft", "load_peft_weights"): 0.45}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT, which knows both names, finds neither file; or an engine finds no tensors."""
     fix = "fetch adapter_model.safetensors from where the adapter came from; for a Hub repo, ask its owner to upload it"

@@ -174,6 +174,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("peft", "set_peft_model_state_dict"): 0.4}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: only the rank differs."""
     found = sizes_of(symptoms, "rank-mismatch")

@@ -353,6 +353,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("peft", "set_peft_model_state_dict"): 0.5}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: widths that differ while ranks agree, or an engine that says so."""
     fix = "load the base that base_model_name_or_path in adapter_config.json names, and verify it: adapterfit check ADAPTER --base BASE"

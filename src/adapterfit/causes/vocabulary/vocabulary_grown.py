@@ -119,6 +119,23 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Words of a changed vocabulary.
+_GREW = (
+    "add_tokens",
+    "added tokens",
+    "new tokens",
+    "special tokens",
+    "resize_token_embeddings",
+    "extended vocabulary",
+    "expanded vocab",
+    "词表",
+    "vocab size",
+    "vocabulary size",
+)
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("peft", "set_peft_model_state_dict"): 0.45}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: rows of the embedding or the head, more in the file than in the model."""
     found = sizes_of(symptoms, "vocabulary-grown")
@@ -136,6 +153,11 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             else "base.resize_token_embeddings(ROWS), ROWS being the larger number",
             apart="len(tokenizer) of the tokenizer saved with the adapter: the adapter's rows, or padded to them, if tokens were added",
         )
+    elif not symptoms.misshapen and said(symptoms, "size mismatch", most=1) and (words := said(symptoms, *_GREW)):
+        yield suspect(
+            symptoms, "sizes do not fit, and the vocabulary was changed", 0.6, words, fix="base.resize_token_embeddings(ROWS), ROWS being those in the adapter",
+            apart="the line `size mismatch for …`: rows of embed_tokens and lm_head mean this cause",
+        )  # fmt: skip
     elif symptoms.folded.count("embed_tokens") and "assert" in symptoms.folded and ".shape" in symptoms.folded:
         yield suspect(
             symptoms,

@@ -50,6 +50,8 @@ _WORDS = (
     ("lora_te1_text_model", 0.3), ("unable to match lora key", 0.8), ("could not load lora", 0.4), ("unknown lora format", 0.8), ("unsupported lora format", 0.8),
 )  # fmt: skip
 
+#: How the parts of a pipeline begin the names of a file that holds several.
+_COMPONENTS = ("unet.", "transformer.", "text_encoder.", "text_encoder_2.", "prior.", "diffusion_model.", "text_model.")
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
     "lora key not loaded", "load_lora_weights", "diffusion_model.", "lora_unet", "comfyui", "kohya", "diffusers", "pipe.load_lora", "transformer_blocks",
@@ -83,6 +85,15 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, "1×1 convolutions in one, linear layers in the other, of the same numbers", sizes.likelihood, sizes.lines, fix=fix,
             apart="the inputs of attn2.to_k: equal in both for a dialect, different for another base",
+        )  # fmt: skip
+    parts = [
+        t.line
+        for t in symptoms.targets
+        if t.wording == "not-found" and t.names and all(n.startswith(_COMPONENTS) and n.count(".") > 2 for n in t.names)
+    ]
+    if parts:
+        yield suspect(
+            symptoms, "a pipeline's part is still in the names that were passed to PEFT", 0.88, parts, fix=fix,
         )  # fmt: skip
     flat = [
         t

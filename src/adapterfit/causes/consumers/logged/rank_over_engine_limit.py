@@ -69,6 +69,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("vllm", "validate_legal"): 0.6}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's words, with both numbers."""
     told = said(symptoms, *_WORDS) or _compared(symptoms)

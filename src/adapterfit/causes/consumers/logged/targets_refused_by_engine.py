@@ -56,6 +56,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("vllm", "check_unexpected_modules"): 0.8}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: two lists, a layer that is looked up by number and name, or a member of a fused layer that is missed."""
     fix = "take names without tensors out of target_modules in adapter_config.json; else upgrade the server, or merge the adapter"

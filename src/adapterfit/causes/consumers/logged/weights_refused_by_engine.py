@@ -67,6 +67,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("vllm", "parse_fine_tuned_lora_name"): 0.8, ("vllm", "_validate_features"): 0.8}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's words, or an assertion on a head's copy."""
     for phrase, what in _WORDS:

@@ -73,6 +73,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("transformers", "_get_config_dict"): 0.5}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a loader of models finds no model, or meets an adapter's tensor."""
     fix = "load the base as the model and the adapter on top: PeftModel.from_pretrained(base, adapter); in vLLM --enable-lora and LoRARequest"

@@ -64,6 +64,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("huggingface_hub", "validate_repo_id"): 0.7, ("peft", "_get_peft_type"): 0.45}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the Hub's client refuses a text that is a path."""
     local = said(symptoms, "is not a local folder and is not a valid model identifier")

@@ -84,6 +84,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("accelerate", "dispatch_model"): 0.7, ("peft", "_update_offload"): 0.7}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: accelerate's and PEFT's words about offloading, or a module's name with a level too many."""
     fix = 'device_map={"": 0} (or "cpu") for the base and for PeftModel, or offload_folder="offload" in both calls'

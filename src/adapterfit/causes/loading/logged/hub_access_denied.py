@@ -59,6 +59,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions in which a traceback that is cut off points here: library and name → how likely it is.
+STOPS = {("huggingface_hub", "hf_raise_for_status"): 0.65, ("huggingface_hub", "get_hf_file_metadata"): 0.55}
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: an address of the Hub with a status, or the Hub's own words."""
     urls = [u for u in symptoms.urls if u.repo and u.status in _DENIED and not u.file.endswith(_WEIGHTS)]
