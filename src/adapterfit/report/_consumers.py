@@ -20,7 +20,7 @@ _WIDE = 90
 #: Engines that are told about in full; more are told about in the table only.
 _FEW = 3
 _NOTE = 160
-_ACCEPTED = {"yes": "yes", "with-flags": "with flags", "no": "no", "unknown": "?"}
+_ACCEPTED = {"yes": "yes", "with-flags": "flags", "no": "no", "unknown": "?"}
 #: What an engine does → its style on a terminal.
 STYLES = {"loads": "green", "cannot-tell": "dim", "raises": "red"}
 _BAD = "bold red"

@@ -1,0 +1,140 @@
+"""`--for all` beside the survey of the engines, row by row, for seven adapters. The rows are written by hand.
+
+A row: accepted · tensors applied of all · the engine's scale ÷ PEFT's. The number behind an engine is the section of the
+survey that it was taken from; `0` is its matrix.
+"""
+
+import pytest
+
+import adapterfit
+from adapterfit.report import _consumers
+from adapterfit.testing import make
+
+PLAIN = make.lora()
+SAMPLES = {
+    "plain": PLAIN,
+    # q: 32 / sqrt(4) = 16, v: 8 / sqrt(4) = 4; alpha / r is 2; rsLoRA without the pattern is 4
+    "rslora": make.lora(use_rslora=True, alpha_pattern={"q_proj": 32}),
+    "dora": make.lora(use_dora=True),
+    "q-only": make.lora(target_modules=["q_proj"]),
+    "layers": make.lora(layers_to_transform=[1]),
+    "vocabulary": make.lora(modules_to_save=["embed_tokens", "lm_head"], base=make.base("llama", vocab_size=260)),
+    "experts": make.lora(
+        "mixtral",
+        target_modules=["q_proj", "v_proj"],
+        target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
+    ),
+}
+ALL8, NO, NONE = "yes all same", "no - -", "yes none -"
+FLAGS = "flags all same"  # the scale must be given by the caller
+OPEN = "? ? ?"  # not known
+OPEN_SCALED = "? ? same"  # not known whether it applies everything; the scale is
+
+ROWS = {
+    # engine              plain  rslora                         dora     q-only layers vocabulary experts
+    "vllm": [ALL8, ALL8, NO, ALL8, ALL8, NO, NO],  # 1: Config fields, Scaling, MoE (Mixtral is 2D)
+    "sglang": [ALL8, "yes all x0.125..0.5", NO, NO, ALL8, "yes 8/10 same", "yes 8/16 same"],  # 2
+    "tgi": [ALL8, "yes all x0.25..1", "yes 8/12 same", ALL8, NONE, "yes 8/10 same", "yes 8/16 same"],  # 3
+    "lorax": [ALL8, "yes all x0.25..1", "yes 8/12 same", ALL8, NONE, "yes 8/10 same", "yes 8/16 same"],  # 4
+    "tensorrt-llm": [ALL8, "yes all x0.25..1", ALL8, ALL8, ALL8, "yes 8/10 same", "yes 8/16 same"],  # 5
+    "llama.cpp-converter": [ALL8, "yes all x0.125..0.5", NO, ALL8, ALL8, NO, OPEN_SCALED],  # 6: Converter input
+    "llama.cpp": [ALL8, "yes all x0.125..0.5", NO, ALL8, ALL8, NO, OPEN_SCALED],  # 6: Runtime scale
+    "ollama": [ALL8, "yes all x0.125..0.5", OPEN_SCALED, ALL8, ALL8, OPEN_SCALED, NO],  # 7: llama and gemma2 only
+    "mlx-lm": [NO] * 7,  # 8: a raw PEFT directory
+    "diffusers": [NONE] * 7,  # 9: base_model.model. prefix
+    "comfyui": [NONE] * 7,  # 10: lora key not loaded
+    "kohya": [OPEN] * 7,  # 10: the grammar alone is known
+    "fireworks": [ALL8, "yes all x0.125..0.5", "yes 8/12 same", ALL8, ALL8, OPEN_SCALED, OPEN_SCALED],  # 12
+    "together": [OPEN] * 7,  # 12: the base must be in its list
+    "bedrock": [OPEN] * 7,  # 12: not confirmed
+    "workers-ai": [OPEN] * 7,  # its documentation: the base must be in its list
+    "ctranslate2": [NO] * 7,  # 12: no reading of adapters at all
+    "openvino-genai": [
+        FLAGS, "flags all x0.25..1", "flags 8/12 same", FLAGS, FLAGS, FLAGS, OPEN_SCALED,
+    ],  # 12: config never read; embeddings replaced as constants
+    "onnxruntime-genai": [ALL8, ALL8, OPEN_SCALED, ALL8, ALL8, OPEN_SCALED, OPEN_SCALED],  # 12: folds PEFT's scaling
+}  # fmt: skip
+CELLS = [
+    pytest.param(engine, adapter, cell, id=f"{engine} {adapter}")
+    for engine, cells in ROWS.items()
+    for adapter, cell in zip(SAMPLES, cells)
+]
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Adapter → engine → row."""
+    found = {}
+    for name, sample in SAMPLES.items():
+        report = adapterfit.check(sample.adapter, base=sample.case.base, consumer="all")
+        assert report.verdict == "fits", name
+        assert not any(found.code for found in report.findings), "the table of all only informs"
+        rows = _consumers.rows(report)
+        found[name] = {answer.name: row for answer, row in zip(report.consumers, rows)}
+    return found
+
+
+@pytest.mark.parametrize(("engine", "adapter", "cell"), CELLS)
+def test_a_row_of_the_table_is_what_the_survey_says(tables, engine, adapter, cell):
+    row = tables[adapter][engine]
+    assert f"{row.accepted} {row.applied} {row.scale}" == cell
+
+
+@pytest.mark.parametrize("adapter", SAMPLES)
+def test_the_table_has_a_row_for_every_engine(tables, adapter):
+    assert set(tables[adapter]) == set(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("engine", "adapter", "line"),
+    [
+        ("vllm", "dora", "vLLM does not yet support DoRA."),  # 1
+        ("sglang", "dora", "Failed to load NAME because LoRA serving currently doesn't support DoRA adapters"),  # 2
+        ("sglang", "q-only", "KeyError: 'model.layers.0.self_attn.v_proj.lora_A.weight'"),  # 2: Structure traps
+        (
+            "llama.cpp",
+            "vocabulary",
+            "ERROR:lora-to-gguf:Unexpected name 'base_model.model.lm_head.weight': Not a lora_A or lora_B tensor",
+        ),  # 6
+        ("mlx-lm", "plain", "AttributeError: 'types.SimpleNamespace' object has no attribute 'num_layers'"),  # 8
+        ("ollama", "experts", "unsupported architecture"),  # 7
+    ],
+)
+def test_a_refusal_is_in_the_engines_own_words(engine, adapter, line):
+    sample = SAMPLES[adapter]
+    (answer,) = adapterfit.check(sample.adapter, base=sample.case.base, consumer=engine).consumers
+    assert next(effect.says for effect in answer.effects if effect.kind == "refused") == line
+
+
+@pytest.mark.parametrize(
+    ("engine", "adapter", "cure"),
+    [
+        ("vllm", "dora", "--to merged"),
+        ("sglang", "q-only", "pairs of zeros of rank 4"),
+        ("tgi", "layers", "pairs of zeros of rank 4"),
+        ("sglang", "rslora", "multiply each lora_B by its scale"),
+        ("mlx-lm", "plain", "--to mlx"),
+        ("vllm", "experts", "--enable-mixed-moe-lora-format"),
+    ],
+)
+def test_what_keeps_an_engine_from_serving_it_has_a_cure(engine, adapter, cure):
+    sample = SAMPLES[adapter]
+    (answer,) = adapterfit.check(sample.adapter, base=sample.case.base, consumer=engine).consumers
+    assert any(cure in effect.cure for effect in answer.effects)
+
+
+def test_one_scale_for_all_modules_is_cured_in_the_config_alone():
+    sample = make.lora(use_rslora=True)
+    (answer,) = adapterfit.check(sample.adapter, base=sample.case.base, consumer="sglang").consumers
+    assert {ratio.value for ratio in answer.ratios} == {0.5}  # 4 ** -0.5
+    (cure,) = [effect.cure for effect in answer.effects if effect.kind == "scaled"]
+    mended = sample.with_config(lora_alpha=16.0, use_rslora=False)
+    assert 'set "lora_alpha": 16 and "use_rslora": false' in cure
+    (after,) = adapterfit.check(mended.adapter, base=sample.case.base, consumer="sglang").consumers
+    assert [(ratio.trained, ratio.served) for ratio in after.ratios] == [(4.0, 4.0)] * 4
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_the_table_fits_the_screen(tables, width):
+    lines = [line for table in tables.values() for line, _ in _consumers.table(list(table.values()), width)]
+    assert max(map(len, lines)) <= width
