@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from adapterfit.consumers import engines
 from adapterfit.consumers.sight import look, sort_tensors
+from adapterfit.diagnose.registry import all_causes
 from adapterfit.discover import members
 from adapterfit.errors import BadInput
 from adapterfit.expect.candidates import candidates
 from adapterfit.expect.scales import scalings
-from adapterfit.records import Finding, Fix, Report
+from adapterfit.records import Finding, Fix, NotChecked, Report
 
 if TYPE_CHECKING:
     from adapterfit.answers import Answer, Sight
@@ -39,10 +40,29 @@ def served(report: Report, asked: Sequence[str]) -> Report:
     Raises:
         CannotCheck: A text names no engine.
     """
-    found = engines.answers(asked, sight(report))
+    errors = _errors(report)
+    found = tuple(_sober(answer, errors) for answer in engines.answers(asked, sight(report)))
     faults = tuple(_finding(answer) for answer in found if answer.asked and answer.predicted in _FAULTS)
     step = _next_step(report, found)
     return dataclasses.replace(report, consumers=found, findings=(*report.findings, *faults), next_step=step)
+
+
+def _errors(report: Report) -> list[str]:
+    """What is wrong with the adapter or the base whoever loads it; what the names of tensors do, each engine's facts decide."""
+    families = {entry.id: entry.family for entry in all_causes()}
+    wrong = [found.id for found in report.findings if found.severity == "error"]
+    if not wrong and report.predicted == "raises":
+        return [report.raised.text if report.raised is not None else "it raises"]
+    return [cause for cause in wrong if families.get(cause) != "names"]
+
+
+def _sober(answer: Answer, errors: list[str]) -> Answer:
+    """An engine that has nothing against it does not make a damaged or misplaced adapter a good one."""
+    if answer.predicted != "loads" or not errors:
+        return answer
+    why = f"with PEFT it is not fine: {', '.join(_once(errors))}"
+    gaps = (*answer.not_checked, NotChecked(f"{answer.title}: what it makes of that", why))
+    return dataclasses.replace(answer, predicted="cannot-tell", accepted="unknown", applied=None, not_checked=gaps)
 
 
 def _next_step(report: Report, found: Iterable[Answer]) -> str:

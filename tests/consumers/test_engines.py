@@ -84,6 +84,21 @@ def test_a_range_is_answered_for_the_newest_known_version_in_it_and_the_rest_is_
     assert [gap.what for gap in answer.not_checked] == ["the rest of vLLM >=0.20"]
 
 
+@pytest.mark.parametrize(
+    "sample",
+    [
+        make.lora().with_config(r=8),
+        make.lora().reshaped(lambda name: "lora_A" in name, lambda shape: (0, shape[1])),
+        make.lora().on("llama", hidden_size=32),
+        make.lora().on("llama", hidden_size=128),
+        make.lora(target_modules=["embed_tokens"]).on("llama", vocab_size=300),
+    ],
+    ids=["another rank", "empty tensors", "a smaller base", "a larger base", "another vocabulary"],
+)
+def test_no_engine_is_fine_with_what_does_not_fit_the_base(sample):
+    assert [answer.name for answer in served(sample, "all") if answer.predicted == "loads"] == []
+
+
 def test_without_a_base_nothing_is_called_fine():
     answer = one(make.lora().on_base(None))
     assert answer.predicted == "cannot-tell"

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adapterfit import discover
-from adapterfit.answers import Answer, Effect, Ratio, Sight
+from adapterfit.answers import Answer, Effect, Pair, Place, Ratio, Sight
 from adapterfit.consumers import cures, facts
 from adapterfit.consumers.asked import LIBRARIES
 from adapterfit.consumers.facts import Claim, Facts
 from adapterfit.consumers.versions import version_range
 from adapterfit.errors import CannotCheck
-from adapterfit.records import NotChecked
+from adapterfit.records import NotChecked, TensorInfo
 from adapterfit.text import quote
 
 RULES = "adapterfit.consumers.rules"
@@ -27,7 +27,7 @@ _WEIGHTY = ("refused", "dropped", "differs", "scaled", "flags")
 #: What an engine must be known to do something about, where an adapter has it; else nothing it does is called fine.
 _MATTERS = (
     "dora", "bias", "lora-bias", "saved-modules", "whole-weights", "trainable-tokens", "init-changes-base", "embedding",
-    "lm-head", "fused-experts", "per-expert", "adapter-name-in-keys", "other-prefix", "wrapper-in-keys", "unpaired",
+    "lm-head", "fused-experts", "per-expert", "adapter-name-in-keys", "other-prefix", "wrapper-in-keys", "unpaired", "not-lora", "half-pairs", "torn-pairs", "rank-differs",
 )  # fmt: skip
 
 
@@ -123,6 +123,7 @@ def judge(known: Facts, at: str, sight: Sight) -> Answer:
             ratios = _of_applied(rule.ratios(claim.value, sight), sight, effects)
             effects += [_signed(effect, claim) for effect in _scaled(ratios)]
     effects += _untold([claim.value for claim in claims], sight)
+    effects += _misfits(effects, sight, by_leaf=any(claim.value.get("by_leaf") for claim in claims))
     return _added_up(known, at, sight, effects, ratios, launch)
 
 
@@ -156,6 +157,37 @@ def _signed(effect: Effect, claim: Claim) -> Effect:
         source=claim.source,
         date=claim.date.isoformat(),
     )
+
+
+def _misfits(effects: Iterable[Effect], sight: Sight, *, by_leaf: bool) -> Iterable[Effect]:
+    """Tensors that do not fit the base, where no claim decides what becomes of them."""
+    if sight.places is None:
+        return
+    decided = {name for effect in effects if effect.kind in _ORDER[:2] for name in effect.at}
+    strangers = [pair for pair in sight.pairs if pair.kind != "experts" and pair.module not in sight.places]
+    unplaced = [] if by_leaf else [name for pair in strangers for name in pair.names]
+    odd = [name for pair in sight.pairs if _differs(pair, sight.places.get(pair.module)) for name in pair.names]
+    odd += [tensor.name for tensor in sight.others if _is_other_size(tensor, sight)]
+    for names, what in ((unplaced, "modules that the base does not have"), (odd, "modules of other sizes")):
+        left = tuple(name for name in names if name not in decided)
+        if left:
+            yield Effect("unknown", f"made for {what}; what it does with them is not known", at=left, claim="fit")
+
+
+def _differs(pair: Pair, place: Place | None) -> bool:
+    sides = ((pair.width, place.width), (pair.height, place.height)) if place is not None else ()
+    return pair.kind != "experts" and any(
+        has is not None and wants is not None and has != wants for has, wants in sides
+    )
+
+
+def _is_other_size(tensor: TensorInfo, sight: Sight) -> bool:
+    """Whether a whole weight in the file has another shape than the base's own."""
+    module = tensor.name.removeprefix("base_model.model.").removesuffix(".weight")
+    place = (sight.places or {}).get(module)
+    if place is None or place.width is None or place.height is None or len(tensor.shape) != 2:
+        return False
+    return sorted(tensor.shape) != sorted((place.width, place.height))
 
 
 def _of_applied(ratios: Iterable[Ratio], sight: Sight, effects: Iterable[Effect]) -> tuple[Ratio, ...]:

@@ -22,6 +22,8 @@ The words of `features`, which the facts of engines use:
 `other-prefix`            keys that do not start with `base_model.model.`
 `wrapper-in-keys`         keys with `_orig_mod.`, `module.` or `_fsdp_wrapped_module.`
 `half-pairs`              an A without its B, or the other way round
+`torn-pairs`              an A and a B of different ranks
+`not-lora`                another method than LoRA
 `unpaired`                tensors that are none of these
 `base-copies`             copies of the base's embeddings that PEFT stores beside a LoRA on them
 `added-tokens`            an `added_tokens.json` lies in the folder
@@ -166,6 +168,8 @@ def _features(
 def _of_config(
     config: Mapping[str, Any], pairs: tuple[Pair, ...], scalings: Mapping[str, Scaling]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if config.get("peft_type") != "LORA":
+        yield "not-lora", ()
     if config.get("use_rslora"):
         yield "rslora", ()
     known = [(pair, scalings[pair.module]) for pair in pairs if pair.module in scalings]
@@ -229,10 +233,19 @@ def _of_pairs(pairs: tuple[Pair, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
         "other-prefix": [p for p in pairs if not p.prefix],
         "wrapper-in-keys": [p for p in pairs if any(word in f"{p.module}." for word in _WRAPPERS)],
         "half-pairs": [p for p in pairs if p.halves < 2],
+        "torn-pairs": [p for p in pairs if _is_torn(p)],
         "mixed-ranks": list(pairs) if len(ranks) > 1 else [],
         "layer-subset": list(incomplete(pairs)),
     }
     return ((word, _names(group)) for word, group in groups.items() if group)
+
+
+def _is_torn(pair: Pair) -> bool:
+    """Whether A and B are of different ranks, or one of them is empty (as trainers of sharded models leave them)."""
+    shapes = [tensor.shape for tensor in pair.tensors]
+    if any(not shape or 0 in shape for shape in shapes):
+        return True
+    return len(shapes) == 2 and len(shapes[1]) > 1 and shapes[0][0] != shapes[1][1]
 
 
 def incomplete(pairs: Iterable[Pair], layers: int | None = None) -> tuple[Pair, ...]:

@@ -1,8 +1,9 @@
 """Rule: what becomes of pairs for which the base has no module, or one of another size.
 
 `unknown`: no such module. `beyond`: a layer that the base does not have. `smaller`, `larger`: a pair made for a smaller
-or larger module. Each is `refused`, `ignored` or `unknown`, with a line of the engine in `unknown_says`, `beyond_says`,
-`larger_says`. `by_leaf`: the engine finds modules by the last part of their path, and their layer.
+or larger module. `embedding`: a pair
+on embeddings of another number of rows (else as the others). Each is `refused`, `ignored` or `unknown`, with a line of the engine in `unknown_says`, `beyond_says`,
+`larger_says`, `embedding_says`. `by_leaf`: the engine finds modules by the last part of their path, and their layer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from adapterfit.consumers.rules._effects import ANSWERS, effect, names
 
 FIELDS = {
     "unknown": str, "unknown_says": str, "beyond": str, "beyond_says": str, "smaller": str, "larger": str,
-    "larger_says": str, "by_leaf": bool,
+    "larger_says": str,
+    "embedding": str, "embedding_says": str, "by_leaf": bool,
 }  # fmt: skip
 
 
@@ -34,6 +36,10 @@ def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:
         yield from of_group(value, "unknown", unknown, "the base has no such module")
     yield from of_group(value, "beyond", beyond, f"the base has {sight.layers} layers only")
     known = [(pair, places[pair.module]) for pair in sight.pairs if pair.module in places and not sight.guessed]
+    if "embedding" in value:
+        rows = [pair for pair, place in known if pair.kind == "embedding" and place.width not in (None, pair.width)]
+        yield from of_group(value, "embedding", rows, "the base has another number of rows")
+        known = [(pair, place) for pair, place in known if pair not in rows]
     yield from of_group(value, "larger", [p for p, place in known if larger(p, place)], "made for a larger module")
     smaller = [p for p, place in known if not larger(p, place) and differs(p, place)]
     yield from of_group(value, "smaller", smaller, "made for a smaller module")
