@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -q
 # The transformers whose adapters were simulated for the shared data, and the one that loaded them.
 SIMULATED := 4.51.3 5.8.1 5.12.1 5.23.0
 
-.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential fuzz load-sim oracles
+.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential fix-score fuzz load-sim oracles
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -53,6 +53,9 @@ load-sim: .venv/dev $(SIMULATED:%=.venv/sim-%.json)
 	test -d .venv/sim-$* || $(PYTHON) -m venv .venv/sim-$*
 	.venv/sim-$*/bin/python -m pip install --quiet --disable-pip-version-check "transformers==$*" $(CPU)
 	.venv/sim-$*/bin/python -W ignore tools/load_sim.py collect $@
+
+fix-score: .venv/dev
+	$(BIN)/python tools/fix_score.py
 
 fuzz: .venv/dev
 	FUZZ=50 $(PYTEST) -n 2 tests/property tests/differential/test_targets.py

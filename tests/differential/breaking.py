@@ -22,7 +22,9 @@ import oracle
 #: Name → tensor, and the config; what a way to break them returns, or None where it changes nothing.
 Files = tuple[dict[str, Any], dict[str, Any]]
 #: What may lie between equal and not: sums in another order. The largest logit is about 1.
-CLOSE = 1e-4
+CLOSE = 1e-5
+#: Its logits need a task, and a decoder's input that PEFT does not hand on.
+NOT_RUN = ("t5 multitask prompt",)
 _TUNED = re.compile(
     r"\.(lora_(?!magnitude|embedding|E)\w*|ia3_l|hada_\w+|lokr_\w+|miss_block|boft_\w|c3a_kernel|road_\w+)(?=\.|$)"
 )
@@ -88,15 +90,17 @@ def _as_oft(files: Files) -> Files:
 
 
 def _lokr_of_0_13(files: Files) -> Files | None:
-    """As PEFT 0.13 wrote it: any alpha, since none was in force. Only where today's scale is one."""
-    from adapterfit.read import config as _  # noqa: F401  - the reader dates what is left
-
-    config = files[1]
-    if config.get("rank_pattern") or config.get("alpha_pattern") or "layer_replication" in config:
+    """As PEFT 0.13 wrote it: any alpha, since none was in force. Today's scale is put into the first factor."""
+    tensors, config = files
+    if config.get("rank_pattern") or config.get("alpha_pattern"):
         return None
-    late = ("exclude_modules", "rank_dropout_scale", "peft_version", "use_effective_conv2d_", "target_parameters")
+    late = ("exclude_modules", "rank_dropout_scale", "peft_version")
     old = {key: value for key, value in config.items() if key not in late}
-    return files[0], {**old, "r": config["r"], "alpha": config["alpha"] * 3}
+    scaled = {
+        name: tensor * (config["alpha"] / config["r"]) if name.endswith(("lokr_w1", "lokr_w1_a")) else tensor
+        for name, tensor in tensors.items()
+    }
+    return scaled, {**old, "alpha": config["alpha"] * 3}
 
 
 def _exchanged(files: Files) -> Files | None:
@@ -263,26 +267,36 @@ class Saved:
 @cache
 def saved(name: str, root: Path) -> Saved:
     """One of `broken.ADAPTERS`, made, noised, and saved below `root`."""
+    case = broken.sample(name).case
+    folder = root / re.sub(r"\W+", "-", name)
+    fresh = partial(broken.real_base, case, case.base.architecture)
+    save(fresh(), case.adapter.config.raw, folder)
+    logits = computed(mending.loaded(fresh(), folder))
+    if not moved(logits, computed(fresh())):
+        raise ValueError(f"{name} changes nothing, so nothing could be seen of it")
+    return Saved(folder, case, case.base.architecture, logits)
+
+
+def save(model: Any, config: Mapping[str, Any], folder: Path) -> None:
+    """An adapter on this model whose trained parameters are noise, saved by real PEFT."""
     import peft
     import torch
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-    _, config = broken.ADAPTERS[name]
-    case = broken.sample(name).case
-    made = PEFT_TYPE_TO_CONFIG_MAPPING[config["peft_type"]](**case.adapter.config.raw)
-    fresh = partial(broken.real_base, case, case.base.architecture)
     torch.manual_seed(42)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        model = peft.get_peft_model(fresh(), made)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.requires_grad:
-                    parameter.add_(torch.randn_like(parameter) * 0.1)
-        folder = root / re.sub(r"\W+", "-", name)
-        model.save_pretrained(str(folder))
-    logits = computed(mending.loaded(fresh(), folder))
-    return Saved(folder, case, case.base.architecture, logits)
+        made = PEFT_TYPE_TO_CONFIG_MAPPING[config["peft_type"]](**{**config, "inference_mode": False})
+        wrapped = peft.get_peft_model(model, made)
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+        wrapped.save_pretrained(str(folder))
+
+
+def moved(logits: Any, without: Any) -> bool:
+    """Whether an adapter's effect is far beyond the tolerance."""
+    return logits.shape != without.shape or float(abs(logits - without).max()) > 10 * CLOSE
 
 
 def computed(model: Any) -> Any:

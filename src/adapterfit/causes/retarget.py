@@ -9,7 +9,7 @@ from typing import Any
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.reconfigure import NARROWING
 from adapterfit.edits import Edit, Rename, SetConfig
-from adapterfit.records import Case, Diff, Fix, TensorInfo
+from adapterfit.records import Case, Diff, Fix, Module, TensorInfo
 from adapterfit.text import quote, shorten
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.]+")
@@ -22,18 +22,23 @@ def config_edits(case: Case, diff: Diff, names: Mapping[TensorInfo, str]) -> tup
     """
     config = case.adapter.config
     by_name = anatomy.modules(diff)
-    paths = dict(_paths(case, names))
-    if config is None or not paths or not all(anatomy.sides(by_name[p]) for p in paths.values() if p in by_name):
+    paths = {old: new for old, new in _paths(case, names) if not of_parameter(by_name, new)}
+    if config is None or not paths or not all(anatomy.sides(by_name.get(path)) for path in paths.values()):
         return None
-    if not all(path in by_name for path in paths.values()) or not _tables_stay(config.values, paths):
-        return None
-    if config.peft_type == "IA3":  # its feedforward_modules must be among the targets, word for word
-        return None
-    if config.values.get("target_parameters") or config.values.get("layer_replication"):
+    if not _tables_stay(config.values, paths) or config.values.get("layer_replication"):
         return None
     edits: list[Edit] = [SetConfig("target_modules", sorted(set(paths.values())))]
+    if config.peft_type == "IA3":  # among the targets, word for word; a vector of one row is for the inputs
+        inputs = {evidence.parts(names.get(t, t.name)).module for t in case.adapter.tensors if t.shape[:1] == (1,)}
+        edits.append(SetConfig("feedforward_modules", sorted(inputs & set(paths.values()))))
     edits += [SetConfig(field, None) for field in NARROWING if config.raw.get(field) is not None]
     return tuple(edits)
+
+
+def of_parameter(by_name: Mapping[str, Module], path: str) -> bool:
+    """Whether tensors of this module are for its parameters (`target_parameters`), not for a layer that is wrapped."""
+    module = by_name.get(path.partition(".base_layer")[0])
+    return module is not None and any(len(shape) == 3 for shape in module.params.values()) and not anatomy.sides(module)
 
 
 def _paths(case: Case, names: Mapping[TensorInfo, str]) -> Iterator[tuple[str, str]]:
@@ -47,8 +52,9 @@ def _paths(case: Case, names: Mapping[TensorInfo, str]) -> Iterator[tuple[str, s
 def _tables_stay(values: Mapping[str, Any], paths: Mapping[str, str]) -> bool:
     """Whether rank and alpha tables say the same about the new paths: only plain suffixes can be compared."""
     keys = [key for field in ("rank_pattern", "alpha_pattern") for key in values.get(field) or ()]
-    return all(
-        _PLAIN.fullmatch(key) and all(_ends(old, key) == _ends(new, key) for old, new in paths.items()) for key in keys
+    moved = {old: new for old, new in paths.items() if old != new}
+    return not moved or all(
+        _PLAIN.fullmatch(key) and all(_ends(old, key) == _ends(new, key) for old, new in moved.items()) for key in keys
     )
 
 

@@ -65,7 +65,12 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     inner = tuple(f"{evidence.PREFIX}{module}.base_layer." for module in left_out)
     listed = set(tensors)
     tensors += [tensor for tensor in diff.extra if tensor.name.startswith(inner) and tensor not in listed]
-    here = anatomy.of_modules(case.adapter.tensors)
+    own = anatomy.modules(diff)
+    here = {
+        module: held
+        for module, held in anatomy.of_modules(case.adapter.tensors).items()
+        if not retarget.of_parameter(own, module)
+    }
     sit = anatomy.sit(diff, {tensor: tensor.name for held in here.values() for tensor in held})
     edits = retarget.config_edits(case, diff, {}) if sit else None
     alone = len(tensors) == len(evidence.tuner_tensors(diff.extra))

@@ -1,0 +1,146 @@
+"""Cures measured: adapters broken as users' are, mended by `adapterfit.fix`, loaded by real PEFT, their logits compared.
+
+Usage: python tools/fix_score.py [--sample] [--verbose] [part of a name ...]
+
+Three tables: every way to break an adapter x every adapter that real PEFT saved; adapters that cross to another implementation
+of the same model; and the adapters of the shared matrix that today's PEFT fails on. *equal* is equal bit by bit, *close* within
+the tolerance stated, *fits* what needed no cure and was loaded to see that it is so. Exits with 1 where anything that was mended
+computes something else. Needs torch, transformers and peft (`pip install -e .[dev]`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+WORDS = ("equal", "close", "untouched", "refused", "wrong")
+HEADS = ("equal", "close", "fits", "refused", "wrong")
+#: Of every adapter in how many, and of the matrix in how many, a sample is made.
+ADAPTERS, MEASURED = 9, 7
+Row = tuple[str, str, Any]
+
+
+def broken_ways(name: str) -> list[Row]:
+    """Every way to break one adapter that applies to it."""
+    import breaking
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        for way in breaking.WAYS:
+            found = breaking.mended(name, way, Path(folder))
+            if found is not None:
+                rows.append((way, name, found))
+    return rows
+
+
+def crossed(name: str) -> list[Row]:
+    """One adapter on another implementation of its base."""
+    import crossing
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        return [(name, name, crossing.mended(name, Path(folder)))]
+
+
+def measured_one(one: Any) -> list[Row]:
+    """One adapter of the matrix."""
+    import measured
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        return [(one.kind, one.saver, measured.mended(one, Path(folder) / "out"))]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what the libraries say while they load."""
+    with (
+        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("parts", nargs="*", help="only adapters with one of these in their name")
+    parser.add_argument(
+        "--sample", action="store_true", help=f"every {ADAPTERS}th adapter, every {MEASURED}th of the matrix"
+    )
+    parser.add_argument("--verbose", action="store_true", help="every refusal with its reason")
+    wanted = parser.parse_args(arguments)
+    sys.path[:0] = [str(ROOT / "tests" / "differential"), str(ROOT / "tests")]
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", PYTHONPATH=os.pathsep.join(sys.path))
+    import breaking
+    import broken
+    import crossing
+
+    every = ADAPTERS if wanted.sample else 1
+    adapters = [name for name in broken.ADAPTERS if name not in breaking.NOT_RUN]
+    wrong = 0
+    for title, measure, of in (
+        ("adapters that PEFT saved, broken and mended", broken_ways, _named(adapters, wanted.parts)[::every]),
+        ("adapters on another implementation of their base", crossed, _named(crossing.NAMES, wanted.parts)[::every]),
+        ("adapters of the shared matrix that today's PEFT fails on", measured_one, _of_matrix(wanted)),
+    ):
+        wrong += table(title, _rows(measure, of), verbose=wanted.verbose)
+    return int(wrong > 0)
+
+
+def _named(names: Iterable[str], parts: list[str]) -> list[str]:
+    return [name for name in names if not parts or any(part in name for part in parts)]
+
+
+def _of_matrix(wanted: argparse.Namespace) -> list[Any]:
+    import measured
+
+    import shared_data
+
+    if not shared_data.MATRIX.exists():
+        print(f"{shared_data.MATRIX.name}: the shared data is not here; its table is left out")
+        return []
+    with quiet():
+        found = [
+            one for one in measured.failing() if not wanted.parts or any(part in str(one) for part in wanted.parts)
+        ]
+    return found[:: MEASURED if wanted.sample else 1]
+
+
+def _rows(measure: Callable[[Any], list[Row]], of: list[Any]) -> list[Row]:
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
+        return [row for found in pool.map(measure, of) for row in found]
+
+
+def table(title: str, rows: list[Row], *, verbose: bool) -> int:
+    """Print one table and what is wrong; how many are."""
+    counts = Counter((kind, found.word) for kind, _, found in rows)
+    total = Counter(found.word for _, _, found in rows)
+    print(f"\n{title}: {len(rows)}\n\n{'':<46}" + "".join(f"{head:>9}" for head in HEADS))
+    for kind in dict.fromkeys(kind for kind, _, _ in rows):
+        print(f"{kind:<46}" + "".join(f"{counts[kind, word] or '.':>9}" for word in WORDS))
+    print(f"{'all':<46}" + "".join(f"{total[word]:>9}" for word in WORDS))
+    mended = total["equal"] + total["close"]
+    done = mended + total["wrong"]
+    if done:
+        print(f"\nmended and right: {mended} of {done} ({100 * mended / done:.1f} %)")
+    for kind, name, found in rows:
+        if found.word == "wrong" or (verbose and found.word == "refused"):
+            print(f"  {found.word}: {name}, {kind}: {found.why[:300]}")
+    return total["wrong"]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
