@@ -20,8 +20,8 @@ def words_after(program, path):
     """The word after a program's name, wherever code is shown: in backticks, or at the start of a line of a code block."""
     text = path.read_text("utf-8")
     blocks = "".join(re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-    lines = re.findall(rf"^(?:\$ )?{program} ([a-z0-9]+)", blocks, re.MULTILINE)
-    return {*lines, *re.findall(rf"`{program} ([a-z0-9]+)", text)}
+    lines = re.findall(rf"^(?:\$ )?{program} ([a-z0-9-]+)", blocks, re.MULTILINE)
+    return {*lines, *re.findall(rf"`{program} ([a-z0-9-]+)", text)}
 
 
 @every_document
@@ -31,7 +31,7 @@ def test_only_commands_that_exist_are_mentioned(path):
 
 @every_document
 def test_only_make_targets_that_exist_are_mentioned(path):
-    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     assert words_after("make", path) <= targets
 
 
