@@ -35,6 +35,7 @@ python39: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python bench/bench.py
+	$(BIN)/python bench/fix.py
 
 why-score: .venv/core
 	$(BIN)/python tools/why_score.py --verbose

@@ -129,15 +129,13 @@ def fix(
     with contextlib.closing(locate(str(adapter), kind="adapter", online=online)) as source:
         found = read_adapter(source)
         report = pipeline.check(found, base, consumer, online=online, base_class=base_class)
-        if plan is None:
-            made, _ = planned(report, pipeline.cured, unsafe=unsafe)
-        else:
-            made = plan
+        made = plan if plan is not None else planned(report, pipeline.cured, unsafe=unsafe)[0]
+        if plan is not None:
             _must_be_applicable(plan, source, unsafe=unsafe)
-        if plan is None:
+        elif out is None and made.steps:
             made = dataclasses.replace(made, sources=hashed(source, source.names()))
         if out is None or not made.steps or (plan is None and made.after not in _WORTH_WRITING):
-            return Receipt(made, before=made.sources)
+            return Receipt(made)
         work = _Work(source, report, made, base_class, exact, python)
         return work.carried_out(out, [str(adapter), *([base] if isinstance(base, str) else [])], progress)
 
@@ -171,22 +169,23 @@ class _Work:
         self, out: str | os.PathLike[str], read: list[str], progress: Callable[[int, int], None] | None
     ) -> Receipt:
         from adapterfit.repair.folder import room, write, write_receipt
+        from adapterfit.repair.hashes import hashed
         from adapterfit.repair.staging import Staging
         from adapterfit.report._receipt import as_text
 
         contents = self._contents()
         needed = room(contents, self.source)
         with Staging(out, apart_from=_local(read), room=needed, progress=_summed(progress, needed)) as stage:
-            write(stage, self.source, contents)
-            proof, after = self._proof(stage, contents)
+            before = hashed(self.source, self.source.names(), lambda: write(stage, self.source, contents))
+            proof, after = self._proof(stage, contents, before)
             if not proof.holds:
                 wrong = "; ".join(one.detail for one in proof.shown if one.outcome == "failed")
                 raise NotProven(f"the repaired copy is not what was planned, and was removed: {show(wrong, 500)}")
             receipt = Receipt(
-                plan=self.plan,
+                plan=dataclasses.replace(self.plan, sources=before),
                 out=str(stage.out),
                 files=contents.fates(),
-                before=self.plan.sources,
+                before=before,
                 after=after,
                 proof=proof,
                 versions=_versions(),
@@ -207,9 +206,25 @@ class _Work:
         touches_config = any(isinstance(edit, OF_CONFIG) for edit in edits)
         tensors = made(adapter.tensors, edits) if rewrites(edits) else None
         fields = changed_config(_raw(adapter), edits) if touches_config else None
-        return Contents(adapter, tensors, fields, names=self.source.names())
+        return Contents(adapter, tensors, fields, self._stamp(), self.source.names())
 
-    def _proof(self, stage: Staging, contents: Contents) -> tuple[Proof, dict[str, FileHash]]:
+    def _stamp(self) -> bytes | None:
+        """The stamp beside the adapter, as it tells of the copy; None where there is none, or it stays."""
+        import json
+
+        from adapterfit.pipeline import reparse
+        from adapterfit.plan.apply import restamped
+        from adapterfit.read.stamp import as_json
+
+        old = self.report.case.adapter.stamp
+        new = restamped(self.report.case.adapter, self.plan.edits, reparse)
+        if old is None or new is None or as_json(old) == as_json(new):
+            return None
+        return (json.dumps(as_json(new), indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
+
+    def _proof(
+        self, stage: Staging, contents: Contents, before: Mapping[str, FileHash]
+    ) -> tuple[Proof, dict[str, FileHash]]:
         """Look at the staged folder as at any other adapter, and at its bytes beside the source's."""
         from adapterfit import pipeline
         from adapterfit.read.adapter import read_adapter
@@ -228,12 +243,16 @@ class _Work:
                 exact=self.exact,
                 python=self.python,
             )
-            after = hashed(written, written.names())
-            shown = [copied(contents.fates(), self.plan.sources, after)]
-            if contents.made is not None:
-                before = self.report.case.adapter.tensors
-                shown.append(account(self.source, before, written, found.tensors, self.plan.edits))
-            shown.append(self._delta(written, found))
+            shown: list[Shown] = []
+
+            def compare() -> None:
+                if contents.made is not None:
+                    old = self.report.case.adapter.tensors
+                    shown.append(account(self.source, old, written, found.tensors, self.plan.edits))
+                shown.append(self._delta(written, found))
+
+            after = hashed(written, written.names(), compare)
+            shown.insert(0, copied(contents.fates(), before, after))
             shown.append(_checked(again, self.plan))
             if found.weights is not None and found.weights.format == "safetensors":
                 shown.append(by_safetensors(f"{stage.folder}/{found.weights.file}", found.tensors))

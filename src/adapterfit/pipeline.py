@@ -247,7 +247,7 @@ def _unknown(case: Case) -> NotChecked | None:
 
 def cured(report: Report, edits: tuple[Edit, ...]) -> Report:
     """The report on the adapter as it would be after `edits`, carried out on the records alone."""
-    case = dataclasses.replace(report.case, adapter=apply(report.case.adapter, edits, _reparse, remarks))
+    case = dataclasses.replace(report.case, adapter=apply(report.case.adapter, edits, reparse, remarks))
     wanted = report.diff.expectation.tree.class_name if report.diff is not None else None
     return _best(case, wanted if case.base is not None and case.base.tree is None else None)
 
@@ -267,5 +267,6 @@ def _stays(found: Finding) -> bool:
     return (found.differs or found.undecided) and (found.fix is None or found.fix.safety != "safe")
 
 
-def _reparse(raw: dict[str, Any]) -> AdapterConfig:
+def reparse(raw: dict[str, Any]) -> AdapterConfig:
+    """A config as it would be read from the disk."""
     return parse_config(json.dumps(raw).encode())

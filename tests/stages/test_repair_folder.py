@@ -273,3 +273,25 @@ def test_an_adapter_of_torch_is_written_as_safetensors_without_unpickling(tmp_pa
             cells = [numbers[4 * at : 4 * at + 4] for at in range(rows * columns)]
             wanted = b"".join(cells[column * rows + row] for row in range(rows) for column in range(columns))
         assert wanted in written
+
+
+def test_a_stamp_tells_of_the_copy_by_its_new_names(tmp_path):
+    from adapterfit.read.stamp import as_json
+    from adapterfit.records import Stamp, WeightSample
+
+    name = SAMPLE.names[0]
+    rows, columns = next(t.shape for t in SAMPLE.adapter.tensors if t.name == name)
+    from adapterfit.read import samples
+
+    zeros = (0.0,) * sum(count for _, count in samples.places((rows, columns)))
+    stamp = Stamp(
+        "adapterfit.json", adapter_config=SAMPLE.adapter.config,
+        adapter_content={name: WeightSample((rows, columns), "F32", zeros)},
+    )  # fmt: skip
+    text = json.dumps(as_json(stamp)).encode()
+    broken = lay(tmp_path / "broken", {**FILES, "adapterfit.json": text})
+    receipt = mend(broken, tmp_path / "out")
+    assert receipt.files["adapterfit.json"] == "rewritten"
+    found = json.loads((tmp_path / "out" / "adapterfit.json").read_bytes())
+    assert list(found["adapter"]["content"]) == [name.replace("module.", "", 1)]
+    assert {f.id for f in adapterfit.check(str(tmp_path / "out"), base=BASE).findings} == set()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
 from adapterfit.edits import OF_CONFIG, DropConfig, Edit, SetConfig
 from adapterfit.plan.making import made
-from adapterfit.records import Adapter, AdapterConfig, Flaw, TensorInfo, ValueSummary, Weights
+from adapterfit.records import Adapter, AdapterConfig, Flaw, Stamp, TensorInfo, ValueSummary, Weights, WeightSample
 
 Reparse = Callable[[dict[str, Any]], AdapterConfig]
 Remark = Callable[[str, tuple[TensorInfo, ...]], Iterable[Flaw]]
@@ -36,6 +36,7 @@ def apply(adapter: Adapter, edits: Iterable[Edit], reparse: Reparse, remark: Rem
         weights=_weights(adapter.weights, edits, remark) if adapter.weights is not None else None,
         config=config,
         values=_values(adapter, edits),
+        stamp=restamped(adapter, edits, reparse),
         layout="peft" if born else adapter.layout,
         flaws=tuple(flaw for flaw in adapter.flaws if not (born and "adapter_config.json" in flaw.raised)),
     )
@@ -67,6 +68,27 @@ def _config(config: AdapterConfig | None, edits: tuple[Edit, ...], reparse: Repa
     raw = changed_config(config.raw if config is not None else {}, edits)
     changed = any(isinstance(edit, OF_CONFIG) for edit in edits)
     return reparse(raw) if changed else config
+
+
+def restamped(adapter: Adapter, edits: tuple[Edit, ...], reparse: Reparse) -> Stamp | None:
+    """The stamp as it tells of the adapter after the edits: of tensors under their new names, without those that changed."""
+    stamp = adapter.stamp
+    if stamp is None or not edits:
+        return stamp
+    names: dict[str, list[str]] = {tensor.name: [] for tensor in adapter.tensors}
+    for tensor in made(adapter.tensors, edits):
+        if tensor.source is not None and tensor.info.shape == tensor.source.shape:
+            names[tensor.source.name].append(tensor.info.name)
+    return dataclasses.replace(
+        stamp,
+        adapter_config=_config(stamp.adapter_config, edits, reparse) if stamp.adapter_config is not None else None,
+        adapter_content=_renamed(stamp.adapter_content, names),
+        adapter_now=_renamed(stamp.adapter_now, names),
+    )
+
+
+def _renamed(held: Mapping[str, WeightSample], names: Mapping[str, list[str]]) -> dict[str, WeightSample]:
+    return {new: sample for name, sample in held.items() for new in names.get(name, [name])}
 
 
 def changed_config(raw: Any, edits: Iterable[Edit]) -> dict[str, Any]:

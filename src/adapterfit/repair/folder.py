@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from adapterfit.plans import Made
@@ -26,14 +26,14 @@ class Contents:
     """What the new folder will hold.
 
     `made` are the tensors where the weights are written anew, else None. `fields` is the whole new config, None where it
-    stays. `stamp` the new stamp likewise.
+    stays. `stamp` is the new stamp likewise. `names` are the files of the adapter.
     """
 
     adapter: Adapter
     made: tuple[Made, ...] | None = None
     fields: Mapping[str, Any] | None = None
     stamp: bytes | None = None
-    names: tuple[str, ...] = field(default=())
+    names: tuple[str, ...] = ()
 
     def fates(self) -> dict[str, str]:
         """What becomes of every file: `copied`, `rewritten`, `new` or `left out: WHY`."""
