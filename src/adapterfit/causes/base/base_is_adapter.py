@@ -41,7 +41,11 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(minutes=2, codes=("base-is-adapter", "base-holds-adapter"))
+CAUSE = Cause(
+    messages=("UserWarning: Already found a `peft_config` attribute in the model.",),
+    minutes=2,
+    codes=("base-is-adapter", "base-holds-adapter"),
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

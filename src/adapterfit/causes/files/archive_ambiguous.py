@@ -13,6 +13,31 @@ Fix: get the adapter again, as safetensors; or load it where it was saved and sa
 Workaround: none.
 
 Prevention: never repack a `.bin` with a zip tool.
+
+Setup:
+    import zipfile
+
+    file = "adapter/adapter_model.bin"
+    torch.save(load_file(WEIGHTS), file)
+    os.remove(WEIGHTS)
+    with zipfile.ZipFile(file, "a") as archive:  # a zip tool added a member that is there already
+        archive.writestr("adapter_model/data.pkl", b"something else")
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    as_trained(PeftModel.from_pretrained(base, "adapter"))  # torch reads the first of the two, and says nothing
+    # -> True
+    zipfile.ZipFile(file).read("adapter_model/data.pkl")  # another program reads the second
+    # -> b'something else'
+    found()  # -> ['archive-ambiguous']
+
+Fixed:
+    weights = torch.load(file, weights_only=True)  # where it was saved, and is known to be right
+    save_file(weights, "adapter/adapter_model.safetensors")
+    os.remove(file)
+    base = AutoModelForCausalLM.from_pretrained("base")
+    as_trained(PeftModel.from_pretrained(base, "adapter"))  # -> True
+    found()  # -> []
 """
 
 from __future__ import annotations

@@ -12,6 +12,21 @@ Fix: save the adapter again with `save_pretrained`.
 Workaround: none.
 
 Prevention: write files with the safetensors library.
+
+Setup:
+    shutil.copytree("adapter", "saved")  # as PEFT saved it
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    change_header(lambda header: header[name].update(shape=[-4, 32]))  # a home-made writer
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises SafetensorError: Error while deserializing header: invalid JSON in header: invalid value: integer `-4`, expected usize
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "saved")  # saved again with save_pretrained
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -20,7 +35,13 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(level="advanced", codes=("bad-geometry", "shape-overflow"))
+CAUSE = Cause(
+    messages=(
+        "SafetensorError: Error while deserializing header: invalid JSON in header: invalid value: integer `-4`, expected usize at line 1 column 1086",
+    ),
+    level="advanced",
+    codes=("bad-geometry", "shape-overflow"),
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

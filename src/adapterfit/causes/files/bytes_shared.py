@@ -11,6 +11,25 @@ Fix: save the adapter again with the safetensors library.
 Workaround: none.
 
 Prevention: use `save_model`, or clone tied tensors, before saving.
+
+Setup:
+    shutil.copytree("adapter", "saved")  # as PEFT saved it
+
+    def share(header):
+        first, second = [name for name in header if name.endswith("lora_A.weight")][:2]
+        header[second]["data_offsets"] = header[first]["data_offsets"]
+
+    change_header(share)
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises SafetensorError: Error while deserializing header: invalid offset for tensor
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "saved")  # saved again with the safetensors library
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

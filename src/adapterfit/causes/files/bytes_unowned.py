@@ -14,6 +14,22 @@ Fix: download the file again, or save it again.
 Workaround: cut off what lies behind the last tensor, if you know where it came from.
 
 Prevention: compare the checksum after a download.
+
+Setup:
+    size = os.path.getsize(WEIGHTS)
+    with open(WEIGHTS, "ab") as file:
+        file.write(b"rest of an older download")
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises SafetensorError: Error while deserializing header: incomplete metadata, file not fully covered
+
+Fixed:
+    os.truncate("adapter/adapter_model.safetensors", size)  # or fetch the file again
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -12,6 +12,29 @@ Fix: load it where it was saved, and save it again.
 Workaround: unpack it and zip it without compression (`zip -0`), inside one folder.
 
 Prevention: never repack a `.bin` with a zip tool.
+
+Setup:
+    import zipfile
+
+    torch.save(load_file(WEIGHTS), "plain.bin")
+    os.remove(WEIGHTS)
+    with zipfile.ZipFile("plain.bin") as plain, zipfile.ZipFile("adapter/adapter_model.bin", "w") as packed:
+        for member in plain.namelist():
+            packed.writestr(member, plain.read(member), zipfile.ZIP_DEFLATED)  # repacked with a zip tool
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # unpacks whatever it is, and says nothing
+    found()  # -> ['compressed-member']
+
+Fixed:
+    weights = torch.load("adapter/adapter_model.bin", weights_only=True)  # if you trust its author
+    save_file(weights, "adapter/adapter_model.safetensors")
+    os.remove("adapter/adapter_model.bin")
+    found()  # -> []
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -13,6 +13,25 @@ Fix: rename the tensor.
 Workaround: none.
 
 Prevention: none.
+
+Setup:
+    unseen = chr(0x200B)  # a space of no width, from a web page
+    change_names(lambda name: name.replace("layers.1.", f"layers.1{unseen}."))
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint
+    as_trained(model)  # -> False
+    "control-in-name" in found()  # -> True
+
+Fixed:
+    tensors = load_file("adapter/adapter_model.safetensors")
+    tensors = {name.replace(unseen, ""): tensor for name, tensor in tensors.items()}
+    save_file(tensors, "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -21,7 +40,14 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(severity="warning", level="advanced", codes=("control-in-name",))
+CAUSE = Cause(
+    messages=(
+        "Found missing adapter keys while loading the checkpoint: ['base_model.model.model.layers.1.self_attn.q_proj.lora_A.default.weight', ...]",
+    ),
+    severity="warning",
+    level="advanced",
+    codes=("control-in-name",),
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

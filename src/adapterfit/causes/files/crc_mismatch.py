@@ -12,6 +12,26 @@ Fix: download or save the file again.
 Workaround: none.
 
 Prevention: compare the checksum after a download.
+
+Setup:
+    file = Path("adapter/adapter_model.bin")
+    torch.save(load_file(WEIGHTS), file)
+    os.remove(WEIGHTS)
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"layers.1.self_attn.q_proj.lora_A", b"layers.1.self_attn.q_proj.lora_X"))  # bits changed
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # torch does not look at the checksum
+    # warns: Found missing adapter keys while loading the checkpoint
+    as_trained(model)  # -> False
+    "crc-mismatch" in found()  # -> True
+
+Fixed:
+    file.write_bytes(whole)  # downloaded again
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -20,7 +40,13 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(level="intermediate", codes=("crc-mismatch",))
+CAUSE = Cause(
+    messages=(
+        "Found missing adapter keys while loading the checkpoint: ['base_model.model.model.layers.1.self_attn.q_proj.lora_A.default.weight']",
+    ),
+    level="intermediate",
+    codes=("crc-mismatch",),
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

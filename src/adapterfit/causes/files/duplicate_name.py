@@ -13,6 +13,27 @@ Fix: save the adapter again with `save_pretrained`, or ask its author to.
 Workaround: none that is safe: which of the two is meant cannot be told.
 
 Prevention: write files with the safetensors library.
+
+Setup:
+    shutil.copytree("adapter", "saved")  # as PEFT saved it
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+
+    def twice(header):
+        text = json.dumps(header)
+        return text[:-1] + f', "{name}": {json.dumps(header[name])}}}'
+
+    change_header(twice)
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # takes one of the two, and says nothing
+    found()  # -> ['duplicate-name']
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "saved")  # saved again with the safetensors library
+    as_trained(model)  # -> True
+    found("saved")  # -> []
 """
 
 from __future__ import annotations

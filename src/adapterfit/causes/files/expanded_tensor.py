@@ -12,6 +12,27 @@ Fix: save again with `.contiguous()`.
 Workaround: none.
 
 Prevention: save state dicts of modules, not of views.
+
+Setup:
+    tensors = load_file(WEIGHTS)
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"
+    tensors[name] = torch.full((1, 1), 0.5).expand(32, 4)  # one number, shown as 128
+    os.remove(WEIGHTS)
+    torch.save(tensors, "adapter/adapter_model.bin")
+
+Broken:
+    found()  # -> ['expanded-tensor']
+    weights = torch.load("adapter/adapter_model.bin", weights_only=True)
+    weights[name].numel() > weights[name].untyped_storage().nbytes()  # -> True
+    save_file(weights, "adapter/adapter_model.safetensors")
+    # raises ValueError: You are trying to save a non contiguous tensor
+
+Fixed:
+    weights = torch.load("adapter/adapter_model.bin", weights_only=True)
+    weights = {name: tensor.contiguous() for name, tensor in weights.items()}
+    save_file(weights, "adapter/adapter_model.safetensors")
+    os.remove("adapter/adapter_model.bin")
+    found()  # -> []
 """
 
 from __future__ import annotations
@@ -20,7 +41,13 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(level="advanced", codes=("expanded-tensor",))
+CAUSE = Cause(
+    messages=(
+        "ValueError: You are trying to save a non contiguous tensor: `base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight` which is not allowed.",
+    ),
+    level="advanced",
+    codes=("expanded-tensor",),
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

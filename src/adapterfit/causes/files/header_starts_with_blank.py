@@ -12,6 +12,21 @@ Fix: none is needed; to be safe, load the file and save it again.
 Workaround: none.
 
 Prevention: write files with the safetensors library.
+
+Setup:
+    change_header(lambda header: " " + json.dumps(header))  # a home-made writer
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # reads it all the same; other readers may not
+    as_trained(model)  # -> True
+    "header-starts-with-blank" in found(notes=True)  # -> True
+
+Fixed:
+    save_file(load_file("adapter/adapter_model.safetensors"), "adapter/adapter_model.safetensors")
+    "header-starts-with-blank" in found(notes=True)  # -> False
+    base = AutoModelForCausalLM.from_pretrained("base")
+    as_trained(PeftModel.from_pretrained(base, "adapter"))  # -> True
 """
 
 from __future__ import annotations

@@ -12,6 +12,25 @@ Fix: get the adapter as safetensors. PEFT never wrote this format.
 Workaround: none that is safe.
 
 Prevention: none.
+
+Setup:
+    import tarfile
+
+    shutil.copytree("adapter", "saved")  # as PEFT saved it
+    Path("storages").write_bytes(b"a pickle of the old kind")
+    os.remove(WEIGHTS)
+    with tarfile.open("adapter/adapter_model.bin", "w") as archive:
+        archive.add("storages")
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: Cannot use ``weights_only=True`` with files saved in the legacy .tar format.
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "saved")  # the adapter as safetensors
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -12,6 +12,24 @@ Fix: look at both, and drop or rename the wrong one.
 Workaround: none.
 
 Prevention: none.
+
+Setup:
+    tensors = load_file(WEIGHTS)
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    save_file({**tensors, name.replace("lora_A", "lora_a"): tensors[name] * 2}, WEIGHTS, {"format": "pt"})
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # takes the one, and says nothing of the other
+    "look-alike-names" in found()  # -> True
+
+Fixed:
+    tensors = load_file("adapter/adapter_model.safetensors")
+    del tensors[name.replace("lora_A", "lora_a")]  # the wrong one
+    save_file(tensors, "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    as_trained(PeftModel.from_pretrained(base, "adapter"))  # -> True
+    found()  # -> []
 """
 
 from __future__ import annotations

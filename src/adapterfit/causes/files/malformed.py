@@ -13,6 +13,27 @@ Fix: get the adapter again, as safetensors.
 Workaround: none.
 
 Prevention: publish safetensors only.
+
+Setup:
+    import zipfile
+
+    shutil.copytree("adapter", "saved")  # as PEFT saved it
+    torch.save(load_file(WEIGHTS), "plain.bin")
+    os.remove(WEIGHTS)
+    with zipfile.ZipFile("plain.bin") as plain, zipfile.ZipFile("adapter/adapter_model.bin", "w") as archive:
+        for member in plain.namelist():
+            if not member.endswith("/data/0"):  # the bytes of one tensor are left out
+                archive.writestr(member, plain.read(member))
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: PytorchStreamReader failed locating file data/0: file not found.
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "saved")  # the adapter again, as safetensors
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -21,7 +42,11 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(level="advanced", codes=("malformed", "unsupported"))
+CAUSE = Cause(
+    messages=("RuntimeError: PytorchStreamReader failed locating file data/0: file not found.",),
+    level="advanced",
+    codes=("malformed", "unsupported"),
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

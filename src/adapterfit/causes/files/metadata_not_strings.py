@@ -12,6 +12,20 @@ Fix: save again with every value turned into text, such as by `json.dumps`.
 Workaround: none for the loader; the tensors themselves are intact.
 
 Prevention: pass `metadata={key: str(value)}` to `save_file`.
+
+Setup:
+    change_header(lambda header: header.update(__metadata__={"format": "pt", "epoch": 3}))  # a number among texts
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises SafetensorError: Error while deserializing header: invalid JSON in header: invalid type: integer `3`, expected a string
+
+Fixed:
+    change_header(lambda header: header.update(__metadata__={"format": "pt", "epoch": "3"}))
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -12,6 +12,22 @@ Fix: delete it, and put the file there.
 Workaround: none.
 
 Prevention: publish and copy folders with plain files only (`hf download --local-dir`).
+
+Setup:
+    shutil.move(WEIGHTS, "kept.safetensors")
+    os.mkdir(WEIGHTS)  # a folder of that name, from a tool that unpacks archives
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises SafetensorError or IsADirectoryError or OSError: ...
+
+Fixed:
+    os.rmdir("adapter/adapter_model.safetensors")
+    shutil.move("kept.safetensors", "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -22,7 +38,9 @@ from typing import Any
 from adapterfit.causes.cause import Cause
 from adapterfit.records import Flaw
 
-CAUSE = Cause(codes=("not-a-regular-file", "not-readable"), minutes=2)
+CAUSE = Cause(
+    messages=("OSError: No such device (os error 19)",), codes=("not-a-regular-file", "not-readable"), minutes=2
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

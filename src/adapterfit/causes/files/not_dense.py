@@ -13,6 +13,24 @@ Fix: gather (`full_tensor()`), densify or dequantise before saving.
 Workaround: on the machine that wrote it: load, convert each tensor, save again.
 
 Prevention: save through `accelerator.get_state_dict` and `save_pretrained`.
+
+Setup:
+    tensors = load_file(WEIGHTS)
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    os.remove(WEIGHTS)
+    torch.save({**tensors, name: tensors[name].to_sparse()}, "adapter/adapter_model.bin")
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: copy_() between dense and sparse Tensors is not implemented
+
+Fixed:
+    weights = torch.load("adapter/adapter_model.bin", weights_only=True)
+    save_file({name: tensor.to_dense() for name, tensor in weights.items()}, "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -23,7 +41,10 @@ from adapterfit.causes.cause import Cause
 
 CAUSE = Cause(
     level="intermediate",
-    messages=("NotImplementedError: Cannot copy out of meta tensor; no data!",),
+    messages=(
+        "NotImplementedError: Cannot copy out of meta tensor; no data!",
+        'RuntimeError: While copying the parameter named "base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight", ... an exception occurred',
+    ),
     codes=("not-dense",),
 )
 

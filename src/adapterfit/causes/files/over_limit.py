@@ -12,6 +12,22 @@ Fix: if the file is honest, tell us about it: the cap is too low.
 Workaround: in Python, raise the constant of `adapterfit.limits` that the message names.
 
 Prevention: none.
+
+Setup:
+    tensors = load_file(WEIGHTS)
+    save_file({**tensors, "z": torch.ones([1] * 17)}, WEIGHTS, {"format": "pt"})  # seventeen dimensions
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    as_trained(PeftModel.from_pretrained(base, "adapter"))  # PEFT knows no cap
+    # -> True
+    "over-limit" in found()  # -> True
+
+Fixed:
+    save_file(tensors, "adapter/adapter_model.safetensors")  # no adapter needs such a tensor
+    base = AutoModelForCausalLM.from_pretrained("base")
+    as_trained(PeftModel.from_pretrained(base, "adapter"))  # -> True
+    found()  # -> []
 """
 
 from __future__ import annotations

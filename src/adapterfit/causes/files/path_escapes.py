@@ -14,6 +14,25 @@ Fix: copy the real file into the folder, or name the real folder on the command 
 Workaround: none.
 
 Prevention: publish and copy folders with plain files only (`hf download --local-dir`).
+
+Setup:
+    os.mkdir("private")
+    shutil.move(WEIGHTS, "private/adapter_model.safetensors")
+    os.symlink("../private/adapter_model.safetensors", WEIGHTS)  # a link that leads out of the folder
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # follows it, wherever it leads, and says nothing
+    as_trained(model)  # -> True
+    found()  # -> ['path-escapes']
+
+Fixed:
+    os.remove("adapter/adapter_model.safetensors")
+    shutil.copy("private/adapter_model.safetensors", "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
+    found()  # -> []
 """
 
 from __future__ import annotations

@@ -14,6 +14,26 @@ Fix: get the adapter as safetensors. If it is your own, save only tensors: `mode
 Workaround: if you trust its author entirely, load it on a machine of no value, and save the tensors as safetensors.
 
 Prevention: publish safetensors only.
+
+Setup:
+    import argparse
+
+    tensors = load_file(WEIGHTS)
+    os.remove(WEIGHTS)
+    torch.save({**tensors, "args": argparse.Namespace(r=4)}, "adapter/adapter_model.bin")  # not tensors only
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises UnpicklingError: Weights only load failed.
+
+Fixed:
+    with torch.serialization.safe_globals([argparse.Namespace]):  # your own file: you know what is in it
+        held = torch.load("adapter/adapter_model.bin", weights_only=True)
+    save_file({name: tensor for name, tensor in held.items() if name != "args"}, "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

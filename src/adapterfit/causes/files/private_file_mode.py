@@ -12,6 +12,22 @@ Fix: `chmod 644 adapter_model.safetensors`.
 Workaround: copy the folder with `install -m 644`.
 
 Prevention: set the mode after saving, or publish through the Hub, which does not keep it.
+
+Setup:
+    model = noise(get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS)))
+    trained = logits(model)
+    shutil.rmtree("adapter")
+
+Broken:
+    model.save_pretrained("adapter")  # with safetensors 0.8
+    oct(os.stat("adapter/adapter_model.safetensors").st_mode)[-3:]  # only its owner can read it
+    # -> '600'
+
+Fixed:
+    model.save_pretrained("adapter")
+    os.chmod("adapter/adapter_model.safetensors", 0o644)
+    oct(os.stat("adapter/adapter_model.safetensors").st_mode)[-3:]  # -> '644'
+    as_trained(PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "adapter"))  # -> True
 """
 
 from __future__ import annotations
@@ -25,12 +41,6 @@ CAUSE = Cause(
     minutes=1,
     messages=("No adapter found for ...",),
     codes=("private-file-mode",),
-    broken="""
--rw------- adapter_model.safetensors
-""",
-    fixed="""
--rw-r--r-- adapter_model.safetensors
-""",
 )
 
 

@@ -12,6 +12,20 @@ Fix: save again under another name; the bytes are all there.
 Workaround: none.
 
 Prevention: do not name parameters or buffers `__metadata__`.
+
+Broken:
+    tensors = load_file("adapter/adapter_model.safetensors")
+    save_file({**tensors, "__metadata__": torch.ones(1)}, "adapter/adapter_model.safetensors")  # a buffer of that name
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises SafetensorError: Error while deserializing header: invalid JSON in header
+
+Fixed:
+    tensors = load_file("adapter/adapter_model.safetensors")
+    save_file({**tensors, "remarks": torch.ones(1)}, "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -20,7 +34,13 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(level="advanced", codes=("reserved-name",))
+CAUSE = Cause(
+    messages=(
+        "SafetensorError: Error while deserializing header: invalid JSON in header: invalid type: sequence, expected a string at line 1 column 39",
+    ),
+    level="advanced",
+    codes=("reserved-name",),
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -13,6 +13,21 @@ Fix: convert or save the adapter again from its source.
 Workaround: none.
 
 Prevention: change tensors with a library, never the header alone.
+
+Setup:
+    shutil.copytree("adapter", "saved")  # as PEFT saved it
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    change_header(lambda header: header[name].update(shape=[8, 32]))  # the rank was edited in the header alone
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises SafetensorError: Error while deserializing header: invalid shape, data type, or offset for tensor
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "saved")  # from its source
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

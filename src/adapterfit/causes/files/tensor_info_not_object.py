@@ -12,6 +12,21 @@ Fix: save the adapter again with the safetensors library.
 Workaround: load it once with the Rust library, if it does, and save it again.
 
 Prevention: write files with the safetensors library.
+
+Setup:
+    shutil.copytree("adapter", "saved")  # as PEFT saved it
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    change_header(lambda header: header.update({name: "F32"}))  # a home-made writer
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises SafetensorError: Error while deserializing header: invalid JSON in header: invalid type: string "F32", expected struct TensorInfo
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "saved")  # saved again with the safetensors library
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -20,7 +35,13 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(level="advanced", codes=("tensor-info-not-object",))
+CAUSE = Cause(
+    messages=(
+        'SafetensorError: Error while deserializing header: invalid JSON in header: invalid type: string "F32", expected struct TensorInfo at line 1 column 1030',
+    ),
+    level="advanced",
+    codes=("tensor-info-not-object",),
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

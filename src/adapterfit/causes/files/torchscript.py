@@ -11,6 +11,22 @@ Fix: save the adapter with `model.save_pretrained`, from the model before it was
 Workaround: `torch.jit.load(file).state_dict()` gives the tensors, if you trust the file.
 
 Prevention: none.
+
+Setup:
+    shutil.copytree("adapter", "saved")  # as PEFT saved it
+    os.remove(WEIGHTS)
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), "adapter/adapter_model.bin")  # a program
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: 'torch.load' received a zip file that looks like a TorchScript archive
+    # raises RuntimeError: Cannot use ``weights_only=True`` with TorchScript archives passed to ``torch.load``.
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "saved")  # saved by save_pretrained, before it was scripted
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -12,6 +12,21 @@ Fix: update safetensors (and this tool), or save the adapter in a type that both
 Workaround: convert it once with the version that wrote it.
 
 Prevention: publish adapters in float32, float16 or bfloat16.
+
+Setup:
+    shutil.copytree("adapter", "saved")  # as PEFT saved it
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    change_header(lambda header: header[name].update(dtype="F31"))  # by a newer safetensors, or a damaged header
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises SafetensorError: Error while deserializing header: invalid JSON in header: unknown variant `F31`
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "saved")  # in a type that every safetensors knows
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

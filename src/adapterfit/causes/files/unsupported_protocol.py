@@ -12,6 +12,22 @@ Fix: save again without `pickle_protocol`, or as safetensors.
 Workaround: on the machine that wrote it, load the file and save it again.
 
 Prevention: leave `pickle_protocol` alone.
+
+Setup:
+    tensors = load_file(WEIGHTS)
+    os.remove(WEIGHTS)
+
+Broken:
+    torch.save(tensors, "adapter/adapter_model.bin", pickle_protocol=4)
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises UnpicklingError: Weights only load failed.
+
+Fixed:
+    torch.save(tensors, "adapter/adapter_model.bin")  # protocol 2, as it is by default
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -22,7 +38,10 @@ from adapterfit.causes.cause import Cause
 
 CAUSE = Cause(
     level="intermediate",
-    messages=("UserWarning: Detected pickle protocol 4 in the checkpoint, which was not the default pickle protocol",),
+    messages=(
+        "UserWarning: Detected pickle protocol 4 in the checkpoint, which was not the default pickle protocol",
+        "_pickle.UnpicklingError: Weights only load failed.",
+    ),
     codes=("unsupported-protocol",),
 )
 

@@ -13,6 +13,23 @@ Fix: load the file, and save the inner dict with `save_pretrained` or safetensor
 Workaround: `sd = torch.load(file, weights_only=True)['state_dict']`, then `set_peft_model_state_dict(model, sd)`.
 
 Prevention: save adapters with `model.save_pretrained`.
+
+Setup:
+    torch.save({"state_dict": load_file(WEIGHTS), "epoch": 3}, "adapter/adapter_model.bin")  # a training loop's own checkpoint
+    os.remove(WEIGHTS)
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint
+    as_base(model)  # -> True
+
+Fixed:
+    inner = torch.load("adapter/adapter_model.bin", weights_only=True)["state_dict"]
+    save_file(inner, "adapter/adapter_model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -13,6 +13,22 @@ Fix: rename the file to what it is: `adapter_model.bin` for a torch file, `adapt
 Workaround: for a `.bin` that must become safetensors: load it and save it again with `save_pretrained`.
 
 Prevention: convert with a converter, not by renaming.
+
+Setup:
+    weights = load_file(WEIGHTS)
+    os.remove(WEIGHTS)
+    torch.save(weights, WEIGHTS)  # a torch file under the name of safetensors
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises SafetensorError: Error while deserializing header: header too large
+
+Fixed:
+    os.rename("adapter/adapter_model.safetensors", "adapter/adapter_model.bin")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

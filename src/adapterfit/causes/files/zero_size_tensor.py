@@ -12,6 +12,21 @@ Fix: find out where the file comes from; save the adapter again.
 Workaround: none is needed to load it.
 
 Prevention: none.
+
+Setup:
+    tensors = load_file(WEIGHTS)
+    save_file({**tensors, "z": torch.empty(0, 2**40)}, WEIGHTS, {"format": "pt"})  # no byte, and a size of a trillion
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # says nothing
+    "zero-size-tensor" in found()  # -> True
+
+Fixed:
+    save_file(tensors, "adapter/adapter_model.safetensors")  # without it
+    base = AutoModelForCausalLM.from_pretrained("base")
+    as_trained(PeftModel.from_pretrained(base, "adapter"))  # -> True
+    found()  # -> []
 """
 
 from __future__ import annotations

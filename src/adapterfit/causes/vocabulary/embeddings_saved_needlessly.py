@@ -47,7 +47,10 @@ if TYPE_CHECKING:
 CAUSE = Cause(
     severity="note",
     minutes=2,
-    messages=("ValueError: ... base_layer.weight is unsupported LoRA weight",),
+    messages=(
+        "ValueError: ... base_layer.weight is unsupported LoRA weight",
+        "UserWarning: Setting `save_embedding_layers` to `True` as embedding layers found in `target_modules`.",
+    ),
     needs=("diff",),
 )
 _BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8}

@@ -13,6 +13,20 @@ Fix: merge the adapter and serve the merged model; or use a server that wraps th
 Workaround: none that keeps the vision part.
 
 Prevention: leave the vision tower out of target_modules, if it is served so.
+
+Not run: it needs vLLM, which leaves out the layers of the vision tower while it serves a multimodal base.
+
+Broken:
+    from vllm import LLM
+    from vllm.lora.request import LoRARequest
+
+    llm = LLM("Qwen/Qwen2.5-VL-3B-Instruct", enable_lora=True)  # visual.blocks.0 will be ignored
+    llm.generate("...", lora_request=LoRARequest("mine", 1, "adapter"))
+
+Fixed:
+    base = AutoModelForImageTextToText.from_pretrained("Qwen/Qwen2.5-VL-3B-Instruct")
+    PeftModel.from_pretrained(base, "adapter").merge_and_unload().save_pretrained("merged")
+    llm = LLM("merged")
 """
 
 from __future__ import annotations

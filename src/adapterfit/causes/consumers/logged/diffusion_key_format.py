@@ -14,6 +14,17 @@ Fix: upgrade diffusers or ComfyUI; else convert the names to the loader's prefix
 Workaround: load it in the program it was made for.
 
 Prevention: save with `pipe.save_lora_weights`, and keep the dialect in the file's name.
+
+Not run: diffusers is not among the libraries of the tests.
+
+Broken:
+    pipe = FluxPipeline.from_pretrained("black-forest-labs/FLUX.1-dev")
+    pipe.load_lora_weights("adapter")  # saved by PEFT: base_model.model.…, and the pipeline looks for transformer.…
+
+Fixed:
+    tensors = load_file("adapter/adapter_model.safetensors")
+    tensors = {name.replace("base_model.model.", "transformer."): tensor for name, tensor in tensors.items()}
+    pipe.load_lora_weights(tensors)
 """
 
 from __future__ import annotations

@@ -13,6 +13,16 @@ Fix: use the base of that family, or a LoRA made for this one.
 Workaround: none: the layers have other sizes.
 
 Prevention: keep the family in the file's name; kohya-ss writes it into the metadata as ss_base_model_version.
+
+Not run: diffusers is not among the libraries of the tests.
+
+Broken:
+    pipe = StableDiffusionXLPipeline.from_pretrained("stabilityai/stable-diffusion-xl-base-1.0")
+    pipe.load_lora_weights("a-lora-for-sd-1.5.safetensors")
+
+Fixed:
+    pipe = StableDiffusionPipeline.from_pretrained("stable-diffusion-v1-5/stable-diffusion-v1-5")
+    pipe.load_lora_weights("a-lora-for-sd-1.5.safetensors")
 """
 
 from __future__ import annotations

@@ -13,6 +13,14 @@ Fix: upgrade diffusers (with peft >= 0.9) or ComfyUI; else rename `lora_magnitud
 Workaround: merge the DoRA into the base with PEFT, and use the merged model.
 
 Prevention: train plain LoRA for loaders that do not know DoRA.
+
+Not run: diffusers is not among the libraries of the tests.
+
+Broken:
+    pipe.load_lora_weights("a-dora-of-kohya.safetensors")  # an old diffusers: lora_magnitude_vector is unexpected
+
+Fixed:
+    pipe.load_lora_weights("a-dora-of-kohya.safetensors")  # pip install -U diffusers peft
 """
 
 from __future__ import annotations

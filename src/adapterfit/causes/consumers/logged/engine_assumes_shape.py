@@ -12,6 +12,16 @@ Fix: upgrade the server.
 Workaround: merge the adapter and serve the merged model.
 
 Prevention: look at head_dim in the base's config.json: if heads × head_dim is not hidden_size, test the server first.
+
+Not run: it needs TensorRT-LLM and a GPU; PEFT itself loads such an adapter rightly.
+
+Broken:
+    # head_dim is 128, hidden_size 5120, and there are 32 heads: 4096 is the width of attention, and the server takes 5120
+    engine.generate(prompt, lora_request=LoRARequest("mine", 1, "adapter-of-mistral-nemo"))
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("mistralai/Mistral-Nemo-Instruct-2407")
+    PeftModel.from_pretrained(base, "adapter-of-mistral-nemo").merge_and_unload().save_pretrained("merged")
 """
 
 from __future__ import annotations

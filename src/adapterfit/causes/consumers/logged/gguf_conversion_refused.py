@@ -13,6 +13,16 @@ Fix: merge the adapter into the base and convert the merged model; or upgrade ll
 Workaround: rename the keys to the names of the base's checkpoint before converting.
 
 Prevention: train without modules_to_save and without lm_head as a target, if GGUF is the goal.
+
+Not run: it needs llama.cpp's converter, which is a script of its repository and no package.
+
+Broken:
+    # saved with modules_to_save=["lm_head"]: a whole head, which is neither lora_A nor lora_B
+    subprocess.run([sys.executable, "llama.cpp/convert_lora_to_gguf.py", "adapter", "--base", "base"], check=True)
+
+Fixed:
+    PeftModel.from_pretrained(base, "adapter").merge_and_unload().save_pretrained("merged")
+    subprocess.run([sys.executable, "llama.cpp/convert_hf_to_gguf.py", "merged"], check=True)
 """
 
 from __future__ import annotations

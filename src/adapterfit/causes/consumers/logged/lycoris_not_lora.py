@@ -12,6 +12,17 @@ Fix: load it with a program that knows LyCORIS (ComfyUI, A1111, the `lycoris-lor
 Workaround: merge it into the base with `lycoris-lora`, or extract a LoRA from the merged model.
 
 Prevention: train plain LoRA where diffusers is to load it.
+
+Not run: diffusers is not among the libraries of the tests.
+
+Broken:
+    pipe.load_lora_weights("a-loha.safetensors")  # Invalid LoRA checkpoint
+
+Fixed:
+    from lycoris import create_lycoris_from_weights
+
+    network, weights = create_lycoris_from_weights(1.0, "a-loha.safetensors", pipe.unet)
+    network.merge_to()
 """
 
 from __future__ import annotations

@@ -14,6 +14,17 @@ Fix: convert with llama.cpp's `convert_lora_to_gguf.py FOLDER --base BASE`, and 
 Workaround: merge the adapter, convert the merged model, and use it in FROM.
 
 Prevention: keep a GGUF copy of adapters that Ollama is to load.
+
+Not run: it needs an Ollama server, and an adapter of one of the two architectures it converts.
+
+Broken:
+    Path("Modelfile").write_text("FROM llama3.1:8b" + os.linesep + "ADAPTER ./adapter/adapter_model.safetensors")  # a file
+    subprocess.run(["ollama", "create", "mine"], check=True)
+
+Fixed:
+    subprocess.run([sys.executable, "llama.cpp/convert_lora_to_gguf.py", "adapter", "--outfile", "mine.gguf"], check=True)
+    Path("Modelfile").write_text("FROM llama3.1:8b" + os.linesep + "ADAPTER ./mine.gguf")
+    subprocess.run(["ollama", "create", "mine"], check=True)
 """
 
 from __future__ import annotations

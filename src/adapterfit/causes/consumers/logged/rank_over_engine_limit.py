@@ -12,6 +12,19 @@ Fix: start the server with a limit from its list, rounded up: `--max-lora-rank 6
 Workaround: merge the adapter, or reduce its rank by a truncated SVD, which loses something.
 
 Prevention: choose a rank the server is run with, before training.
+
+Not run: it needs vLLM, which reads its limit when it starts; PEFT has none.
+
+Broken:
+    from vllm import LLM
+    from vllm.lora.request import LoRARequest
+
+    llm = LLM("base", enable_lora=True)  # max_lora_rank is 16
+    llm.generate("...", lora_request=LoRARequest("mine", 1, "adapter-of-rank-64"))
+
+Fixed:
+    llm = LLM("base", enable_lora=True, max_lora_rank=64)
+    llm.generate("...", lora_request=LoRARequest("mine", 1, "adapter-of-rank-64"))
 """
 
 from __future__ import annotations
@@ -29,12 +42,6 @@ if TYPE_CHECKING:
 CAUSE = Cause(
     minutes=1,
     messages=("ValueError: LoRA rank 64 is greater than max_lora_rank 16.",),
-    broken="""
-llm = LLM("base", enable_lora=True)
-""",
-    fixed="""
-llm = LLM("base", enable_lora=True, max_lora_rank=64)
-""",
 )
 #: Values that vLLM 0.33 accepts.
 LIMITS = (1, 8, 16, 32, 64, 128, 256, 320, 512)

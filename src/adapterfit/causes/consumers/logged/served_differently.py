@@ -16,6 +16,22 @@ multiplied into the lora_B matrices, with lora_alpha = r afterwards.
 Workaround: merge the adapter into its base with PEFT and serve the merged model.
 
 Prevention: check the adapter for the engine that will serve it: `adapterfit check ADAPTER --for ENGINE`.
+
+Setup:
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS, use_rslora=True))
+
+Broken:
+    change_config(use_rslora=False)  # an engine that reads lora_alpha and r, and nothing else
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> False
+
+Fixed:
+    scale = 8 / 4**0.5  # lora_alpha / √r, as rsLoRA has it
+    change_config(lora_alpha=scale * 4, use_rslora=False)  # the same scale, said so that every engine reads it
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

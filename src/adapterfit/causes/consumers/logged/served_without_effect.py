@@ -13,6 +13,21 @@ Fix: rename the keys to the server's paths, or upgrade the server: newer ones ma
 Workaround: merge the adapter and serve the merged model.
 
 Prevention: compare the answers with and without the adapter at temperature 0, once, after each deployment.
+
+Not run: it needs a server such as vLLM and a multimodal base, whose paths differ from those of the text model.
+
+Broken:
+    from vllm import LLM
+    from vllm.lora.request import LoRARequest
+
+    # trained on the text model: model.layers.0…, and served in a wrapper: language_model.model.layers.0…
+    llm = LLM("a-multimodal-base", enable_lora=True)
+    llm.generate("...", lora_request=LoRARequest("mine", 1, "adapter-of-the-text-model"))
+
+Fixed:
+    tensors = load_file("adapter-of-the-text-model/adapter_model.safetensors")
+    tensors = {name.replace("model.model.", "model.language_model.model.", 1): tensor for name, tensor in tensors.items()}
+    save_file(tensors, "adapter-of-the-text-model/adapter_model.safetensors")
 """
 
 from __future__ import annotations

@@ -14,6 +14,16 @@ Fix: take names without tensors out of target_modules in adapter_config.json; el
 Workaround: merge the adapter and serve the merged model.
 
 Prevention: train the modules that the server lists.
+
+Not run: it needs vLLM or SGLang, whose list of layers is held against the adapter's when it is loaded.
+
+Broken:
+    # target_modules names w1 and w2 beside q_proj and v_proj, and no tensor belongs to them
+    llm.generate("...", lora_request=LoRARequest("mine", 1, "adapter"))
+
+Fixed:
+    change_config("adapter", target_modules=["q_proj", "v_proj"])  # those that have tensors
+    llm.generate("...", lora_request=LoRARequest("mine", 1, "adapter"))
 """
 
 from __future__ import annotations

@@ -12,6 +12,15 @@ Fix: upgrade vLLM; newer ones wrap the head only where an adapter needs it.
 Workaround: merge the adapter and serve without LoRA.
 
 Prevention: none needed with a current server.
+
+Not run: it needs an older vLLM and a GPU, for which its LoRA kernels were compiled.
+
+Broken:
+    llm = LLM("a-base-with-152064-rows", enable_lora=True)  # vllm 0.5: its kernels end at 128512
+
+Fixed:
+    PeftModel.from_pretrained(base, "adapter").merge_and_unload().save_pretrained("merged")
+    llm = LLM("merged")  # or pip install -U vllm
 """
 
 from __future__ import annotations

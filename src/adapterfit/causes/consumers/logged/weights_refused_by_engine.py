@@ -14,6 +14,16 @@ merged model.
 Workaround: a newer server may take it: vLLM accepts a classifier's head since 0.11.
 
 Prevention: train for the server: no modules_to_save, no lm_head target, no DoRA, `save_embedding_layers=False`.
+
+Not run: it needs vLLM, which looks at the kinds of tensors when an adapter is loaded.
+
+Broken:
+    options = LoraConfig(r=16, target_modules=["q_proj", "lm_head"])  # saves lm_head.base_layer.weight too
+    llm.generate("...", lora_request=LoRARequest("mine", 1, "adapter"))
+
+Fixed:
+    model.save_pretrained("adapter", save_embedding_layers=False)  # if no tokens were added
+    llm.generate("...", lora_request=LoRARequest("mine", 1, "adapter"))
 """
 
 from __future__ import annotations

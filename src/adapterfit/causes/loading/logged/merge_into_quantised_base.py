@@ -13,6 +13,17 @@ Fix: load the original base in 16 bits, on the CPU if need be, load the adapter 
 Workaround: do not merge: serve the adapter beside the quantised base.
 
 Prevention: keep the 16-bit base at hand; an adapter trained on a quantised base is merged into the unquantised one.
+
+Not run: it needs a quantised base with its library (GPTQ, AWQ, bitsandbytes) and a GPU.
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("a-gptq-model", device_map="auto")
+    model = PeftModel.from_pretrained(base, "adapter").merge_and_unload()
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("the-16-bit-original", dtype=torch.bfloat16, device_map="cpu")
+    model = PeftModel.from_pretrained(base, "adapter").merge_and_unload()
+    model.save_pretrained("merged")  # and quantise that
 """
 
 from __future__ import annotations
@@ -33,14 +44,6 @@ CAUSE = Cause(
         "ValueError: Cannot merge LORA layers when the model is loaded in 8-bit mode",
         "ValueError: Cannot merge LORA layers when the model is gptq quantized",
     ),
-    broken="""
-base = AutoModelForCausalLM.from_pretrained("base-gptq")
-merged = PeftModel.from_pretrained(base, "adapter").merge_and_unload()
-""",
-    fixed="""
-base = AutoModelForCausalLM.from_pretrained("base", dtype=torch.bfloat16)
-merged = PeftModel.from_pretrained(base, "adapter").merge_and_unload()
-""",
 )
 #: Words → how sure they are. The middle of PEFT's sentence names the method (`LORA`, `ia3`, `OFT`).
 _WORDS = (
