@@ -18,6 +18,7 @@ from adapterfit.diagnose.diagnosis import diagnose
 from adapterfit.diagnose.steps import next_step
 from adapterfit.edits import Edit
 from adapterfit.errors import BadInput
+from adapterfit.expect import plain
 from adapterfit.expect.candidates import candidates
 from adapterfit.expect.expectation import expect
 from adapterfit.expect.places import places
@@ -213,14 +214,24 @@ def _compared(case: Case, base_class: str | None) -> Iterable[tuple[Diff | None,
     for tree in trees:
         diff = _diff(tree, case.adapter)
         yield diff, [NotChecked("whether it fits", doubt) for doubt in diff.expectation.doubts]
-        if diff.raised is None and not (diff.missing or diff.extra or diff.misshapen or diff.expectation.doubts):
+        if _clean(diff) and not diff.missing:
             return
 
 
 def _diff(tree: ModuleTree, adapter: Adapter) -> Diff:
     if adapter.config is None:
         raise AssertionError("an expectation needs a config")
-    return compare(adapter.tensors, expect(tree, adapter.config))
+    diff = compare(adapter.tensors, expect(tree, adapter.config))
+    # A tree from headers that has no doubts is one reading of a plain module: it is taken if it explains everything.
+    if tree.known != "headers" or tree.doubts or _clean(diff):
+        return diff
+    return dataclasses.replace(diff, expectation=dataclasses.replace(diff.expectation, doubts=(plain.DOUBT,)))
+
+
+def _clean(diff: Diff) -> bool:
+    """Every tensor lands, and every slot that training fills is filled."""
+    empty = any(not slot.optional for slot in diff.missing)
+    return diff.raised is None and not (empty or diff.extra or diff.misshapen or diff.expectation.doubts)
 
 
 def _unknown(case: Case) -> NotChecked | None:

@@ -9,6 +9,7 @@ from typing import Any
 import oracle
 import pytest
 
+import adapterfit
 from adapterfit import discover
 from adapterfit.expect.expectation import expect
 from adapterfit.expect.methods._layer import InjectionFails
@@ -73,6 +74,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "WAVEFT": [{"n_frequency": 50}, {"n_frequency": 50, "proportional_parameters": True}, {"n_frequency": 10**6}],
 }
 KINDS = ("Linear", "Conv1D", "Conv2d", "Conv1d", "Conv3d", "Embedding", "LayerNorm", "grouped")
+#: LoRA alone wraps this one.
+ATTENTION = ("attention", "attention without bias", "attention with a key of another size")
 
 
 def methods() -> list[str]:
@@ -99,6 +102,9 @@ def custom(kind: str):
         "Embedding": lambda: nn.Embedding(50, 24),
         "LayerNorm": lambda: nn.LayerNorm(24),
         "grouped": lambda: nn.Conv2d(8, 16, 3, groups=4),
+        "attention": lambda: nn.MultiheadAttention(24, 2),
+        "attention without bias": lambda: nn.MultiheadAttention(24, 2, bias=False),
+        "attention with a key of another size": lambda: nn.MultiheadAttention(24, 2, kdim=12),
     }
 
     class Block(nn.Module):
@@ -154,6 +160,71 @@ def test_the_slots_are_the_tensors_that_peft_saves(method, kind):
 
 def _saved(key: str) -> str:
     return key[: -len(".weight")] if key.endswith("lora_magnitude_vector.weight") else key
+
+
+ATTENTIVE = {
+    "by itself": {},
+    "with a Linear": {"target_modules": ["tgt", "other"]},
+    "its output alone": {"target_modules": ["out_proj"]},
+    "with a bias of LoRA's own": {"lora_bias": True},
+    "with rank patterns": {"rank_pattern": {"layers.0.tgt": 2, "out_proj": 3}},
+    "with rsLoRA": {"use_rslora": True},
+    "with DoRA": {"use_dora": True},
+    "with KaSA": {"kasa_config": {}},
+    "with a module saved whole": {"modules_to_save": ["other"]},
+}
+
+
+@pytest.mark.parametrize("options", ATTENTIVE.values(), ids=ATTENTIVE)
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_lora_on_attention_gets_the_tensors_that_peft_saves(kind, options):
+    config = {"peft_type": "LORA", "task_type": None, "r": 4, "target_modules": ["tgt"], **options}
+    saved, raised = real(kind, config)
+    found = expect(base_from_module(custom(kind)).tree, parse_config(make.config_json(**config)))
+    line = found.raised.text if found.raised else ""
+    assert oracle.same_line(line, raised)
+    assert found.doubts == ()
+    assert raised or {_saved(slot.key): slot.shape for slot in found.slots if not slot.optional} == saved
+
+
+def test_the_output_of_an_attention_beside_the_attention_is_left_open():
+    config = {"peft_type": "LORA", "task_type": None, "r": 4, "target_modules": ["tgt", "out_proj"]}
+    assert expect(base_from_module(custom("attention")).tree, parse_config(make.config_json(**config))).doubts
+
+
+@pytest.mark.parametrize("method", [name for name in methods() if name not in ELSEWHERE])
+def test_a_bare_weights_file_of_a_plain_module_is_base_enough(method, tmp_path):
+    """What PEFT saved of a module fits the module's own weights file, whatever the module is; and not another one's."""
+    import peft
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+    from safetensors.torch import save_file
+
+    options = {"peft_type": method, "task_type": None, "target_modules": ["tgt"], **OPTIONS.get(method, [{}])[0]}
+    if method == "IA3":
+        options["feedforward_modules"] = []
+    told = {}
+    for kind in KINDS:
+        model = custom(kind)
+        weights, adapter = tmp_path / f"{kind}.safetensors", tmp_path / kind
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                peft.get_peft_model(model, PEFT_TYPE_TO_CONFIG_MAPPING[method](**options)).save_pretrained(adapter)
+            except Exception:
+                continue
+        told[kind] = (
+            adapterfit.check(adapter, base=weights).verdict,
+            adapterfit.check(adapter, base=custom(kind)).verdict,
+        )
+        save_file(
+            {name.replace("tgt", "far"): t.contiguous() for name, t in custom(kind).state_dict().items()}, weights
+        )
+        assert adapterfit.check(adapter, base=weights).verdict != "fits"
+    assert told
+    allowed = {("fits", "fits"), ("does-not-fit", "does-not-fit"), ("cannot-tell", "fits")}
+    assert set(told.values()) <= allowed, told
+    assert [kind for kind, pair in told.items() if pair[0] == "cannot-tell"] in ([], ["grouped"]), told
 
 
 BAD: dict[str, list[dict[str, Any]]] = {

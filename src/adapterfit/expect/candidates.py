@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from adapterfit.expect import modules
+from adapterfit.expect import modules, plain
 from adapterfit.records import AdapterConfig, Base, ModuleTree
 
 
@@ -19,6 +19,8 @@ def candidates(base: Base, config: AdapterConfig, wanted: str | None = None) -> 
     if base.tree is not None:
         return [_with_loading_facts(base, base.tree)]
     names = [wanted] if wanted else list(dict.fromkeys(_names(base, config)))
+    if not wanted and plain.is_plain(base, config):
+        return plain.readings(base, config)
     if not names:
         return [modules.tree_from_headers(base)]
     return [modules.tree(base, name) for name in names]

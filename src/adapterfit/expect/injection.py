@@ -66,6 +66,7 @@ def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
         config = {**config, "surveyed": method.survey(tuple(modules[name] for name in chosen.matched), config, tree)}
     targets = [name for name in chosen.matched if not is_tied(name, tied)]
     later = [module.name for module in tree.modules if is_tied(module.name, tied)]
+    _no_child_beside_its_parent(targets, modules, method)
     for name in targets:
         _wrap(wrapped, modules[name], method, config, patterns)
     parameters = _inject_parameters(wrapped, method, config, patterns)
@@ -139,6 +140,31 @@ def _wrap(wrapped: Wrapped, module: Module, method: Any, config: Mapping[str, An
     slots = method.layer(module, module.name, _rank(config, module.name, patterns), config)
     if slots is not None:
         wrapped.tuned.setdefault(module.name, []).append(slots)
+    child = getattr(method, "INSIDE", {}).get(module.kind)
+    if child is not None:
+        _wrap_child(wrapped, module, child, method, config, patterns)
+
+
+def _no_child_beside_its_parent(targets: Sequence[str], modules: Mapping[str, Module], method: Any) -> None:
+    """No decision where a module is targeted by itself that is also wrapped together with its parent."""
+    inside = getattr(method, "INSIDE", {})
+    chosen = frozenset(targets)
+    for name in targets:
+        parent, _, leaf = name.rpartition(".")
+        if inside and parent in chosen and inside.get(modules[parent].kind) == leaf:
+            raise Undecided(f"{name} is targeted beside its {modules[parent].kind}, which wraps it too")
+
+
+def _wrap_child(
+    wrapped: Wrapped, module: Module, leaf: str, method: Any, config: Mapping[str, Any], patterns: Patterns
+) -> None:
+    """A child that PEFT wraps together with its parent, with the parent's rank."""
+    name = f"{module.name}.{leaf}" if module.name else leaf
+    child = next((each for each in wrapped.tree.modules if each.name == name), None)
+    if child is None:
+        raise Undecided(f"{module.class_name or module.kind} has no {leaf}")
+    slots = method.layer(child, name, _rank(config, module.name, patterns), config)
+    wrapped.tuned.setdefault(name, []).append(slots)
 
 
 def _rank(config: Mapping[str, Any], name: str, patterns: Patterns) -> Any:

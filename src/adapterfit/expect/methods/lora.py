@@ -15,6 +15,7 @@ from adapterfit.expect.methods._layer import (
     InjectionFails,
     LayerSlot,
     Undecided,
+    fails,
     features,
     no_layers_with_regex,
     parameter,
@@ -34,6 +35,8 @@ _SUPPORTED = (
     "Currently, only the following modules are supported: `torch.nn.Linear`, `torch.nn.Embedding`, `torch.nn.Conv1d`, "
     "`torch.nn.Conv2d`, `torch.nn.Conv3d`, `transformers.pytorch_utils.Conv1D`, `torch.nn.MultiheadAttention.`."
 )
+#: A module of this kind is wrapped together with this child of it.
+INSIDE: Mapping[str, str] = {"MultiheadAttention": "out_proj"}
 _CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d")
 #: Config fields that choose a variant, and the kinds of module each is made for (`lora_variants` of each layer).
 _VARIANTS: Mapping[str, tuple[str, ...]] = {
@@ -83,7 +86,7 @@ def layer(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tu
     if module.kind not in ("Linear", "Conv1D", "Embedding", "MultiheadAttention", *_CONVOLUTIONS):
         unsupported(module, _SUPPORTED)
     if module.kind == "MultiheadAttention":
-        raise Undecided("LoRA on nn.MultiheadAttention is not modelled yet")
+        return _attention(module, rank, config)
     positive_rank(rank)
     _known_init(config, rank)
     variant = _variant(module, config)
@@ -95,6 +98,23 @@ def layer(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tu
     if config.get("lora_bias"):
         slots += (submodule("lora_B", (features(module)[1],), "bias"),)
     return slots + _of_variant(module, rank, variant, config)
+
+
+def _attention(module: Module, rank: int, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
+    """The joint projection of `nn.MultiheadAttention`, (3 E, E); its `out_proj` is wrapped beside it (`INSIDE`)."""
+    weight = module.params.get("in_proj_weight")
+    if weight is None:
+        fails("Only same embed for query/key/value is supported as of now for MultiheadAttention.")
+    if config.get("use_dora"):
+        fails("MultiheadAttention does not support DoRA (yet), please set use_dora to False")
+    for key, name in (("velora_config", "VeLoRA"), ("kasa_config", "KaSA")):
+        if config.get(key) is not None:
+            fails(f"MultiheadAttention does not support {name}, please set `{key}=None`.")
+    if _variant(module, config) or isinstance(config.get("init_lora_weights"), str):
+        raise Undecided("a variant or a special initialisation of LoRA on nn.MultiheadAttention")
+    positive_rank(rank)
+    slots = submodule("lora_A", (rank, weight[1])), submodule("lora_B", (weight[0], rank))
+    return (*slots, submodule("lora_B", (weight[0],), "bias")) if config.get("lora_bias") else slots
 
 
 def _known_init(config: Mapping[str, Any], rank: int) -> None:
