@@ -11,11 +11,14 @@ _PREFIX = "base_model.model."
 
 
 def base_tensor(opened: Opened, parameter: str) -> Tensor | None:
-    """The base's tensor that becomes this parameter as it is; None where there is none, or no base with weights."""
+    """The base's tensor that becomes this parameter as it is, tied ones included; None where there is none, or no base with weights."""
     base = opened.base
     if base is None or base.opened is None:
         return None
-    info = places(base, base.architecture).get(parameter)
+    named = places(base, base.architecture)
+    tree = opened.tree()
+    same = next((group for group in tree.tied if parameter in group), ()) if tree is not None else ()
+    info = next((named[name] for name in (parameter, *same) if name in named), None)
     return stored(base.opened, info) if info is not None else None
 
 

@@ -63,7 +63,7 @@ def convert(adapter: Any, to: str, out: Any, *, base: Any = None, part: str = ""
         neutral = _joined([_read(piece, folder) for folder, piece in zip(folders, pieces)])
         output: Package = writer.write(neutral, Wanted(pieces[0], version, part))
         names = _written(Path(out), output, [str(each) for each in (adapter, base) if isinstance(each, (str, Path))])
-    return Conversion(origin, to, Path(out), names, len(neutral.layers), output.notes)
+    return Conversion(origin, to, Path(out), names, len(neutral.layers) + len(neutral.changes), output.notes)
 
 
 def _written(out: Path, package: Package, read: list[str]) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def recognised(piece: Opened) -> str:
 
 def _read(piece: Opened, folder: str) -> Neutral:
     found: Neutral = discover.members(FORMATS)[recognised(piece)].read(piece)
-    if not found.layers and not found.rest:
+    if not (found.layers or found.rest or found.changes):
         raise CannotConvert(f"{piece.source.label} holds no adapted module")
     if not folder:
         return found
@@ -119,6 +119,7 @@ def _joined(neutrals: list[Neutral]) -> Neutral:
         {key: value for each in neutrals for key, value in each.config.items()},
         tuple(rest for each in neutrals for rest in each.rest),
         tuple(note for each in neutrals for note in each.notes),
+        tuple(change for each in neutrals for change in each.changes),
     )
 
 

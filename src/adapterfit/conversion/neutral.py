@@ -57,24 +57,48 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A module that another method than LoRA changes: the method, its tensors by their suffix, and alpha / rank.
+
+    `feedforward` is IA3's: whether it scales what goes in rather than what comes out.
+    """
+
+    module: str
+    method: str
+    tensors: Mapping[str, Tensor]
+    scale: float = 1.0
+    feedforward: bool = False
+
+    @property
+    def name(self) -> str:
+        """The module."""
+        return self.module
+
+
+@dataclass(frozen=True)
 class Rest:
-    """Something that is no pair of A and B: `what` it is in words, and the names of the tensors or fields."""
+    """Something that is no pair of A and B: `what` it is in words, and the names of the tensors or fields.
+
+    `whole`: parameters of the base, by their names there, that the adapter holds a trained copy of.
+    """
 
     what: str
     names: tuple[str, ...]
+    whole: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Neutral:
     """An adapter. `config` holds fields of `adapter_config.json` that say nothing about the numbers.
 
-    `notes` are what the reader of the source format could not know and took as that format's own readers do.
+    `changes` are modules that another method than LoRA changes. `notes` are what the reader of the source format could not know and took as that format's own readers do.
     """
 
     layers: tuple[Layer, ...]
     config: Mapping[str, Any] = field(default_factory=dict)
     rest: tuple[Rest, ...] = ()
     notes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 def refuse_rest(neutral: Neutral, format_name: str) -> None:
@@ -83,10 +107,23 @@ def refuse_rest(neutral: Neutral, format_name: str) -> None:
     Raises:
         CannotConvert: There is something else; it is named.
     """
+    refuse_changes(neutral.changes, format_name)
     if neutral.rest:
         listed = "; ".join(f"{rest.what} ({shorten(map(quote, rest.names))})" for rest in neutral.rest)
         names = tuple(name for rest in neutral.rest for name in rest.names)
         raise CannotConvert(f"{format_name} cannot express {listed}", names)
+
+
+def refuse_changes(changes: Iterable[Change], format_name: str) -> None:
+    """For a format that knows LoRA alone.
+
+    Raises:
+        CannotConvert: Another method changes modules; it is named.
+    """
+    names = tuple(change.name for change in changes)
+    methods = sorted({change.method for change in changes})
+    if names:
+        raise CannotConvert(f"{format_name} cannot express {', '.join(methods)} ({shorten(map(quote, names))})", names)
 
 
 def refuse_layers(layers: Iterable[Layer], format_name: str, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Callable
 
 from adapterfit.conversion.numbers import Tensor, stored
@@ -31,6 +32,11 @@ class Opened:
         return {info.name: stored(self.source, info) for info in self.weights.tensors}
 
     def tree(self) -> ModuleTree | None:
+        """The base's modules, found once."""
+        return self._tree
+
+    @cached_property
+    def _tree(self) -> ModuleTree | None:
         """The base's modules as transformers names them; None without a base, or where it cannot be built."""
         if self.base is None:
             return None

@@ -18,6 +18,7 @@ from adapterfit.conversion.neutral import Layer, Neutral, Rest, refuse_layers, r
 from adapterfit.conversion.numbers import Tensor
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, Wanted, WeightsFile
+from adapterfit.conversion.peft_rules import resolved, usable
 from adapterfit.errors import BadInput, CannotConvert
 from adapterfit.read import strictjson
 from adapterfit.read.config import parse_config
@@ -110,7 +111,7 @@ def _configs(opened: Opened, components: set[str]) -> Mapping[str, AdapterConfig
         fields = {key[len(start) :]: value for key, value in table.items() if key.startswith(start)}
         if fields:
             found[part] = parse_config(json.dumps({**fields, "peft_type": "LORA"}).encode(), METADATA)
-            peft.usable(found[part])
+            usable(found[part])
     return found
 
 
@@ -127,9 +128,9 @@ def _layer(module: str, pair: Mapping[str, Tensor], config: AdapterConfig | None
     alpha = float(a.shape[0])
     rslora = False
     if config is not None:
-        if peft.resolved(config.values, module, "rank_pattern", "r") != a.shape[0]:
+        if resolved(config.values, module, "rank_pattern", "r") != a.shape[0]:
             raise CannotConvert(f"{quote(module)} has rank {a.shape[0]}, the header says otherwise", (module,))
-        alpha = float(peft.resolved(config.values, module, "alpha_pattern", "lora_alpha"))
+        alpha = float(resolved(config.values, module, "alpha_pattern", "lora_alpha"))
         rslora = bool(config.values.get("use_rslora"))
     elif "alpha" in pair:
         alpha = float(pair["alpha"].floats().reshape(-1)[0])

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from adapterfit.conversion.methods import METHODS, of_another_method
 from adapterfit.conversion.neutral import Layer, Neutral, Rest, most_common, parts, refuse_rest
 from adapterfit.conversion.numbers import Tensor
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, Wanted, WeightsFile
-from adapterfit.errors import BadInput, CannotConvert
-from adapterfit.expect.patterns import Patterns
-from adapterfit.expect.targets import Rule, pattern_key
+from adapterfit.conversion.peft_rules import as_loaded, readable_config, resolved
+from adapterfit.errors import CannotConvert
 from adapterfit.read import peft_facts
 from adapterfit.records import AdapterConfig
 from adapterfit.text import quote, shorten
@@ -38,6 +38,10 @@ _MEANING = ("layer_replication", "use_bdlora", "use_qalora", "kasa_config", "arr
 CARRIED = ("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out")
 
 
+#: Kinds of `Rest` that a merged model can take over.
+SAVED, BIASES = "modules_to_save", "trained biases (bias)"
+
+
 def claims(opened: Opened) -> bool:
     """Whether there is a PEFT config with weights."""
     return opened.adapter.layout == "peft" and opened.adapter.config is not None
@@ -53,6 +57,8 @@ def read(opened: Opened) -> Neutral:
         CannotConvert: It is none, it is damaged, or PEFT itself would not load it whole.
     """
     config = readable_config(opened)
+    if config.peft_type in METHODS:
+        return of_another_method(opened, config)
     if config.peft_type != "LORA":
         raise CannotConvert(
             f"this is a {quote(config.peft_type)} adapter; only LoRA adapters have another program's layout",
@@ -70,53 +76,10 @@ def read(opened: Opened) -> Neutral:
             if match[role].startswith("lora_embedding"):
                 found[match["module"]]["embedding"] = tensor
     others = _needless(opened, others)
-    _as_loaded(config, found)
+    as_loaded(config, found)
     layers = tuple(_layer(module, pair, config) for module, pair in found.items())
     carried = {key: config.raw[key] for key in CARRIED if config.raw.get(key) is not None}
-    return Neutral(layers, carried, (*meaning(config), *_rest(others, config)))
-
-
-def readable_config(opened: Opened) -> AdapterConfig:
-    """The config, where PEFT could take it.
-
-    Raises:
-        CannotConvert: It has values that PEFT refuses.
-    """
-    config = opened.adapter.config
-    if config is None or not config.known:
-        why = next((flaw.message for flaw in config.flaws), "") if config is not None else ""
-        raise CannotConvert(f"{CONFIG} cannot be used: {why or 'it is missing'}")
-    return usable(config)
-
-
-def usable(config: AdapterConfig) -> AdapterConfig:
-    """The config itself.
-
-    Raises:
-        CannotConvert: It has values that PEFT refuses.
-    """
-    bad = [flaw.message for flaw in config.flaws if flaw.refused]
-    if bad:
-        raise CannotConvert(f"{config.file} cannot be used: {bad[0]}")
-    return config
-
-
-def _as_loaded(config: AdapterConfig, found: Mapping[str, Any]) -> None:
-    """Refuse tensors that the config leaves out: PEFT drops them without a word, and another program would apply them."""
-    if config.values.get("target_modules") is None:
-        return
-    try:
-        rule = Rule(config.values, Patterns())
-        outside = [name for name in found if rule.excludes(name) or not rule.matches(name)]
-    except BadInput as bad:
-        raise CannotConvert(bad.flaw.message) from None
-    if outside and config.values.get("target_modules") != "all-linear":
-        fields = "target_parameters" if config.values.get("target_parameters") else "target_modules"
-        raise CannotConvert(
-            f"the weights hold modules that {CONFIG} does not target, or reaches by {fields} only "
-            f"({shorten(map(quote, outside))}): what PEFT would do with them is not expressed by this conversion",
-            tuple(outside),
-        )
+    return Neutral(layers, carried, (*meaning(config), *_rest(opened, others, config)))
 
 
 def _layer(module: str, pair: Mapping[str, Tensor], config: AdapterConfig) -> Layer:
@@ -135,17 +98,6 @@ def _layer(module: str, pair: Mapping[str, Tensor], config: AdapterConfig) -> La
     alpha = resolved(config.values, module, "alpha_pattern", "lora_alpha")
     rslora = bool(config.values.get("use_rslora"))
     return Layer(module, kind, a, b, float(alpha), rslora, pair.get("magnitude"), pair.get("bias"))
-
-
-def resolved(values: Mapping[str, Any], module: str, table: str, default: str) -> float:
-    """The rank or the alpha of one module, as PEFT resolves it."""
-    patterns = values.get(table) or {}
-    try:
-        key = pattern_key(patterns, module, Patterns())
-    except BadInput as bad:
-        raise CannotConvert(bad.flaw.message) from None
-    value: float = patterns[key] if key is not None else values[default]
-    return value
 
 
 def meaning(config: AdapterConfig) -> Iterator[Rest]:
@@ -170,26 +122,32 @@ def _needless(opened: Opened, names: list[str]) -> list[str]:
     return [name for name in names if not is_copy(opened, name)]
 
 
-def _rest(names: list[str], config: AdapterConfig) -> Iterator[Rest]:
+def _rest(opened: Opened, names: list[str], config: AdapterConfig) -> Iterator[Rest]:
+    """What is no pair of A and B, sorted by what it is. Of whole modules and biases the parameters are named as in the base."""
     saved = tuple(config.values.get("modules_to_save") or ())
+    tensors = opened.tensors()
     sorted_out: dict[str, list[str]] = {}
     for name in names:
-        path = name[: name.rfind(".")]
-        if not name.startswith(PREFIX):
-            what = "tensors that PEFT does not look for"
-        elif ".token_adapter." in name:
-            what = "trained tokens (trainable_token_indices)"
-        elif name.endswith(".base_layer.weight"):
-            what = "a copy of the base's embedding; with --base one that is equal to the base is left out"
-        elif any(path.endswith(module) for module in saved):
-            what = "modules_to_save"
-        elif name.endswith(".bias"):
-            what = "trained biases (bias)"
-        else:
-            what = "tensors that are no pair of A and B"
-        sorted_out.setdefault(what, []).append(name)
+        sorted_out.setdefault(_kind_of_rest(name, saved), []).append(name)
     for what, listed in sorted_out.items():
-        yield Rest(what, tuple(listed))
+        whole = {_parameter(name): tensors[name] for name in listed} if what in (SAVED, BIASES) else {}
+        yield Rest(what, tuple(listed), whole)
+
+
+def _kind_of_rest(name: str, saved: tuple[str, ...]) -> str:
+    if not name.startswith(PREFIX):
+        return "tensors that PEFT does not look for"
+    if ".token_adapter." in name:
+        return "trained tokens (trainable_token_indices)"
+    if name.endswith(".base_layer.weight"):
+        return "a copy of the base's embedding; with --base one that is equal to the base is left out"
+    if any(name[: name.rfind(".")].endswith(module) for module in saved):
+        return SAVED
+    return BIASES if name.endswith(".bias") else "tensors that are no pair of A and B"
+
+
+def _parameter(name: str) -> str:
+    return name[len(PREFIX) :].replace(".base_layer.", ".")
 
 
 # --------------------------------------------------------------------------------------------------- to PEFT
