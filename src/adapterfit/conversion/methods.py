@@ -48,7 +48,7 @@ def of_another_method(opened: Opened, config: AdapterConfig) -> Neutral:
             found.setdefault(match["module"], {})[match["role"]] = tensor
     as_loaded(config, found)
     changes = tuple(_change(module, tensors, config) for module, tensors in found.items())
-    rest = (Rest("tensors of another kind", tuple(others)),) if others else ()
+    rest = (Rest(f"tensors that {config.peft_type} does not have", tuple(others)),) if others else ()
     return Neutral((), {}, rest, _doubts(config), changes)
 
 
