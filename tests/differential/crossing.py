@@ -63,7 +63,49 @@ MERGED = {
     "MergedLinear: value": [False, False, True],
     "MergedLinear: all": [True, True, True],
 }
-NAMES = (*FUSED, *SEPARATE, *MERGED)
+_MOE = {"num_local_experts": 4, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48}
+_QWEN = {**_MOE, "model_type": "qwen2_moe", "architectures": ["Qwen2MoeForCausalLM"], "shared_expert_intermediate_size": 80,
+         "decoder_sparse_step": 1, "mlp_only_layers": []}  # fmt: skip
+_QWEN3 = {**_MOE, "model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], "head_dim": 16, "decoder_sparse_step": 1,
+          "mlp_only_layers": [1]}  # fmt: skip
+_PHI = {**_MOE, "model_type": "phimoe", "architectures": ["PhimoeForCausalLM"], "pad_token_id": 0}
+_NAMES, _W = ("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2")
+_SHARED = tuple(f"mlp.shared_expert.{leaf}" for leaf in _NAMES)
+_OLD = "block_sparse_moe"
+#: Base's config, its experts' parent in transformers 4, their leaves that were trained, other layers, config of the adapter.
+EXPERTS: Mapping[str, tuple[Mapping[str, Any], str, tuple[str, ...], tuple[str, ...], Mapping[str, Any]]] = {
+    "experts: mixtral": ({}, _OLD, _W, ("self_attn.q_proj",), {}),
+    "experts: mixtral, rsLoRA": ({}, _OLD, _W, ("self_attn.q_proj",), {"use_rslora": True}),
+    "experts: mixtral, alphas that differ": ({}, _OLD, _W, (), {"alpha_pattern": {"w1": 12}}),
+    "experts: mixtral, ranks that differ": ({}, _OLD, _W, (), {"rank_pattern": {"w2": 2}}),
+    "experts: mixtral, gate and up": ({}, _OLD, ("w1", "w3"), ("self_attn.v_proj",), {}),
+    "experts: mixtral, gate": ({}, _OLD, ("w1",), ("self_attn.v_proj",), {}),
+    "experts: mixtral, up and down": ({}, _OLD, ("w3", "w2"), (), {}),
+    "experts: mixtral, down": ({}, _OLD, ("w2",), (), {}),
+    "experts: mixtral, dropout": ({}, _OLD, _W, ("self_attn.q_proj",), {"lora_dropout": 0.05}),
+    "experts: mixtral, dropout and rsLoRA": ({}, _OLD, _W, (), {"lora_dropout": 0.05, "use_rslora": True}),
+    "experts: qwen2_moe": (_QWEN, "mlp", _NAMES, ("self_attn.q_proj",), {}),
+    "experts: qwen2_moe, rsLoRA and dropout": (
+        _QWEN,
+        "mlp",
+        _NAMES,
+        _SHARED,
+        {"use_rslora": True, "lora_dropout": 0.1},
+    ),
+    "experts: qwen2_moe, shared ones": (
+        _QWEN,
+        "mlp",
+        _NAMES,
+        _SHARED,
+        {},
+    ),
+    "experts: qwen2_moe, up": (_QWEN, "mlp", ("up_proj",), _SHARED[1:2], {}),
+    "experts: phimoe": (_PHI, _OLD, _W, ("self_attn.k_proj",), {}),
+    "experts: qwen3_moe": (_QWEN3, "mlp", _NAMES, ("self_attn.q_proj",), {}),
+    "experts: qwen3_moe, dense layer": (_QWEN3, "mlp", _NAMES, ("1.mlp.gate_proj", "1.mlp.down_proj"), {}),
+    "experts: qwen3_moe, dense layer alone": (_QWEN3, "mlp", (), ("1.mlp.up_proj", "1.mlp.down_proj"), {}),
+}
+NAMES = (*FUSED, *SEPARATE, *MERGED, *EXPERTS)
 
 
 @dataclass(frozen=True)
@@ -78,7 +120,8 @@ class Crossing:
 
 def mended(name: str, root: Path) -> mending.Outcome:
     """Make it, mend it, load it, compare."""
-    one = _merged(name, root) if name in MERGED else _between(name, root)
+    make_it = _merged if name in MERGED else _of_experts if name in EXPERTS else _between
+    one = make_it(name, root)
     return mending.compared(
         one.folder, one.base, root / "mended", one.fresh, breaking.computed, one.logits, breaking.CLOSE
     )
@@ -158,3 +201,52 @@ def _merged(name: str, root: Path) -> Crossing:
         warnings.simplefilter("ignore")
         logits = breaking.computed(model)
     return Crossing(folder, case.base, lambda: broken.real_base(case, "GPT2LMHeadModel"), logits)
+
+
+def _of_experts(name: str, root: Path) -> Crossing:
+    """Transformers 4 had a Linear for every expert: what a LoRA on each adds to the one parameter of transformers 5."""
+    import math
+
+    import torch
+    from safetensors.torch import save_file
+
+    over, parent, leaves, others, options = EXPERTS[name]
+    case = make.lora("mixtral", base=make.base("mixtral", **SIZES, **over), target_modules=["o_proj"]).case
+    model = broken.real_base(case, case.base.architecture)
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 6, "lora_dropout": 0.0, "bias": "none",
+              "target_modules": sorted({*leaves, *(other.rpartition(".")[2] for other in others)}), "rank_pattern": {},
+              "alpha_pattern": {}, "inference_mode": True, "base_model_name_or_path": "x", **options}  # fmt: skip
+    random, tensors = torch.Generator().manual_seed(1), {}
+
+    def delta(path: str, out: int, width: int) -> torch.Tensor:
+        leaf = path.rpartition(".")[2]
+        rank = config["rank_pattern"].get(leaf, config["r"])
+        alpha = config["alpha_pattern"].get(leaf, config["lora_alpha"])
+        a, b = torch.randn(rank, width, generator=random) * 0.3, torch.randn(out, rank, generator=random) * 0.3
+        tensors[f"base_model.model.{path}.lora_A.weight"], tensors[f"base_model.model.{path}.lora_B.weight"] = a, b
+        return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank) * b @ a
+
+    for at, layer in enumerate(model.model.layers):
+        held = getattr(layer.mlp, "experts", None)
+        for leaf in leaves if held is not None else ():
+            whole = held.down_proj if leaf in ("w2", "down_proj") else held.gate_up_proj
+            for expert, weight in enumerate(whole.data):
+                half = weight.shape[0] // 2
+                part = (
+                    weight
+                    if whole is held.down_proj
+                    else weight[:half]
+                    if leaf in ("w1", "gate_proj")
+                    else weight[half:]
+                )
+                part += delta(f"model.layers.{at}.{parent}.experts.{expert}.{leaf}", *part.shape)
+        for other in others:
+            where, _, path = other.partition(".") if other[0].isdigit() else (str(at), "", other)
+            if where == str(at):
+                weight = layer.get_submodule(path).weight.data
+                weight += delta(f"model.layers.{at}.{path}", *weight.shape)
+    folder = root / "trained"
+    folder.mkdir()
+    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return Crossing(folder, case.base, lambda: broken.real_base(case, case.base.architecture), breaking.computed(model))

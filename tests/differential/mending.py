@@ -37,7 +37,8 @@ def compared(
     report = adapterfit.check(adapter, base=base)
     cures = tuple(f.id for f in report.findings if f.fix is not None and f.fix.safety == "safe" and f.fix.edits)
     if report.verdict == "fits":
-        return Outcome("untouched", f"predicted: {report.predicted}")
+        really = judged(adapter, fresh, logits, reference, close)
+        return Outcome("untouched") if really.word != "wrong" else Outcome("wrong", f"said to fit, but: {really.why}")
     if report.verdict != "fits-after-fix":
         return Outcome("refused", _reasons(report), cures)
     fixed(adapter, base, out)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.edits import DropConfig, Edit, SetConfig
-from adapterfit.records import Case, ModuleTree
+from adapterfit.records import Case, ModuleTree, TensorInfo
 
 #: Fields that narrow `target_modules`; a list of full paths says everything they say.
 NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
@@ -51,7 +51,7 @@ def strengths(values: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, 
         return None
     found = {}
     for module, rank in ranks.items():
-        wanted, alpha = (_entry(table, module, values.get(f)) for table, f in zip(tables, ("r", "lora_alpha")))
+        wanted, alpha = (entry(table, module, values.get(f)) for table, f in zip(tables, ("r", "lora_alpha")))
         if wanted != rank or isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
             return None
         found[module] = Strength(rank, alpha)
@@ -68,7 +68,7 @@ def _cheap(key: Any) -> bool:
     return True
 
 
-def _entry(table: Mapping[str, Any], module: str, otherwise: Any) -> Any:
+def entry(table: Mapping[str, Any], module: str, otherwise: Any) -> Any:
     """The first key that matches; PEFT: `get_pattern_key`."""
     key = next((key for key in table if re.match(rf"(.*\.)?({key})$", module)), module)
     return table.get(key, otherwise)
@@ -85,10 +85,10 @@ def stretched(one: Strength, rank: int, *, rslora: bool) -> Strength:
     return Strength(rank, int(alpha) if float(alpha).is_integer() else alpha)
 
 
-def ranks_of(case: Case) -> dict[str, int] | None:
-    """Module → rank, for every LoRA layer of the file; None where a module's tensors disagree or have none."""
+def ranks_in(layers: Mapping[str, Iterable[TensorInfo]]) -> dict[str, int] | None:
+    """Module → rank, of the tensors of LoRA layers; None where a module's tensors disagree or have none."""
     found: dict[str, int] = {}
-    for module, tensors in anatomy.of_modules(case.adapter.tensors).items():
+    for module, tensors in layers.items():
         known = {anatomy.rank(evidence.parts(t.name).leaf, t.shape) for t in tensors} - {None}
         if len(known) != 1:
             return None
@@ -96,19 +96,27 @@ def ranks_of(case: Case) -> dict[str, int] | None:
     return found
 
 
-def edits(case: Case, tree: ModuleTree, wanted: Mapping[str, Strength]) -> tuple[Edit, ...]:
-    """The changes of the config under which PEFT wraps exactly these modules of the base, each with its rank and alpha."""
+def edits(
+    case: Case, tree: ModuleTree, wanted: Mapping[str, Strength], parameters: Mapping[str, Strength] | None = None
+) -> tuple[Edit, ...]:
+    """The changes of the config under which PEFT wraps exactly these modules of the base, each with its rank and alpha.
+
+    `parameters` are those that are targeted by themselves, by their full names.
+    """
     raw = case.adapter.config.raw if case.adapter.config is not None else {}
     values = case.adapter.config.values if case.adapter.config is not None else {}
-    rank = _most(values.get("r"), (one.rank for one in wanted.values()))
-    alpha = _most(values.get("lora_alpha"), (one.alpha for one in wanted.values() if one.rank == rank))
+    every = {**wanted, **(parameters or {})}
+    rank = _most(values.get("r"), (one.rank for one in every.values()))
+    alpha = _most(values.get("lora_alpha"), (one.alpha for one in every.values() if one.rank == rank))
     fields: dict[str, Any] = {
         "target_modules": targets(tree, wanted),
         "r": rank,
         "lora_alpha": alpha,
-        "rank_pattern": _pattern({name: one.rank for name, one in wanted.items()}, rank),
-        "alpha_pattern": _pattern({name: one.alpha for name, one in wanted.items()}, alpha),
+        "rank_pattern": _pattern({name: one.rank for name, one in every.items()}, rank),
+        "alpha_pattern": _pattern({name: one.alpha for name, one in every.items()}, alpha),
     }
+    if parameters:
+        fields["target_parameters"] = sorted(parameters)
     changed: list[Edit] = [SetConfig(f, v) for f, v in fields.items() if v != (raw.get(f) or type(v)())]
     changed += [SetConfig(field, None) for field in NARROWING if raw.get(field) is not None]
     changed += [DropConfig(field) for field in ("enable_lora", "merge_weights") if field in raw]

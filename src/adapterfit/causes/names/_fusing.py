@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from adapterfit.causes import evidence, reconfigure
+from adapterfit.causes import anatomy, evidence, reconfigure
 from adapterfit.causes.reconfigure import Strength
 from adapterfit.edits import Copy, Edit, Fill, Join, JoinDiagonal, Pad, Rename, Scale, Split
 from adapterfit.records import Case, Diff, TensorInfo
@@ -47,7 +47,7 @@ def cure(case: Case, diff: Diff, found: Iterable[Found], held: Mapping[str, list
         raise Cannot("this kind of LoRA is more than the product of two matrices")
     if config.values.get("target_parameters"):
         raise Cannot("the adapter has parameters of fused experts, too")
-    ranks = reconfigure.ranks_of(case)
+    ranks = reconfigure.ranks_in(anatomy.of_modules(case.adapter.tensors))
     now = reconfigure.strengths(config.values, ranks) if ranks is not None else None
     if now is None:
         raise Cannot("the config's ranks and those of the tensors differ")

@@ -11,8 +11,10 @@ needs gate and up and down together, and its layer for parameters knows neither 
 Detection: names (`experts.3.w1` against `experts`), sizes of A and B exchanged, and for square matrices the PEFT version in
 adapter_config.json. Files of gpt_oss-like layers by PEFT >= 0.19 cannot be told apart: transformers' version is not recorded.
 
-Fix: for exchanged sides, A and B change places: A'[e, r, :] = B[:, r, e] and B'[:, r, e] = A[e, r, :]. lora_dropout may be
-set to 0: it plays no part in inference.
+Fix: for exchanged sides, A and B change places: A'[e, r, :] = B[:, r, e] and B'[:, r, e] = A[e, r, :]. Experts that lie one by
+one are put together here, where the loader does not do it or does it with another scale (rsLoRA, an alpha of their own): A
+stacked, gate and up of B on a block diagonal, rank and alpha grown alike. Shared experts and dense layers, whose names PEFT
+takes for those of experts, are targeted as parameters. lora_dropout may be set to 0: it plays no part in inference.
 
 Workaround: load with the versions of peft and transformers of the training.
 
@@ -65,9 +67,12 @@ from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
+from adapterfit.causes.names import _experts
+from adapterfit.causes.names._experts import holder, of_experts
+from adapterfit.causes.names._fusing import Cannot
 from adapterfit.causes.sizes import sizes_of
 from adapterfit.edits import Edit, Rename, Reshape, SetConfig, Transpose
-from adapterfit.records import Case, Diff, Finding, Fix, Match, Misshape, Module, Shape, Suspicion, TensorInfo
+from adapterfit.records import Case, Diff, Finding, Fix, Match, Misshape, Module, Suspicion, TensorInfo
 from adapterfit.text import quote, shorten, show
 
 if TYPE_CHECKING:
@@ -97,7 +102,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     elif evidence.comparable(diff):
         exchanged = list(_exchanged(case, diff))
         yield from exchanged or _square(case, diff)
-        yield from _not_fused(case, diff)
+        yield from list(_taken_for_experts(case, diff)) or _not_fused(case, diff)
+        yield from _scaled_otherwise(case, diff)
         yield from _never_trained(case, diff)
 
 
@@ -105,18 +111,22 @@ def _refused(case: Case, diff: Diff) -> Iterator[Finding]:
     """PEFT's own translation of per-expert layers stops."""
     line = diff.raised.line if diff.raised is not None else ""
     values = case.adapter.config.values if case.adapter.config is not None else {}
+    by_name = anatomy.modules(diff)
     experts = [tensor for tensor in case.adapter.tensors if ".experts." in tensor.name]
-    if not experts:
+    dense = [t for t in case.adapter.tensors if _is_linear(evidence.parts(t.name).module, by_name, {*_experts.PLACES})]
+    if not experts and not dense:
         return
     fix = Fix("unsafe", "train again on these versions, or load with transformers 4, which has one Linear per expert")
     if "lora_dropout" in line:
         said = f"set lora_dropout = 0 (it is {show(values.get('lora_dropout'))}); it plays no part in inference"
         fix = Fix("safe", said, (SetConfig("lora_dropout", 0.0),))
+    else:
+        fix = _fused_here(case, diff) or fix
     yield finding(
         f"transformers 5 fuses the experts of this base, and PEFT's translation of the adapter stops: {show(line)}",
-        at=experts,
+        at=experts or dense,
         predicted="raises",
-        found=quote(experts[0].name),
+        found=quote((experts or dense)[0].name),
         expected="one tensor for all experts of a layer",
         fix=fix,
         explains=[tensor.name for tensor in case.adapter.tensors],
@@ -124,11 +134,6 @@ def _refused(case: Case, diff: Diff) -> Iterator[Finding]:
 
 
 # ------------------------------------------------------------------------------------------ sides exchanged
-
-
-def of_experts(module: Module | None) -> dict[str, Shape]:
-    """The three-dimensional parameters of a module."""
-    return {name: shape for name, shape in module.params.items() if len(shape) == 3} if module is not None else {}
 
 
 def _exchanged(case: Case, diff: Diff) -> Iterator[Finding]:
@@ -193,7 +198,7 @@ def _not_fused(case: Case, diff: Diff) -> Iterator[Finding]:
     """Tensors per expert on fused experts, or the other way round."""
     by_name = anatomy.modules(diff)
     many = {t: m for t in diff.extra if (m := _EXPERT.match(evidence.parts(t.name).module))}
-    holders = {_holder(holder, by_name) for holder in {match["holder"] for match in many.values()}} - {""}
+    holders = {holder(path, by_name) for path in {match["holder"] for match in many.values()}} - {""}
     fused = [t for t in diff.extra if _has_linears(evidence.parts(t.name).module, by_name)]
     if not holders and not fused:
         return
@@ -225,15 +230,71 @@ def _why(case: Case, diff: Diff, leaves: list[str]) -> tuple[str, Fix]:
                 "safe", said, (SetConfig("target_modules", added),)
             )
     said = "load with the transformers version of the training, or fuse the matrices as PEFT does for mixtral"
-    return "the loader does not translate them", Fix("unsafe", said)
+    return "the loader does not translate them", _fused_here(case, diff) or Fix("unsafe", said)
 
 
-def _holder(name: str, by_name: Mapping[str, Module]) -> str:
-    """The fused module of that path, also under the name that transformers 5 gives its parent."""
-    for path in (name, name.replace(".block_sparse_moe.", ".mlp.")):
-        if of_experts(by_name.get(path)):
-            return path
-    return ""
+def _fused_here(case: Case, diff: Diff) -> Fix | None:
+    """The file written as this base has it: nothing is left for the loader to translate."""
+    layers = _experts.found(case, anatomy.modules(diff))
+    try:
+        edits = _experts.cure(case, diff, layers)
+    except Cannot:
+        return None
+    what = (
+        f"put the experts of {evidence.count(len(layers), 'layer')} together: lora_A stacked, gate and up of lora_B on a block "
+        "diagonal, rank and alpha grown alike"
+    )
+    more = "target the other layers of those names as parameters, so that PEFT does not take them for experts"
+    return Fix("safe", what if layers else more, edits)
+
+
+def _taken_for_experts(case: Case, diff: Diff) -> Iterator[Finding]:
+    """Shared experts and dense layers have the names of experts; PEFT's translation takes them out of the targets."""
+    by_name = anatomy.modules(diff)
+    if not diff.expectation.tree.expert_fusion or case.adapter.config is None:
+        return
+    names = {*_experts.PLACES, "gate"}
+    stray = [t for t in diff.extra if _is_linear(evidence.parts(t.name).module, by_name, names)]
+    fix = _fused_here(case, diff) if stray else None
+    if fix is None:
+        return
+    held = {evidence.parts(tensor.name).module for tensor in stray}
+    yield finding(
+        f"{len(stray)} tensors are for layers that have an expert's name and are none, such as {show(min(held))}: PEFT takes these "
+        "names out of target_modules and drops them",
+        at=stray,
+        predicted="silent",
+        found=quote(stray[0].name),
+        expected="the name as a parameter in target_parameters",
+        fix=fix,
+        explains=[*(t.name for t in diff.extra), *(slot.key for slot in diff.missing)],
+    )
+
+
+def _is_linear(module: str, by_name: Mapping[str, Module], names: set[str]) -> bool:
+    return module.rpartition(".")[2] in names and bool(anatomy.sides(by_name.get(module)))
+
+
+def _scaled_otherwise(case: Case, diff: Diff) -> Iterator[Finding]:
+    """PEFT doubles rank and alpha of gate and up: right for a plain LoRA, not with rsLoRA or an alpha of their own."""
+    if diff.expectation.fusion is None or (diff.raised is not None and not diff.misshapen):
+        return
+    layers = _experts.found(case, anatomy.modules(diff))
+    if not layers or _experts.read_by_peft(case, diff, layers):
+        return
+    at = [t for one in layers.values() for held in one.parts.values() for pair in held.values() for t in pair.values()]
+    values = diff.expectation.config
+    why = "use_rslora" if values.get("use_rslora") else "rank_pattern or alpha_pattern"
+    yield finding(
+        f"PEFT fuses the experts of {evidence.count(len(layers), 'layer')} and gives them another scale than in training: it doubles "
+        f"rank and alpha of gate and up, which is not the same with {why}",
+        at=at,
+        predicted="raises" if diff.raised is not None else "silent",
+        found=why,
+        expected="the scale of the training",
+        fix=_fused_here(case, diff) or Fix("unsafe", "load with transformers 4, which has one Linear per expert"),
+        differs=True,
+    )
 
 
 def _has_linears(module: str, by_name: Mapping[str, Module]) -> bool:
@@ -368,6 +429,8 @@ def examples(make: Any) -> dict[str, list[Any]]:
             swapped,
             square.with_config(peft_version="0.18.1"),
             translated.with_config(lora_dropout=0.05),
+            translated.with_config(use_rslora=True),
+            translated.with_config(alpha_pattern={"w1": 16}),
             translated.dropped(lambda name: ".w2." in name).with_config(target_modules=["q_proj", "w1", "w3"]),
             translated.dropped(lambda name: ".w3." in name).with_config(target_modules=["q_proj", "w1", "w2"]),
             translated.with_config(target_modules=["q_proj"]),
