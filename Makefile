@@ -93,5 +93,5 @@ clean:
 	touch $@ .venv/core
 
 # It sees what .venv has, and adds the other programs without what they would pull in besides.
-.venv/oracles: .venv/dev tools/oracles.txt
+.venv/oracles: .venv/dev tools/oracles.txt tools/oracle_sources.txt
 	$(BIN)/python tools/make_oracles.py $@

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import sysconfig
+import tempfile
+import zipfile
 from pathlib import Path
 
 
@@ -19,6 +21,27 @@ def main() -> None:
     wanted = Path(__file__).with_name("oracles.txt")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", str(wanted)]
     subprocess.run(pip, check=True)
+    for line in Path(__file__).with_name("oracle_sources.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            unpack(python, line, Path(theirs, "engine_sources"))
+
+
+def unpack(python: Path, requirement: str, into: Path) -> None:
+    """Download a wheel and unpack its Python files; it is not installed, and what it requires is not fetched."""
+    with tempfile.TemporaryDirectory() as folder:
+        download = [
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary=:all:",
+            "-d",
+            folder,
+        ]
+        subprocess.run([python, "-m", "pip", *download, requirement], check=True)
+        for wheel in Path(folder).glob("*.whl"):
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(into, [name for name in archive.namelist() if name.endswith(".py")])
 
 
 if __name__ == "__main__":

@@ -90,7 +90,11 @@ def test_the_table_has_a_row_for_every_engine(tables, adapter):
     [
         ("vllm", "dora", "vLLM does not yet support DoRA."),  # 1
         ("sglang", "dora", "Failed to load NAME because LoRA serving currently doesn't support DoRA adapters"),  # 2
-        ("sglang", "q-only", "KeyError: 'model.layers.0.self_attn.v_proj.lora_A.weight'"),  # 2: Structure traps
+        (
+            "sglang",
+            "q-only",
+            "KeyError: 'base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight'",
+        ),  # 2: Structure traps
         (
             "llama.cpp",
             "vocabulary",

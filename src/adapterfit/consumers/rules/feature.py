@@ -27,6 +27,6 @@ def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:
     kind = ANSWERS[value["answer"]]
     if kind == "dropped" and not at:  # nothing in the file falls away
         kind = "note"
-    yield effect(
-        kind, value, f"{feature.replace('-', ' ')}: {value['answer']}", at, saved=saved, name=at[0] if at else ""
-    )
+    name = at[0] if at else ""
+    words: dict[str, Any] = {"saved": saved, "name": name, "path": name.removeprefix("base_model.model.")}
+    yield effect(kind, value, f"{feature.replace('-', ' ')}: {value['answer']}", at, **words)

@@ -53,7 +53,16 @@ def of_group(value: Mapping[str, Any], word: str, pairs: list[Pair], what: str) 
     page = "served-without-effect" if answer == "ignored" else "weights-refused-by-engine"
     words = {"says": value.get(f"{word}_says", ""), "cure": value.get("cure", "")}
     shown = f"{pairs[0].module}: {what}"
-    yield effect(ANSWERS[answer], words, shown, names(pairs), page, name=pairs[0].names[0], module=pairs[0].module)
+    yield effect(
+        ANSWERS[answer],
+        words,
+        shown,
+        names(pairs),
+        page,
+        name=pairs[0].names[0],
+        module=pairs[0].module,
+        layer=pairs[0].layer,
+    )
 
 
 def differs(pair: Pair, place: Place) -> bool:

@@ -28,7 +28,7 @@ def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:
         leaves = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in lacking))
         yield effect(
             ANSWERS[value["answer"]], value, f"needs a pair for {leaves} too", names(lone), "engine-assumes-shape",
-            missing=lacking[0],
+            missing=lone[0].prefix + lacking[0],
         )  # fmt: skip
 
 
