@@ -126,6 +126,16 @@ class Fill:
 
 
 @dataclass(frozen=True)
+class Gather:
+    """Take the whole tensors of these files as the weights: shards, a file under another name, a file that is cut off.
+
+    It comes before any other edit. No two of the tensors have one name. What is written is one file, as with `SetFormat`.
+    """
+
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SetFormat:
     """Write the weights as `adapter_model.safetensors`, whatever they were read from. The one `format`: safetensors."""
 
@@ -161,6 +171,7 @@ Edit = Union[
     Pad,
     Trim,
     Fill,
+    Gather,
     SetFormat,
     SetConfig,
     DropConfig,
@@ -169,6 +180,8 @@ Edit = Union[
 ARITHMETIC = (Cast, Scale)
 #: Edits of the config alone.
 OF_CONFIG = (SetConfig, DropConfig)
+#: Edits that name no tensor.
+OF_NO_TENSOR = (Gather, SetFormat, *OF_CONFIG)
 
 
 def is_bit_exact(edit: Edit) -> bool:
@@ -182,7 +195,7 @@ def uses(edit: Edit) -> tuple[str, ...]:
         return (edit.old,)
     if isinstance(edit, (Join, JoinDiagonal)):
         return edit.names
-    return () if isinstance(edit, (Fill, SetFormat, *OF_CONFIG)) else (edit.name,)
+    return () if isinstance(edit, (Fill, *OF_NO_TENSOR)) else (edit.name,)
 
 
 def makes(edit: Edit) -> tuple[str, ...]:
@@ -191,4 +204,4 @@ def makes(edit: Edit) -> tuple[str, ...]:
         return (edit.new,)
     if isinstance(edit, Split):
         return tuple(name for name, _ in edit.into)
-    return () if isinstance(edit, (Drop, SetFormat, *OF_CONFIG)) else (edit.name,)
+    return () if isinstance(edit, (Drop, *OF_NO_TENSOR)) else (edit.name,)

@@ -129,15 +129,21 @@ def fix(
     with contextlib.closing(locate(str(adapter), kind="adapter", online=online)) as source:
         found = read_adapter(source)
         report = pipeline.check(found, base, consumer, online=online, base_class=base_class)
-        made = plan if plan is not None else planned(report, pipeline.cured, unsafe=unsafe)[0]
+        made, after = (plan, None) if plan is not None else planned(report, pipeline.cured, unsafe=unsafe)
         if plan is not None:
             _must_be_applicable(plan, source, unsafe=unsafe)
         elif out is None and made.steps:
             made = dataclasses.replace(made, sources=hashed(source, source.names()))
-        if out is None or not made.steps or (plan is None and made.after not in _WORTH_WRITING):
+        if out is None or not made.steps or (after is not None and not _is_worth_writing(made, after)):
             return Receipt(made)
         work = _Work(source, report, made, base_class, exact, python)
         return work.carried_out(out, [str(adapter), *([base] if isinstance(base, str) else [])], progress)
+
+
+def _is_worth_writing(plan: Plan, after: Report) -> bool:
+    """It fits, or as far as can be told; or the user asked for what can be saved, and that at least loads."""
+    saved = any(step.safety != "safe" for step in plan.steps) and after.predicted != "raises"
+    return plan.after in _WORTH_WRITING or saved
 
 
 def _must_be_applicable(plan: Plan, source: Source, *, unsafe: bool) -> None:
@@ -198,13 +204,13 @@ class _Work:
         return receipt
 
     def _contents(self) -> Contents:
-        from adapterfit.plan.apply import changed_config, rewrites
+        from adapterfit.plan.apply import changed_config, rewrites, taken
         from adapterfit.plan.making import made
         from adapterfit.repair.folder import Contents
 
         adapter, edits = self.report.case.adapter, self.plan.edits
         touches_config = any(isinstance(edit, OF_CONFIG) for edit in edits)
-        tensors = made(adapter.tensors, edits) if rewrites(edits) else None
+        tensors = made(taken(adapter, edits), edits) if rewrites(edits) else None
         fields = changed_config(_raw(adapter), edits) if touches_config else None
         return Contents(adapter, tensors, fields, self._stamp(), self.source.names())
 
@@ -227,6 +233,7 @@ class _Work:
     ) -> tuple[Proof, dict[str, FileHash]]:
         """Look at the staged folder as at any other adapter, and at its bytes beside the source's."""
         from adapterfit import pipeline
+        from adapterfit.plan.apply import taken
         from adapterfit.read.adapter import read_adapter
         from adapterfit.read.sources.folder import FolderSource
         from adapterfit.repair.hashes import hashed
@@ -247,7 +254,7 @@ class _Work:
 
             def compare() -> None:
                 if contents.made is not None:
-                    old = self.report.case.adapter.tensors
+                    old = taken(self.report.case.adapter, self.plan.edits)
                     shown.append(account(self.source, old, written, found.tensors, self.plan.edits))
                 shown.append(self._delta(written, found))
 
@@ -260,10 +267,14 @@ class _Work:
         return Proof(tuple(shown)), after
 
     def _delta(self, written: Source, found: Adapter) -> Shown:
+        from adapterfit.plan.apply import taken
         from adapterfit.verify.delta import Side, same_delta
 
         old = self.report.case.adapter
-        before, after = Side(self.source, old.tensors, _raw(old)), Side(written, found.tensors, _raw(found))
+        before, after = (
+            Side(self.source, taken(old, self.plan.edits), _raw(old)),
+            Side(written, found.tensors, _raw(found)),
+        )
         return same_delta(before, after, self.plan.edits)
 
 

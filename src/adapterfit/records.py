@@ -72,7 +72,11 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Weights:
-    """One weights file, read by its header only."""
+    """One weights file, read by its header only.
+
+    A file that is cut off has no `tensors`, as no loader takes it; `intact` are those that lie before the cut, `lost` the names
+    of the others.
+    """
 
     file: str
     format: str
@@ -80,6 +84,8 @@ class Weights:
     tensors: tuple[TensorInfo, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     flaws: tuple[Flaw, ...] = ()
+    intact: tuple[TensorInfo, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @property
     def refused(self) -> bool:

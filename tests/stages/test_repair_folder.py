@@ -295,3 +295,68 @@ def test_a_stamp_tells_of_the_copy_by_its_new_names(tmp_path):
     found = json.loads((tmp_path / "out" / "adapterfit.json").read_bytes())
     assert list(found["adapter"]["content"]) == [name.replace("module.", "", 1)]
     assert {f.id for f in adapterfit.check(str(tmp_path / "out"), base=BASE).findings} == set()
+
+
+# ------------------------------------------------------------------------------------------------ gathered
+
+
+WHOLE = make.as_files(make.lora())
+
+
+def shards(count, names=None):
+    """The adapter in shards, as a trainer's code may write it."""
+    tensors = make.lora().adapter.tensors
+    parts = {f"adapter_model-{at + 1:05}-of-{count:05}.safetensors": tensors[at::count] for at in range(count)}
+    files = {name: make.safetensors({t.name: (t.dtype, t.shape) for t in part}) for name, part in parts.items()}
+    return {make.CONFIG: WHOLE[make.CONFIG], "adapter_model.safetensors.index.json": b"{}", **files}
+
+
+def test_shards_become_the_one_file_that_peft_reads(tmp_path):
+    broken = lay(tmp_path / "broken", shards(3))
+    receipt = mend(broken, tmp_path / "out")
+    assert names(tmp_path / "out") == ["adapter_config.json", make.WEIGHTS, "receipt.json"]
+    assert receipt.plan.after == "fits"
+    assert sum(fate.startswith("left out") for fate in receipt.files.values()) == 4
+
+
+def test_a_missing_shard_is_unsafe_and_said(tmp_path):
+    files = shards(3)
+    del files["adapter_model-00002-of-00003.safetensors"]
+    broken = lay(tmp_path / "broken", files)
+    receipt = mend(broken, tmp_path / "out")
+    assert receipt.out == ""
+    assert [step.far for step in receipt.plan.left_out] == ["1 of 3 shards are not here"]
+
+
+def test_weights_under_another_name_are_found(tmp_path):
+    broken = lay(
+        tmp_path / "broken", {make.CONFIG: WHOLE[make.CONFIG], "adapter_model (5).safetensors": WHOLE[make.WEIGHTS]}
+    )
+    receipt = mend(broken, tmp_path / "out")
+    assert receipt.plan.after == "fits"
+    assert names(tmp_path / "out") == ["adapter_config.json", make.WEIGHTS, "receipt.json"]
+
+
+def test_safetensors_under_the_name_of_a_pickle_are_written_under_their_own(tmp_path):
+    broken = lay(tmp_path / "broken", {make.CONFIG: WHOLE[make.CONFIG], "adapter_model.bin": WHOLE[make.WEIGHTS]})
+    assert adapterfit.check(str(broken), base=BASE).verdict == "fits-after-fix"
+    assert mend(broken, tmp_path / "out").plan.after == "fits"
+    assert names(tmp_path / "out") == ["adapter_config.json", make.WEIGHTS, "receipt.json"]
+
+
+def test_of_a_file_that_is_cut_off_the_whole_tensors_are_kept_only_where_that_is_asked_for(tmp_path):
+    data = WHOLE[make.WEIGHTS]
+    broken = lay(tmp_path / "broken", {**WHOLE, make.WEIGHTS: data[: -(len(data) // 4)]})
+    receipt = mend(broken, tmp_path / "out")
+    assert receipt.out == ""
+    (left,) = receipt.plan.left_out
+    assert "of 8 tensors are lost" in left.far
+    receipt = mend(broken, tmp_path / "out", unsafe=True)
+    assert receipt.out
+    assert receipt.plan.after == "does-not-fit"
+    kept = adapterfit.check(str(tmp_path / "out"), base=BASE)
+    assert 0 < len(kept.case.adapter.tensors) < 8
+    assert kept.predicted == "loads-partly"
+    assert {one.name for one in kept.case.adapter.tensors}.isdisjoint(
+        left.far.split(": ")[1].replace('"', "").split(", ")
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapterfit.edits import OF_CONFIG, Edit, makes, uses
+from adapterfit.edits import OF_CONFIG, Edit, Gather, makes, uses
 from adapterfit.plans import Step, chained
 from adapterfit.records import Finding, Report
 
@@ -52,6 +52,8 @@ def touches(edit: Edit) -> tuple[str, ...]:
     """What two cures must not both have: the names of tensors before and after, and the fields of the config."""
     if isinstance(edit, OF_CONFIG):
         return (f"config:{edit.key}",)
+    if isinstance(edit, Gather):
+        return ("weights",)
     return tuple(f"tensor:{name}" for name in (*uses(edit), *makes(edit)))
 
 

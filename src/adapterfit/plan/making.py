@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 from adapterfit import limits
 from adapterfit.edits import (
-    OF_CONFIG,
+    OF_NO_TENSOR,
     Cast,
     Copy,
     Drop,
@@ -22,7 +22,6 @@ from adapterfit.edits import (
     Rename,
     Reshape,
     Scale,
-    SetFormat,
     Split,
     Transpose,
     Trim,
@@ -50,7 +49,7 @@ def made(tensors: Iterable[TensorInfo], edits: Iterable[Edit]) -> tuple[Made, ..
             _rename(table, [edit for edit in group if isinstance(edit, Rename)])
             continue
         for edit in group:
-            if not isinstance(edit, (SetFormat, *OF_CONFIG)):
+            if not isinstance(edit, OF_NO_TENSOR):
                 _BY_KIND[type(edit)](table, edit)
     return tuple(sorted(table.values(), key=lambda one: order[one.source.name] if one.source else len(order)))
 

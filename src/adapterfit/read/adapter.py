@@ -103,7 +103,9 @@ def _chosen(folder: layout.Folder) -> str:
 
 def _others(folder: layout.Folder, name: str) -> list[str]:
     second = [each for each in layout.WEIGHTS if each in folder.top and each != name]
-    return second + ([each for each in _FOREIGN if each in folder.top and each != name] if not name else [])
+    if name:
+        return second
+    return second + [each for each in _FOREIGN if each in folder.top] + layout.unseen_weights(folder)
 
 
 def _named_by_its_tensors(found: Adapter) -> Adapter:

@@ -168,6 +168,13 @@ def missing_weights(folder: Folder) -> Flaw:
     )
 
 
+def unseen_weights(folder: Folder) -> list[str]:
+    """Weights under names that PEFT does not look for: shards, or else the one file that is named much like it."""
+    shards = [name for name in folder.matching(_SHARD) if not name.endswith(".json")]
+    named = [name for name in folder.matching(_LIKE_WEIGHTS) if not _PART.fullmatch(name)]
+    return shards or (named if len(named) == 1 else [])
+
+
 def _hub_line(label: str) -> str:
     """PEFT takes a folder without weights for a Hub id; only a label that cannot be one fails the same way always."""
     if label.startswith(("/", ".")) or label.count("/") > 1:

@@ -35,21 +35,35 @@ class Contents:
     stamp: bytes | None = None
     names: tuple[str, ...] = ()
 
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The files that tensors are taken from."""
+        files = [self.adapter.weights.file] if self.adapter.weights is not None else []
+        return tuple(dict.fromkeys([*files, *(file for one in self.made or () for file in _files(one))]))
+
     def fates(self) -> dict[str, str]:
         """What becomes of every file: `copied`, `rewritten`, `new` or `left out: WHY`."""
-        old = self.adapter.weights.file if self.adapter.weights is not None else ""
+        old = self.taken
         seconds = {other.file for other in self.adapter.others if other.file.startswith("adapter_model.")}
         fates = dict.fromkeys(self.names, "copied")
         fates.update({RECEIPT: "left out: it tells of an earlier repair"} if RECEIPT in fates else {})
         fates.update(dict.fromkeys(seconds & fates.keys(), "left out: PEFT never reads it beside the other weights"))
         if self.made is not None:
-            fates.update({old: f"left out: its tensors are in {WEIGHTS}"} if old in fates else {})
-            fates[WEIGHTS] = "rewritten" if old == WEIGHTS else "new"
+            index = {name for name in fates if name.endswith(".index.json") and name.startswith("adapter_model.")}
+            fates.update(dict.fromkeys(set(old) & fates.keys(), f"left out: its tensors are in {WEIGHTS}"))
+            fates.update(dict.fromkeys(index, f"left out: all tensors are in {WEIGHTS}"))
+            fates[WEIGHTS] = "rewritten" if WEIGHTS in old else "new"
         if self.fields is not None:
             fates[CONFIG] = "rewritten" if CONFIG in fates else "new"
         if self.stamp is not None:
             fates[STAMP] = "rewritten"
         return fates
+
+
+def _files(one: Made) -> Iterable[str]:
+    if one.source is not None:
+        return [one.source.file]
+    return [file for part in one.of for file in _files(part)]
 
 
 def room(contents: Contents, source: Original) -> int:
@@ -68,10 +82,10 @@ def write(stage: Staging, source: Original, contents: Contents) -> None:
     """
     fates = contents.fates()
     weights = contents.adapter.weights
-    if contents.made is not None and weights is not None:
-        with stage.file(WEIGHTS, mode_of(source, weights.file)) as output:
+    if contents.made is not None:
+        with stage.file(WEIGHTS, mode_of(source, contents.taken[0]) if contents.taken else None) as output:
             entries = [entry(one, source) for one in contents.made]
-            write_safetensors(output, source, entries, weights.metadata)
+            write_safetensors(output, source, entries, weights.metadata if weights is not None else None)
     if contents.fields is not None:
         old = source.read(CONFIG, 0, source.size(CONFIG)) if CONFIG in contents.names else None
         _write(stage, CONFIG, rewritten(old, contents.fields), mode_of(source, CONFIG) if old is not None else None)

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from adapterfit import limits
-from adapterfit.edits import OF_CONFIG, Drop, Rename, SetConfig, SetFormat, makes, uses
+from adapterfit.edits import OF_CONFIG, Drop, Gather, Rename, SetConfig, SetFormat, makes, uses
 from adapterfit.plan.file import as_json as plan_as_json
 from adapterfit.report._words import VERDICTS
 from adapterfit.report.text import Line, _wrap, paint
@@ -196,6 +196,8 @@ def _said(edit: Edit) -> str:
         return f"adapter_config.json: {show(edit.key)} = {show(json.dumps(edit.value, default=str))}"
     if isinstance(edit, OF_CONFIG):
         return f"adapter_config.json: without {show(edit.key)}"
+    if isinstance(edit, Gather):
+        return f"take the whole tensors of {', '.join(quote(name) for name in edit.files)} as the weights"
     if isinstance(edit, SetFormat):
         return "write the weights as adapter_model.safetensors"
     values = dataclasses.asdict(edit)

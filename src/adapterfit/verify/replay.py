@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from adapterfit.edits import (
-    OF_CONFIG,
+    OF_NO_TENSOR,
     Cast,
     Copy,
     Drop,
@@ -24,7 +24,6 @@ from adapterfit.edits import (
     Rename,
     Reshape,
     Scale,
-    SetFormat,
     Split,
     Transpose,
     Trim,
@@ -84,7 +83,7 @@ def groups(before: Iterable[TensorInfo], edits: Sequence[Edit]) -> Iterator[tupl
         return name
 
     tensors = list(before)
-    ours = [edit for edit in edits if not isinstance(edit, (SetFormat, *OF_CONFIG))]
+    ours = [edit for edit in edits if not isinstance(edit, OF_NO_TENSOR)]
     for edit in ours:
         first, *rest = (*uses(edit), *makes(edit))
         for other in rest:
@@ -105,7 +104,7 @@ def _any(edit: Edit) -> str:
 def _blocks(edits: Iterable[Edit]) -> Blocks:
     blocks: Blocks = []
     for renames, own in itertools.groupby(edits, key=lambda edit: isinstance(edit, Rename)):
-        kept: list[Edit] = [edit for edit in own if not isinstance(edit, (SetFormat, *OF_CONFIG))]
+        kept: list[Edit] = [edit for edit in own if not isinstance(edit, OF_NO_TENSOR)]
         blocks += [kept] if renames else [[edit] for edit in kept]
     return blocks
 

@@ -14,7 +14,8 @@ end are compared with the file's size; a zip must end with its directory.
 Fix: fetch the file again: `git lfs pull` for a pointer, `hf download` otherwise, and compare the size with the one
 shown on the Hub. If the damage happened while saving, use an earlier checkpoint.
 
-Workaround: none; the missing bytes are nowhere else.
+Workaround: the missing bytes are nowhere else; of a safetensors file, `adapterfit fix --unsafe` keeps the tensors before
+the cut, and names those that are lost.
 
 Prevention: download with `hf download`, which checks sizes; keep `*.safetensors filter=lfs` in a file that is really
 called `.gitattributes`.
@@ -43,7 +44,9 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import Suspicion
+from adapterfit.edits import Gather
+from adapterfit.records import Case, Fix, Flaw, Suspicion
+from adapterfit.text import quote, shorten
 
 if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
@@ -59,6 +62,16 @@ CAUSE = Cause(
     ),
     codes=("truncated-file", "header-not-json", "header-too-large", "not-this-format"),
 )
+
+
+def cure(case: Case, flaw: Flaw) -> Fix | None:
+    """Of a safetensors file that is cut off, the tensors before the cut are whole."""
+    weights = case.adapter.weights
+    if weights is None or not weights.intact or flaw.code != "truncated-file":
+        return None
+    whole, lost = len(weights.intact), len(weights.lost)
+    far = f"{lost} of {whole + lost} tensors are lost, and what they did with them: {shorten(map(quote, weights.lost), 10)}"
+    return Fix("unsafe", f"{flaw.remedy}; or keep the {whole} tensors before the cut", (Gather((weights.file,)),), far)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

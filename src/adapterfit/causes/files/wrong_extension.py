@@ -8,7 +8,8 @@ Why it happens: somebody renamed a file to make a loader take it; renaming does 
 
 Detection: the format is decided by the first bytes and compared with the name's ending.
 
-Fix: rename the file to what it is: `adapter_model.bin` for a torch file, `adapter_model.safetensors` for safetensors.
+Fix: `adapterfit fix` writes the tensors as `adapter_model.safetensors`. Or rename the file to what it is:
+`adapter_model.bin` for a torch file, `adapter_model.safetensors` for safetensors.
 
 Workaround: for a `.bin` that must become safetensors: load it and save it again with `save_pretrained`.
 
@@ -36,6 +37,8 @@ from __future__ import annotations
 from typing import Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.edits import SetFormat
+from adapterfit.records import Case, Fix, Flaw
 
 CAUSE = Cause(
     messages=(
@@ -45,6 +48,14 @@ CAUSE = Cause(
     minutes=2,
     codes=("wrong-extension",),
 )
+
+
+def cure(case: Case, _flaw: Flaw) -> Fix | None:
+    """Its tensors lie open, whatever the name says: they can be written as what the name promises."""
+    weights = case.adapter.weights
+    if weights is None or any(one.span is None and one.view is None for one in weights.tensors):
+        return None
+    return Fix("safe", f"write its {len(weights.tensors)} tensors as adapter_model.safetensors", (SetFormat(),))
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -7,7 +7,8 @@ Why it happens: the file was downloaded twice, split for an upload, or saved by 
 
 Detection: names that resemble the three, in the place of one of them.
 
-Fix: rename the file, or join the parts: `cat adapter_model.safetensors.part* > adapter_model.safetensors`.
+Fix: `adapterfit fix` writes shards, or weights under another name, as the one file that PEFT reads. Or rename the file;
+join parts: `cat adapter_model.safetensors.part* > adapter_model.safetensors`.
 
 Workaround: none.
 
@@ -30,16 +31,51 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import Suspicion
-from adapterfit.text import quote
+from adapterfit.edits import Gather
+from adapterfit.records import Adapter, Case, Fix, Flaw, Suspicion, Weights
+from adapterfit.text import quote, shorten
 
 if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
+
+_LIKE = re.compile(r"adapter[ _-]?model", re.IGNORECASE)
+_SHARD = re.compile(r"-\d+-of-(?P<of>\d{1,5})\.")
+
+
+def cure(case: Case, _flaw: Flaw) -> Fix | None:
+    """Weights under another name, or in shards, are written as the one file that PEFT reads; so far none was seen."""
+    adapter = case.adapter
+    if adapter.config is None or adapter.weights is not None or not adapter.others:
+        return None
+    if not all(_is_ours(each) for each in adapter.others) or _twice(adapter):
+        return None
+    files = tuple(each.file for each in adapter.others)
+    count = sum(len(each.tensors) for each in adapter.others)
+    said = f"write the {count} tensors of {shorten(map(quote, files))} as adapter_model.safetensors"
+    shards = [_SHARD.search(name) for name in files]
+    if any(shards):
+        wanted = {int(match["of"]) for match in shards if match}
+        if not all(shards) or len(wanted) != 1:
+            return None
+        missing = max(wanted) - len(files)
+        if missing:
+            return Fix("unsafe", said, (Gather(files),), f"{missing} of {max(wanted)} shards are not here")
+    return Fix("safe", said, (Gather(files),)) if any(shards) or len(files) == 1 else None
+
+
+def _is_ours(found: Weights) -> bool:
+    return bool(_LIKE.match(found.file)) and not found.refused and bool(found.tensors)
+
+
+def _twice(adapter: Adapter) -> bool:
+    names = [tensor.name for each in adapter.others for tensor in each.tensors]
+    return len(set(names)) != len(names)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -114,12 +114,28 @@ def _weights(source: Source, name: str, raw: bytes, header: object) -> Weights:
         )
     entries = [_entry(name, key, header[key]) for key in names]
     size, base = source.size(name), 8 + len(raw)
-    end = base + _layout(name, entries, size - base)
+    try:
+        end = base + _layout(name, entries, size - base)
+    except BadInput as bad:
+        if bad.flaw.code != "truncated-file":
+            raise
+        return _cut_off(refused(source, name, "safetensors", bad.flaw), entries, base, metadata)
     if end < size:
         raise _tail(source, name, end)
     flaws += _remarks(name, raw, entries)
-    tensors = tuple(TensorInfo(e.name, e.dtype, e.shape, name, (base + e.start, base + e.end)) for e in entries)
+    tensors = tuple(_info(entry, name, base) for entry in entries)
     return Weights(file=name, format="safetensors", size=size, tensors=tensors, metadata=metadata, flaws=tuple(flaws))
+
+
+def _cut_off(found: Weights, entries: list[_Entry], base: int, metadata: dict[str, str]) -> Weights:
+    """The refused file with what lies before its cut."""
+    whole = tuple(_info(e, found.file, base) for e in entries if base + e.end <= found.size)
+    lost = tuple(e.name for e in entries if base + e.end > found.size)
+    return replace(found, metadata=metadata, intact=whole, lost=lost)
+
+
+def _info(entry: _Entry, file: str, base: int) -> TensorInfo:
+    return TensorInfo(entry.name, entry.dtype, entry.shape, file, (base + entry.start, base + entry.end))
 
 
 # ------------------------------------------------------------------------------------------------ header
