@@ -12,7 +12,9 @@ from adapterfit import discover
 from adapterfit.conversion.neutral import Neutral
 from adapterfit.conversion.opened import Opened, inner_folders, opened
 from adapterfit.conversion.output import Package, Wanted
+from adapterfit.conversion.releases import written_for
 from adapterfit.errors import CannotConvert
+from adapterfit.read import peft_facts
 from adapterfit.read.base import read_base as read_base_source
 from adapterfit.read.locate import base_in_cache, locate
 from adapterfit.read.source import Source
@@ -60,16 +62,26 @@ def convert(adapter: Any, to: str, out: Any, *, base: Any = None, part: str = ""
         folders = inner_folders(source) or {"": source}
         pieces = [_opened(each, base, online=online) for each in folders.values()]
         origin = recognised(pieces[0])
+        if name == "peft" and origin == "peft" and len(pieces) == 1:
+            package = written_for(pieces[0], version or peft_facts.newest())
+            return Conversion(
+                origin, to, Path(out), _written(Path(out), package, _given(adapter, base)), 0, package.notes
+            )
         neutral = _joined([_read(piece, folder) for folder, piece in zip(folders, pieces)])
         output: Package = writer.write(neutral, Wanted(pieces[0], version, part))
-        names = _written(Path(out), output, [str(each) for each in (adapter, base) if isinstance(each, (str, Path))])
+        names = _written(Path(out), output, _given(adapter, base))
     return Conversion(origin, to, Path(out), names, len(neutral.layers) + len(neutral.changes), output.notes)
+
+
+def _given(*paths: Any) -> list[str]:
+    """What the user named, as far as it is on this disk: nothing is written into it."""
+    return [str(path) for path in paths if isinstance(path, (str, Path)) and Path(path).exists()]
 
 
 def _written(out: Path, package: Package, read: list[str]) -> tuple[str, ...]:
     """Write the folder whole or not at all; its files in order."""
     room = sum(map(len, package.files.values())) + sum(stream.size() for stream in package.streams)
-    with Staging(out, apart_from=[path for path in read if Path(path).exists()], room=room) as stage:
+    with Staging(out, apart_from=read, room=room) as stage:
         for name, data in package.files.items():
             with stage.file(name) as output:
                 output.write(data)

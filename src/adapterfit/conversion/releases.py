@@ -1,0 +1,315 @@
+"""A PEFT adapter for another release of PEFT: the config it knows, the layout it saves, and what cannot go over.
+
+Facts: `read/peft_fields.json` (fields and defaults of every release, generated) and the release notes and sources of peft 0.2 to
+0.21.2, as cited. A config key that the release does not know is dropped where it holds its default, and refused by name otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from adapterfit.consumers.versions import version_range
+from adapterfit.conversion.base_model import Copied
+from adapterfit.conversion.methods import METHODS
+from adapterfit.conversion.numbers import Tensor
+from adapterfit.conversion.opened import Opened
+from adapterfit.conversion.output import Package, WeightsFile
+from adapterfit.conversion.peft_rules import CONFIG, readable_config, resolved
+from adapterfit.errors import BadInput, CannotConvert
+from adapterfit.expect.patterns import Patterns
+from adapterfit.read import peft_facts
+from adapterfit.records import AdapterConfig
+from adapterfit.text import quote, shorten
+
+WEIGHTS = "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+#: Starting values that leave the base alone, and the release that brought each; an older one gets `true`, which loads the same.
+_INITS = {"gaussian": "0.6.0", "eva": "0.14.0", "orthogonal": "0.16.0"}
+#: Starting values that change the base, which a release must know to load the adapter right.
+_CHANGING = {"loftq": "0.7.0", "pissa": "0.11.0", "olora": "0.12.0", "corda": "0.15.0", "lora_ga": "0.19.0"}
+#: What LoRA can be put on, by the number of dimensions of A, and since when.
+_CONVOLUTIONS = {3: ("Conv1d", "0.15.0"), 4: ("Conv2d", "0.3.0"), 5: ("Conv3d", "0.14.0")}
+_DORA = {"lora_embedding_A": "0.13.0", 3: "0.16.0", 4: "0.10.0", 5: "0.14.0"}
+_A = re.compile(r"(?P<module>.+)\.(?P<kind>lora_A\.weight|lora_embedding_A)")
+
+
+def written_for(opened: Opened, version: str) -> Package:
+    """The adapter as that release would have saved it.
+
+    Raises:
+        CannotConvert: The release cannot load it, or would load something else; it is named.
+    """
+    config = _known(opened, version)
+    kind, renames = _method(config, version)
+    _refuse(config, opened, version)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in opened.tensors().items():
+        new = renamed(name, renames, config, version)
+        if new in tensors:
+            raise CannotConvert(f"two tensors would be called {quote(new)}", (name,))
+        tensors[new] = tensor
+    fields = config_for(config, kind, version)
+    text = _json(fields)
+    others = [Copied(name, opened.source) for name in _carried(opened)]
+    weights = WeightsFile(WEIGHTS, tensors, {"format": "pt"})
+    return Package({CONFIG: text}, (weights, *others), tuple(_notes(config, version)))
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    import json
+
+    return json.dumps(dict(fields), indent=2, sort_keys=True).encode()
+
+
+def _known(opened: Opened, version: str) -> AdapterConfig:
+    if version not in peft_facts.versions():
+        known = peft_facts.versions()
+        raise CannotConvert(f"PEFT {quote(version)} is not known here: {known[0]} to {known[-1]} are", (version,))
+    if version in version_range("<0.4"):
+        raise CannotConvert(f"PEFT {version} reads adapter_model.bin only, and no pickles are written here", (WEIGHTS,))
+    config = opened.adapter.config
+    if (
+        config is not None and config.peft_type == "BONE"
+    ):  # no longer a method of the newest release, and known all the same
+        return config
+    return readable_config(opened)
+
+
+def _carried(opened: Opened) -> Iterator[str]:
+    """The files beside the adapter that belong to it: its tokenizer, its card."""
+    for name in opened.source.names():
+        ours = (CONFIG, opened.weights.file, "adapterfit.json", "receipt.json")
+        if "/" not in name and name not in ours and not name.startswith("adapter_model."):
+            yield name
+
+
+# --------------------------------------------------------------------------------------------------- the method
+
+
+def _method(config: AdapterConfig, version: str) -> tuple[str, Mapping[str, str]]:
+    """The peft_type there, and what of the tensors' names changes with it."""
+    kind, renames = config.peft_type, {}
+    # MiSS was called Bone until 0.18, which has both (peft 0.19.0, scripts/convert-bone-to-miss.py); the block is the same.
+    if kind == "BONE" and version in version_range(">=0.19"):
+        kind, renames = "MISS", {".bone_": ".miss_"}
+    elif kind == "MISS" and version in version_range("<0.17"):
+        kind, renames = "BONE", {".miss_": ".bone_"}
+    facts = peft_facts.method(kind)
+    if facts is None or version not in facts.releases():
+        since = f": it came with {facts.first}" if facts is not None and not facts.last else ""
+        raise CannotConvert(f"PEFT {version} has no {kind}{since}", ("peft_type",))
+    return kind, renames
+
+
+def renamed(name: str, renames: Mapping[str, str], config: AdapterConfig, version: str) -> str:
+    """A tensor's name in that release."""
+    for old, new in renames.items():
+        name = name.replace(old, new)
+    # Until 0.6.2 a targeted module had its own bias; since 0.7.0 it lies in the wrapped layer.
+    if name.endswith(".base_layer.bias") and version in version_range("<0.7"):
+        return name[: -len(".base_layer.bias")] + ".bias"
+    if name.endswith(".bias") and ".base_layer." not in name and version in version_range(">=0.7"):
+        old_layout = config.values.get("bias") in ("all", "lora_only") and config.newest in version_range("<0.7")
+        return name[: -len(".bias")] + ".base_layer.bias" if old_layout and _is_target(name, config) else name
+    return name
+
+
+def _is_target(name: str, config: AdapterConfig) -> bool:
+    from adapterfit.expect.targets import Rule
+
+    module = name[len(_PREFIX) : -len(".bias")]
+    rule = Rule(config.values, Patterns())
+    return not rule.excludes(module) and rule.matches(module)
+
+
+# --------------------------------------------------------------------------------------------------- the config
+
+
+def config_for(config: AdapterConfig, kind: str, version: str) -> dict[str, Any]:
+    """The fields that the release knows. Its own defaults need not be ours: where one changed, the value is written out.
+
+    Raises:
+        CannotConvert: It does not know a field that holds something else than its default.
+    """
+    facts = peft_facts.method(kind)
+    if facts is None:
+        raise AssertionError("the method was looked up before")
+    known = facts.fields_of(version)
+    found = {key: value for key, value in config.raw.items() if key in known}
+    lost = []
+    for key, value in config.raw.items():
+        field = facts.fields.get(key)
+        if key in known or key in ("peft_version", "runtime_config") or field is None:
+            continue
+        if not any(value == default for _, default in field.defaults):
+            lost.append(key)
+    if lost:
+        raise CannotConvert(
+            f"PEFT {version} does not know {shorten(map(quote, lost))}, which this adapter sets", tuple(lost)
+        )
+    for key in known:
+        field = facts.fields[key]
+        if key not in found and len(field.defaults) > 1 and key in config.values:
+            found[key] = config.values[key]
+    found.update(peft_type=kind, **({"peft_version": version} if "peft_version" in known else {}))
+    init = found.get("init_lora_weights")
+    if isinstance(init, str) and init in _INITS and version in version_range(f"<{_INITS[init]}"):
+        found["init_lora_weights"] = True
+    return found
+
+
+def _notes(config: AdapterConfig, version: str) -> Iterator[str]:
+    facts = peft_facts.method(config.peft_type)
+    strange = [key for key in config.raw if facts is not None and key not in facts.fields and key != "runtime_config"]
+    dropped = [key for key in strange if key != "peft_type"]
+    if dropped:
+        yield f"Left out, as no release of PEFT knows them: {shorten(map(quote, dropped))}."
+    if version in version_range("<0.5") and isinstance(config.values.get("target_modules"), list):
+        yield "Not checked: PEFT 0.4 also matches targets inside of a word; compare with the base's modules."
+
+
+# --------------------------------------------------------------------------------------------------- what cannot go over
+
+
+def _refuse(config: AdapterConfig, opened: Opened, version: str) -> None:
+    """What the fields alone do not show.
+
+    Raises:
+        CannotConvert: The release would raise on it, or load it as something else.
+    """
+    for what, names in (*_unsupported(config, opened, version), *_meaning_changed(config, opened, version)):
+        raise CannotConvert(f"PEFT {version} {what} ({shorten(map(quote, names))})", tuple(names))
+
+
+Problem = tuple[str, Sequence[str]]
+
+
+def _unsupported(config: AdapterConfig, opened: Opened, version: str) -> Iterator[Problem]:
+    if config.values.get("task_type") in ("QUESTION_ANS", "FEATURE_EXTRACTION") and version in version_range("<0.4"):
+        yield "does not know this task", ("task_type",)
+    init = config.values.get("init_lora_weights")
+    start = next((word for word in _CHANGING if isinstance(init, str) and init.startswith(word)), None)
+    if start is not None and version in version_range(f"<{_CHANGING[start]}"):
+        yield f"does not know {init}, and would not take its start off the base", ("init_lora_weights",)
+    if config.peft_type != "LORA":
+        return
+    for name, tensor in opened.tensors().items():
+        match = _A.fullmatch(name)
+        if match is None:
+            continue
+        dims: Any = match["kind"] if match["kind"] == "lora_embedding_A" else len(tensor.shape)
+        kind, since = _CONVOLUTIONS.get(dims, ("", ""))
+        if since and version in version_range(f"<{since}"):
+            yield f"has no LoRA on {kind}", (name,)
+        if config.values.get("use_dora") and dims in _DORA and version in version_range(f"<{_DORA[dims]}"):
+            yield "has no DoRA on such a module", (name,)
+
+
+def _meaning_changed(config: AdapterConfig, opened: Opened, version: str) -> Iterator[Problem]:
+    """Fields and tensors that another release reads as something else; the release that wrote it is bounded by its config."""
+    yield from _oft(config, version)
+    if (
+        config.peft_type == "LOKR"
+        and config.values["alpha"] != config.values["r"]
+        and _crosses(config, version, "0.14.0")
+    ):
+        yield "reads LoKr's alpha otherwise: it counts since 0.14 only", ("alpha",)
+    if config.values.get("target_parameters") and (
+        _crosses(config, version, "0.19.0") or _crosses(config, version, "0.19.1")
+    ):
+        yield (
+            "lays out adapters of parameters otherwise; adapterfit fix turns them, with the base",
+            ("target_parameters",),
+        )
+    if config.peft_type not in ("LORA", *METHODS):
+        return
+    yield from _layers(config, opened, version)
+    if _scaled_embedding(opened) and _crosses(config, version, "0.18.0"):
+        yield "does not scale the adapter of this model's embedding, or does where it was not", ("embed_tokens",)
+    grouped = [
+        name
+        for name, tensor in opened.tensors().items()
+        if name.endswith(".lora_B.weight") and len(tensor.shape) > 2 and _grouped(name, tensor, opened)
+    ]
+    if grouped and _crosses(config, version, "0.16.0"):
+        yield "computes grouped convolutions otherwise", grouped
+    yield from _patterns(config, opened, version)
+
+
+def _layers(config: AdapterConfig, opened: Opened, version: str) -> Iterator[Problem]:
+    """Under layers_to_transform releases from 0.8 to 0.19 took the last number of a path, all others the first (peft #3318)."""
+    if config.values.get("layers_to_transform") is None or not (
+        _crosses(config, version, "0.20.0") or _crosses(config, version, "0.8.0")
+    ):
+        return
+    twice = [name for name in opened.tensors() if sum(part.isdecimal() for part in name.split(".")) > 1]
+    if twice:
+        yield "counts layers_to_transform by another number of these paths", twice
+
+
+def _scaled_embedding(opened: Opened) -> bool:
+    """Gemma 3 multiplies its embedding's output, and since 0.18 LoRA on it as well (peft #2825)."""
+    model_type = opened.base.model_type if opened.base is not None else ""
+    return model_type.startswith("gemma3") and any(".lora_embedding_A" in name for name in opened.tensors())
+
+
+def _crosses(config: AdapterConfig, version: str, border: str) -> bool:
+    """Whether the writer may lie on the other side of a border than the reader."""
+    older = version in version_range(f"<{border}")
+    writer = config.newest if older else config.oldest
+    return older != (writer in version_range(f"<{border}"))
+
+
+def _oft(config: AdapterConfig, version: str) -> Iterator[Problem]:
+    """OFT has had three layouts: until 0.13, in 0.14 and 0.15, and since 0.16."""
+    if config.peft_type == "OFT" and (_crosses(config, version, "0.14.0") or _crosses(config, version, "0.16.0")):
+        yield "has another OFT: other tensors, other arithmetic", ("peft_type",)
+
+
+def _grouped(name: str, tensor: Tensor, opened: Opened) -> bool:
+    a = opened.tensors().get(name.replace(".lora_B.", ".lora_A."))
+    return a is not None and (a.shape[0] != tensor.shape[1] or _groups(name, opened) > 1)
+
+
+def _groups(name: str, opened: Opened) -> int:
+    tree = opened.tree()
+    module = name[len(_PREFIX) : -len(".lora_B.weight")]
+    return next((each.groups for each in tree.modules if each.name == module), 1) if tree is not None else 1
+
+
+def _patterns(config: AdapterConfig, opened: Opened, version: str) -> Iterator[Problem]:
+    """Rank and alpha tables: until 0.13.2 one key for both, until 0.14 a dot before the key (`get_pattern_key`)."""
+    ranks, alphas = (config.values.get(field) or {} for field in ("rank_pattern", "alpha_pattern"))
+    alpha = "lora_alpha" if config.peft_type == "LORA" else "alpha"
+    if not (ranks or alphas) or config.peft_type == "IA3" or version in version_range(">=0.15"):
+        return
+    modules = {match["module"][len(_PREFIX) :] for name in opened.tensors() if (match := _A.fullmatch(name))}
+    wrong = []
+    for module in sorted(modules):
+        new = (
+            resolved(config.values, module, "rank_pattern", "r"),
+            resolved(config.values, module, "alpha_pattern", alpha),
+        )
+        if new != _old_reading(config.values, module, alpha, shared=version in version_range("<0.14")):
+            wrong.append(module)
+    if wrong:
+        yield "reads rank_pattern and alpha_pattern otherwise for these modules", wrong
+
+
+def _old_reading(values: Mapping[str, Any], module: str, alpha: str, *, shared: bool) -> tuple[Any, Any]:
+    ranks, alphas = values.get("rank_pattern") or {}, values.get("alpha_pattern") or {}
+    if shared:
+        key = _old_key({**ranks, **alphas}, module)
+        return ranks.get(key, values["r"]), alphas.get(key, values[alpha])
+    return ranks.get(_old_key(ranks, module), values["r"]), alphas.get(_old_key(alphas, module), values[alpha])
+
+
+def _old_key(table: Mapping[str, Any], module: str) -> str:
+    r"""`next(filter(lambda key: re.match(rf".*\.{key}$", name), keys), name)` of releases until 0.14."""
+    patterns = Patterns()
+    try:
+        return next((key for key in table if patterns.start(rf".*\.{key}$", module)), module)
+    except BadInput as bad:
+        raise CannotConvert(bad.flaw.message) from None

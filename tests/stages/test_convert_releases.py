@@ -1,0 +1,169 @@
+"""`peft==VERSION`: the config that release knows, its layout, and refusals by name for what it cannot load the same."""
+
+import json
+
+import pytest
+
+import adapterfit
+from adapterfit.errors import CannotConvert
+from adapterfit.read import peft_facts
+from adapterfit.testing.disk import lay
+from convert_samples import LLAMA, config, numbers, peft_config, peft_folder, read, weights_bytes
+
+Q = "model.layers.0.self_attn.q_proj"
+#: What PEFT 0.21.2 writes for a plain LoRA: every field, most at their defaults.
+DEFAULTS = {name: field.default for name, field in peft_facts.method("LORA").fields.items() if not field.last}
+
+
+def full(tmp_path, name="a", modules=LLAMA, **fields):
+    plain = {**DEFAULTS, "init_lora_weights": True, "peft_version": "0.21.2", "base_model_name_or_path": "example/tiny"}
+    return peft_folder(
+        tmp_path / name, modules, **{**plain, "r": 4, "lora_alpha": 8, "target_modules": sorted(modules), **fields}
+    )
+
+
+@pytest.mark.parametrize("version", [each for each in peft_facts.versions() if each not in ("0.2.0", "0.3.0")])
+def test_a_plain_adapter_gets_exactly_the_fields_of_the_release(version, tmp_path):
+    adapterfit.convert(full(tmp_path), f"peft=={version}", tmp_path / "b")
+    written = config(tmp_path / "b")
+    assert set(written) <= peft_facts.method("LORA").fields_of(version)
+    assert (written["r"], written["lora_alpha"], written["target_modules"]) == (4, 8, sorted(LLAMA))
+    assert written.get("peft_version") == (
+        version if "peft_version" in peft_facts.method("LORA").fields_of(version) else None
+    )
+    assert read(tmp_path / "b/adapter_model.safetensors") == read(tmp_path / "a/adapter_model.safetensors")
+
+
+NEEDS = {
+    "use_rslora": (True, "0.7.1"),
+    "use_dora": (True, "0.8.2"),
+    "rank_pattern": ({"q_proj": 4}, "0.5.0"),
+    "exclude_modules": (["k_proj"], "0.13.2"),
+    "layer_replication": ([[0, 2], [1, 2]], "0.9.0"),
+    "alora_invocation_tokens": ([1, 2], "0.17.1"),
+}
+
+
+@pytest.mark.parametrize("field", NEEDS)
+def test_a_field_that_the_release_does_not_know_is_refused_by_name(field, tmp_path):
+    value, version = NEEDS[field]
+    with pytest.raises(CannotConvert, match=field):
+        adapterfit.convert(full(tmp_path, **{field: value}), f"peft=={version}", tmp_path / "b")
+
+
+def test_starting_values_that_leave_the_base_alone_become_true_where_they_are_not_known(tmp_path):
+    source = full(tmp_path, init_lora_weights="orthogonal")
+    adapterfit.convert(source, "peft==0.15.2", tmp_path / "b")
+    adapterfit.convert(source, "peft==0.16.0", tmp_path / "c")
+    assert config(tmp_path / "b")["init_lora_weights"] is True
+    assert config(tmp_path / "c")["init_lora_weights"] == "orthogonal"
+    with pytest.raises(CannotConvert, match="take its start off the base"):
+        adapterfit.convert(full(tmp_path, "p", init_lora_weights="pissa"), "peft==0.10.0", tmp_path / "d")
+
+
+def test_biases_move_where_the_release_looks_for_them_and_back(tmp_path):
+    bias = {f"base_model.model.{Q}.base_layer.bias": numbers((64,)), "base_model.model.model.norm.bias": numbers((64,))}
+    source = full(tmp_path, bias="all", more=bias)
+    adapterfit.convert(source, "peft==0.6.2", tmp_path / "old")
+    names = set(read(tmp_path / "old/adapter_model.safetensors"))
+    assert {f"base_model.model.{Q}.bias", "base_model.model.model.norm.bias"} <= names
+    adapterfit.convert(tmp_path / "old", "peft==0.21.2", tmp_path / "new")
+    assert read(tmp_path / "new/adapter_model.safetensors") == read(source / "adapter_model.safetensors")
+
+
+def other(path, kind, tensors, **fields):
+    known = {name: field.default for name, field in peft_facts.method(kind).fields.items() if not field.last}
+    raw = {**known, "peft_type": kind, "target_modules": ["q_proj"], **fields}
+    return lay(
+        path,
+        {"adapter_config.json": json.dumps(raw).encode(), "adapter_model.safetensors": weights_bytes(tensors)},
+    )
+
+
+def test_miss_is_called_bone_before_0_17(tmp_path):
+    source = other(tmp_path / "a", "MISS", {f"base_model.model.{Q}.miss_block": numbers((4, 64))}, r=4)
+    adapterfit.convert(source, "peft==0.18.0", tmp_path / "same")
+    assert config(tmp_path / "same")["peft_type"] == "MISS"
+    fields = peft_facts.method("BONE").fields_of("0.16.0")
+    raw = {key: value for key, value in config(source).items() if key in fields}
+    shorter = other(tmp_path / "s", "MISS", {f"base_model.model.{Q}.miss_block": numbers((4, 64))})
+    (shorter / "adapter_config.json").write_text(json.dumps({**raw, "peft_type": "MISS"}))
+    adapterfit.convert(shorter, "peft==0.16.0", tmp_path / "old")
+    assert config(tmp_path / "old")["peft_type"] == "BONE"
+    assert list(read(tmp_path / "old/adapter_model.safetensors")) == [f"base_model.model.{Q}.bone_block"]
+    adapterfit.convert(tmp_path / "old", "peft==0.21.2", tmp_path / "new")
+    assert config(tmp_path / "new")["peft_type"] == "MISS"
+
+
+LOKR = {f"base_model.model.{Q}.lokr_w1": numbers((8, 8)), f"base_model.model.{Q}.lokr_w2": numbers((8, 8))}
+IA3 = {f"base_model.model.{Q}.ia3_l": numbers((64, 1))}
+
+
+def test_lokrs_alpha_goes_over_only_where_it_makes_no_difference(tmp_path):
+    adapterfit.convert(other(tmp_path / "a", "LOKR", LOKR, r=8, alpha=8), "peft==0.13.2", tmp_path / "b")
+    with pytest.raises(CannotConvert, match="alpha"):
+        adapterfit.convert(other(tmp_path / "c", "LOKR", LOKR, r=8, alpha=4), "peft==0.13.2", tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "said"),
+    [("IA3", "0.3.0", "no pickles"), ("LOHA", "0.5.0", "came with 0.6.0"), ("SHIRA", "0.16.0", "came with 0.17.0")],
+)
+def test_a_method_that_the_release_does_not_have_is_refused(kind, version, said, tmp_path):
+    with pytest.raises(CannotConvert, match=said):
+        adapterfit.convert(other(tmp_path / "a", kind, IA3), f"peft=={version}", tmp_path / "b")
+
+
+REREAD = {
+    "one key for both tables": ({"rank_pattern": {"q_proj": 4}, "alpha_pattern": {"self_attn.q_proj": 3}}, "0.13.2"),
+    "an anchored key": ({"alpha_pattern": {"^model.layers.0.self_attn.q_proj": 3}}, "0.14.0"),
+}
+
+
+@pytest.mark.parametrize(("fields", "version"), REREAD.values(), ids=REREAD)
+def test_tables_that_an_older_release_reads_otherwise_are_refused(fields, version, tmp_path):
+    with pytest.raises(CannotConvert, match="reads rank_pattern and alpha_pattern otherwise"):
+        adapterfit.convert(full(tmp_path, **fields), f"peft=={version}", tmp_path / "b")
+
+
+def test_tables_that_mean_the_same_go_over(tmp_path):
+    adapterfit.convert(full(tmp_path, alpha_pattern={"q_proj": 3, Q: 5}), "peft==0.11.0", tmp_path / "b")
+    assert config(tmp_path / "b")["alpha_pattern"] == {"q_proj": 3, Q: 5}
+
+
+@pytest.mark.parametrize(("version", "fine"), [("0.15.2", False), ("0.16.0", True)])
+def test_grouped_convolutions_stay_on_their_side_of_0_16(version, fine, tmp_path):
+    tensors = {
+        "base_model.model.conv.lora_A.weight": numbers((4, 2, 3, 3)),
+        "base_model.model.conv.lora_B.weight": numbers((8, 2, 1, 1)),
+    }
+    raw = {**DEFAULTS, **peft_config({"conv": ()}), "peft_version": "0.21.2"}
+    files = {"adapter_config.json": json.dumps(raw).encode(), "adapter_model.safetensors": weights_bytes(tensors)}
+    source = lay(tmp_path / "a", files)
+    if fine:
+        adapterfit.convert(source, f"peft=={version}", tmp_path / "b")
+    else:
+        with pytest.raises(CannotConvert, match="grouped"):
+            adapterfit.convert(source, f"peft=={version}", tmp_path / "b")
+
+
+def test_a_foreign_adapter_becomes_an_old_releases(tmp_path):
+    adapterfit.convert(full(tmp_path), "mlx", tmp_path / "m")
+    adapterfit.convert(tmp_path / "m", "peft==0.5.0", tmp_path / "b")
+    assert set(config(tmp_path / "b")) <= peft_facts.method("LORA").fields_of("0.5.0")
+    adapterfit.convert(full(tmp_path, "r", use_rslora=True), "mlx", tmp_path / "n")
+    with pytest.raises(CannotConvert, match="use_rslora"):
+        adapterfit.convert(tmp_path / "n", "peft==0.5.0", tmp_path / "c")
+
+
+def test_tokenizer_and_card_go_along(tmp_path):
+    source = full(tmp_path)
+    (source / "tokenizer.json").write_text("{}")
+    (source / "README.md").write_text("A card.")
+    adapterfit.convert(source, "peft==0.12.0", tmp_path / "b")
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {path.name for path in source.iterdir()}
+
+
+def test_a_release_that_never_was_is_refused(tmp_path):
+    with pytest.raises(CannotConvert, match="not known"):
+        adapterfit.convert(full(tmp_path), "peft==0.99.0", tmp_path / "b")
