@@ -39,6 +39,43 @@ DECIDED = {
     "names of a transformer that ComfyUI does not find are of another dialect": (
         "lora key not loaded: transformer.transformer_blocks.2.attn.to_q.lora_A.weight", "diffusion-key-format",
     ),
+    "a tensor that ComfyUI cannot patch is one of another model, whatever its name": (
+        frame("comfy/model_patcher.py", "patch_weight_to_device") + "RuntimeError: shape '[5120, 1280]' is invalid for input of size 3145728",
+        "diffusion-wrong-base",
+    ),
+    "a model's loader stops at the first name of an adapter's file": (
+        "KeyError: 'base_model.model.model.layers.0.mlp.down_proj.lora_B.weight'", "adapter-loaded-as-model",
+    ),
+    "a server stops at a part of a fused layer": (
+        "KeyError: 'base_model.model.model.layers.0.mlp.up_proj.lora_B.weight'", "targets-refused-by-engine",
+    ),
+    "a web UI that finds attention but no convolutions was given a LoCon": (
+        ("Failed to match keys when loading network /x/models/Lora/inkwash.safetensors: {'lora_unet_up_blocks_1_resnets_2_conv2.lora_up.weight': 1,"
+        " 'lora_unet_up_blocks_1_resnets_2_conv2.alpha': 1, 'lora_unet_up_blocks_0_upsamplers_0_conv.alpha': 1}"),
+        "lycoris-not-lora",
+    ),
+    "a loader of LoRAs, and a text that speaks of LoHa": (
+        "Why does my LoHa not load?\n" + frame("diffusers/loaders/lora_pipeline.py", "load_lora_weights"), "lycoris-not-lora",
+    ),
+    "a kernel of SGLang that meets another width": (
+        frame("sglang/srt/lora/layers.py", "apply_lora")
+        + "RuntimeError: The expanded size of the tensor (9216) must match the existing size (3072) at non-singleton dimension 1.",
+        "engine-assumes-shape",
+    ),
+    "a library that calls another without an argument": (
+        frame("lmdeploy/pytorch/engine/model_agent.py", "build") + "TypeError: add_adapter_weights() missing 1 required positional argument: 'slot'",
+        "libraries-out-of-step",
+    ),
+    "a limit that diffusers no longer has": ("ValueError: LoRA rank 768 must be less or equal than 640", "libraries-out-of-step"),
+    "words of ours inside Chinese": ("微调之后目录里缺少adapter_config.json文件，怎么办", "adapter-config-missing"),
+    "a prefix of other heads": (
+        frame("peft/tuners/prefix_tuning/model.py", "forward")
+        + "RuntimeError: Sizes of tensors must match except in dimension 2. Expected size 4 but got size 16 for tensor number 1 in the list.",
+        "prompt-shape-differs",
+    ),
+    "tokens that were added beyond the server's room": (
+        "ValueError: LoRA added vocab size 640 is greater than lora_extra_vocab_size 512.", "vocabulary-over-engine-limit",
+    ),
     "IA3 of LyCORIS is no LoRA": (
         "lora key not loaded: lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_v.on_input", "lycoris-not-lora",
     ),
@@ -139,6 +176,8 @@ NOT_OURS = {
     ),
     "a keyword of another call": "TypeError: fit() got an unexpected keyword argument 'epochs'",
     "an attribute of the user's own class": "AttributeError: 'Config' object has no attribute 'learning_rate'",
+    "the user's own call": "TypeError: collate() missing 1 required positional argument: 'batch'",
+    "an assignment of the user's": "RuntimeError: The expanded size of the tensor (16) must match the existing size (8) at non-singleton dimension 0.",
     "types that differ, and no adapter": "RuntimeError: expected scalar type Half but found Float",
 }
 

@@ -39,6 +39,10 @@ _TRUNK = re.compile(
 _NAMED = re.compile(r"\.lora_[AB]\.\w{1,60}\.weight")
 #: Blocks of Stable Diffusion's UNets as kohya-ss writes them, after diffusers or after the first checkpoints.
 _UNET = re.compile(r"lora_unet_(?:(?:down|up|input|output)_blocks_\d|mid_block_|middle_block_)")
+#: Convolutions in them.
+_CONVOLVED = re.compile(
+    r"lora_unet_\w{1,80}_(?:conv\d?|conv_shortcut|time_emb_proj|in_layers_2|out_layers_3|emb_layers_1|skip_connection|op)\b"
+)
 _FILE_SIDE = frozenset({"comfyui", "vllm"})
 #: What is left where an adapter's name was cut out, or put in, in the wrong place.
 _MANGLED = re.compile(
@@ -108,6 +112,10 @@ def _image(symptoms: Symptoms) -> Readings:
     if len(blocks) * 2 >= len([key for key in names if not key.name.startswith("lora_te")]) and blocks:
         # ComfyUI maps every block of its UNet to these names: one that it does not know is not in this model.
         return {"diffusion-wrong-base": Names(0.8, blocks), "diffusion-key-format": Names(0.5, blocks)}
+    convolved = tuple(key for key in names if key.wording == "webui" and _CONVOLVED.search(key.name))
+    if convolved and not any("attentions" in key.name for key in names):
+        # All of attention was found: what is left are convolutions, which a LoCon has and a LoRA has not.
+        return {"lycoris-not-lora": Names(0.8, convolved), "diffusion-wrong-base": Names(0.4, convolved)}
     # SD 1.x calls its one text encoder `lora_te_`, SDXL its two `lora_te1_` and `lora_te2_`.
     encoders = tuple(key for key in names if key.name.startswith(("lora_te_", "lora_te1_", "lora_te2_", "lora_te3_")))
     if len(encoders) == len(names):

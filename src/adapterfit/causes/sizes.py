@@ -248,11 +248,12 @@ def _is_head(key: str) -> bool:
     return bool(set(key.split(".")) & HEADS)
 
 
-def _image(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+def _image(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     """An image model: 1x1 convolutions beside linear layers, widths of another family, an input made wider."""
     told = _whole(shapes)
     convolved = any(_is_pointwise(found) != _is_pointwise(wanted) for _, found, wanted in told)
-    if not convolved and not diffusion(s.key for s in shapes):
+    patched = all(s.wording == "comfyui" for s in shapes) and ("comfy" in symptoms.folded or "webui" in symptoms.folded)
+    if not convolved and not patched and not diffusion(s.key for s in shapes):
         return {}
     same = tuple(s for s, found, wanted in told if len(found) != len(wanted) and _squeezed(found) == _squeezed(wanted))
     other = tuple(s for s in shapes if s not in same)

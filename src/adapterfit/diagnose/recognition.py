@@ -97,10 +97,15 @@ def _heard_at(folded: str, hint: str) -> int:
     at = folded.find(hint)
     while at >= 0:
         before, after = folded[at - 1 : at], folded[at + len(hint) : at + len(hint) + 1]
-        if not (before.isalnum() and hint[0].isalnum()) and not (after.isalnum() and hint[-1].isalnum()):
+        if not (_latin(before) and hint[0].isalnum()) and not (_latin(after) and hint[-1].isalnum()):
             return at
         at = folded.find(hint, at + 1)
     return -1
+
+
+def _latin(char: str) -> bool:
+    """A letter or digit that goes on with a word of ours; Chinese is written without spaces around it."""
+    return char.isalnum() and char < "\u0250"
 
 
 def _ordered(found: Iterable[Suspicion]) -> tuple[Suspicion, ...]:

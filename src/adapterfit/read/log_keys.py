@@ -43,7 +43,8 @@ _LISTS = (
     _Wording("lora key not loaded:", UNEXPECTED, "comfyui"),
     _Wording("lora key not loaded", UNEXPECTED, "comfyui"),
     _Wording("would accept those keys:", UNEXPECTED, "webui"),
-    _Wording("failed to match keys when loading network", UNEXPECTED, "webui"),
+    _Wording("failed to match keys when loading", UNEXPECTED, "webui"),
+    _Wording("didn't match keys:", UNEXPECTED, "webui"),
     _Wording("unexpected tensor name:", UNEXPECTED, "llama.cpp"),
     _Wording("unexpected name '", UNEXPECTED, "llama.cpp"),
     _Wording("can not map tensor '", UNEXPECTED, "llama.cpp"),
@@ -57,6 +58,8 @@ _COUNTED = re.compile(r"missing \d{1,7} parameters:")
 _QUOTED = re.compile(r"['\"`]([^\s'\"`]{1,400})['\"`]?")
 _BARE = re.compile(r"([\w.{}*,/-]{0,400}[\w}])")
 _BETWEEN = re.compile(r"[\s,;|&]{0,200}(?:and )?")
+#: What belongs to a name in a dict.
+_VALUE = re.compile(r": ?(?:'[^']{0,300}'|\"[^\"]{0,300}\"|[\w.]{1,20})")
 _ROW = re.compile(r"\| ?(MISSING|UNEXPECTED)\b")
 _REFUSED = re.compile(r" is unsupported LoRA weight|: not an adapter parameter in the model")
 #: Dotted names; braces and stars stand for layers that a report folds together.
@@ -92,6 +95,8 @@ def _listed(text: Text, folded: str, wording: _Wording) -> Iterator[LogKey]:
         start -= 1 if wording.anchor[-1] in "'[" else 0
         if wording.anchor.startswith("were not used"):
             start = max(folded.find(":", start, start + 300), start) + 1
+        if wording.anchor.startswith("failed to match"):  # a path stands between
+            start = max(*(folded.find(bracket, start, start + 400) for bracket in (": [", ": {")), start - 1) + 1
         for key in _from(text, start, wording.name):
             left -= 1
             yield key
@@ -114,7 +119,8 @@ def _names(flat: str, at: int, most: int) -> Iterator[tuple[str, int]]:
         if match is None or not _is_name(match[1]) or _is_broken(flat, match):
             return
         yield match[1].rstrip(".,"), match.start(1)
-        after = _BETWEEN.match(flat, match.end())
+        value = _VALUE.match(flat, match.end()) if bracketed else None
+        after = _BETWEEN.match(flat, value.end() if value is not None else match.end())
         at = after.end() if after is not None else match.end()
         if not (bracketed or "," in flat[match.end() : at] or pattern is _QUOTED):
             return

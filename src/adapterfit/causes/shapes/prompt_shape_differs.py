@@ -38,7 +38,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import suspect
+from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.sizes import sizes_of
 from adapterfit.edits import SetConfig
 from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Shape, Suspicion
@@ -54,6 +54,20 @@ CAUSE = Cause(
         "IndexError: list index out of range",
     ),
     needs=("config", "diff"),
+)
+#: Words of a text that speaks of a prompt or a prefix, not of images or batches.
+_PROMPTS = (
+    "prefix_tuning",
+    "prefix tuning",
+    "prefix_key",
+    "prefix_proj",
+    "prompt_tuning",
+    "prompt tuning",
+    "prompt_embeddings",
+    "virtual_tokens",
+)
+_FIX = (
+    "set num_virtual_tokens, num_layers, token_dim and num_attention_heads to the values of the training, on its base"
 )
 _WIDTH = ("hidden_size", "n_embd", "d_model")
 _DEPTH = ("num_hidden_layers", "num_layers", "n_layer")
@@ -196,7 +210,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     if found is not None:
         yield suspect(
             symptoms, "the prompt in the file has another size than the config and the base make it", found.likelihood, found.lines,
-            fix="set num_virtual_tokens, num_layers, token_dim and num_attention_heads to the values of the training, on its base",
+            fix=_FIX,
+        )  # fmt: skip
+    joined = said(symptoms, "sizes of tensors must match except in dimension") if found is None else ()
+    if joined and any(word in symptoms.folded for word in _PROMPTS):
+        yield suspect(
+            symptoms, "the prompt is put before tensors of another width or of other heads: its config and the base disagree", 0.65, joined,
+            fix=_FIX, apart="num_attention_heads, num_key_value_heads and hidden_size of the base beside adapter_config.json",
         )  # fmt: skip
 
 
@@ -206,7 +226,11 @@ def logs() -> dict[str, list[str]]:
     return {
         "fires": [
             "RuntimeError: Error(s) in loading state_dict for Embedding: "
-            + line.format("weight", "20, 2048", "10, 2048")
+            + line.format("weight", "20, 2048", "10, 2048"),
+            'File "/x/peft/tuners/prefix_tuning/model.py", line 70, in forward RuntimeError: Sizes of tensors must match except in dimension 2. Expected size 8 but got size 32 for tensor number 1 in the list.',
         ],
-        "silent": [line.format("base_model.model.lm_head.weight", "32001, 768", "32000, 768")],
+        "silent": [
+            line.format("base_model.model.lm_head.weight", "32001, 768", "32000, 768"),
+            "RuntimeError: Sizes of tensors must match except in dimension 1. Expected size 64 but got size 63 for tensor number 1 in the list.",
+        ],
     }

@@ -48,6 +48,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Servers with kernels of their own for LoRA.
+_ENGINES = frozenset({"vllm", "sglang", "lmdeploy", "lorax_server", "text_generation_server", "tensorrt_llm"})
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's words about sizes that it computed."""
     told = said(
@@ -63,12 +67,21 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="upgrade the server, or serve the merged model", apart="whether PEFT loads the adapter on this base: then the server is at fault",
         )  # fmt: skip
 
+    expanded = said(symptoms, "must match the existing size")
+    inside = any(frame.library in _ENGINES and "lora" in frame.file for frame in symptoms.frames)
+    if expanded and inside and not told:
+        yield suspect(
+            symptoms, "the server's buffers for LoRA have another width than the layer's output", 0.6, expanded,
+            fix="upgrade the server, or serve the merged model", apart="whether PEFT loads the adapter on this base: then the server is at fault",
+        )  # fmt: skip
+
 
 def logs() -> dict[str, list[str]]:
     """TensorRT-LLM's assertion; PEFT's mismatch."""
     return {
         "fires": [
-            "[TensorRT-LLM][ERROR] Assertion failed: lora_weights has to few values for attn_k (loraUtils.cpp:84)"
+            "[TensorRT-LLM][ERROR] Assertion failed: lora_weights has to few values for attn_k (loraUtils.cpp:84)",
+            '  File "/x/site-packages/sglang/srt/lora/layers.py", line 140, in apply_lora\nRuntimeError: The expanded size of the tensor (8192) must match the existing size (4096) at non-singleton dimension 1.',
         ],
         "silent": [
             "size mismatch for a.q_proj.lora_B.default.weight: copying a param with shape torch.Size([4096, 8]) from checkpoint, the shape in current model is torch.Size([5120, 8])."

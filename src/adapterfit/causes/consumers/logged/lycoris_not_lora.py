@@ -27,11 +27,12 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
@@ -48,6 +49,9 @@ _WORDS = (
     ("make sure all lora param names contain", 0.86), ("must end in lora_up.weight", 0.85), ("invalid lora checkpoint", 0.82), ("invalid adapter checkpoint. we currently support lora and lokr", 0.86), ("lycoris", 0.6),
     ("hada_w1", 0.85), ("lokr_w1", 0.85), ("lora_mid", 0.85),
 )  # fmt: skip
+
+#: Methods of LyCORIS as people name them.
+_METHOD = re.compile(r"(?<![a-z0-9])(?:lokr|loha|lycoris|locon)(?![a-z0-9])")
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
@@ -68,6 +72,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix=fix,
         )
         return
+    method = _METHOD.search(symptoms.folded)
+    if method is not None and any(frame.library in {"diffusers", "mflux"} for frame in symptoms.frames):
+        yield suspect(
+            symptoms, f"the text speaks of {method[0]}, and the loader is one of LoRAs", 0.6, [line_of(symptoms, method.start())], fix=fix,
+            apart="the names in the file: hada_, lokr_, .diff or lora_mid",
+        )  # fmt: skip
     for phrase, likelihood in _WORDS:
         told = said(symptoms, phrase)
         if told:

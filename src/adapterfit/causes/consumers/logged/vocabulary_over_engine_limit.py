@@ -5,6 +5,8 @@ it the server does not start, or finds no kernel, whatever the adapter holds.
 
 Why it happens: an older vLLM (its range was 32,000 to 128,512, later 257,024) and a model with a larger or smaller vocabulary.
 
+An adapter that adds more tokens than the server keeps room for (`lora_extra_vocab_size`, 256) is refused in the same place.
+
 Detection: the range in the message, or a kernel that is missing for an odd width.
 
 Fix: upgrade vLLM; newer ones wrap the head only where an adapter needs it.
@@ -41,6 +43,7 @@ CAUSE = Cause(
     messages=(
         "ValueError: When using LoRA, vocab size must be 32000 >= vocab_size <= 128512",
         "RuntimeError: No suitable kernel. h_in=16 h_out=3424 dtype=Float out_dtype=BFloat16",
+        "ValueError: LoRA added vocab size 300 is greater than lora_extra_vocab_size 256.",
     ),
 )
 
@@ -53,6 +56,12 @@ HINTS = (
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's words."""
     told = said(symptoms, "when using lora, vocab size must be", "vocab size must be 32000", "no suitable kernel")
+    added = said(symptoms, "is greater than lora_extra_vocab_size")
+    if added:
+        yield suspect(
+            symptoms, "the adapter adds more tokens than the server keeps room for", 0.93, added,
+            fix="start the server with a larger lora_extra_vocab_size, or merge the adapter",
+        )  # fmt: skip
     if told:
         yield suspect(
             symptoms, "the server's LoRA kernels do not take this base's vocabulary, or a width of it", 0.93, told,
@@ -66,6 +75,7 @@ def logs() -> dict[str, list[str]]:
         "fires": [
             "ValueError: When using LoRA, vocab size must be 32000 >= vocab_size <= 257024",
             "RuntimeError: No suitable kernel. h_in=64 h_out=152064 dtype=Float",
+            "ValueError: LoRA added vocab size 700 is greater than lora_extra_vocab_size 256.",
         ],
         "silent": [
             "size mismatch for base_model.model.lm_head.weight: copying a param with shape torch.Size([32001, 64]) from checkpoint, the shape in current model is torch.Size([32000, 64])."

@@ -67,6 +67,9 @@ _WORDS = (
 #: Those that an adapter's folder nearly always is the reason for.
 _OWN_WORDS = frozenset({"does not appear to have a file named config.json", "no supported config format found in"})
 
+#: Parts of fused layers: a server that fuses an adapter misses one of them, and says so in the same words.
+_MEMBERS = frozenset({"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
+
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
     "config.json", "instead of the base model", "full model",
@@ -91,8 +94,14 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             )  # fmt: skip
     for error in symptoms.errors:
         name = error.message.strip("'\" .")
-        if error.kind == "KeyError" and ".lora_" in name and module_leaf(name) in {"qkv_proj", "gate_up_proj"}:
+        if error.kind != "KeyError" or ".lora_" not in name:
+            continue
+        if module_leaf(name) in {"qkv_proj", "gate_up_proj"}:
             yield suspect(symptoms, "the engine reads the adapter's tensors as a model's", 0.92, [error.line], fix=fix)
+        elif name.startswith("base_model.") and module_leaf(name) not in _MEMBERS:
+            yield suspect(
+                symptoms, "an engine that loads a model stops at an adapter's tensor", 0.7, [error.line], fix=fix
+            )
     found = names_of(symptoms, "adapter-loaded-as-model")
     if found is not None:
         yield suspect(symptoms, "a model's loader met an adapter's tensors", found.likelihood, found.lines, fix=fix)
@@ -104,6 +113,7 @@ def logs() -> dict[str, list[str]]:
         "fires": [
             "OSError: out/lora does not appear to have a file named config.json. Checkout 'https://huggingface.co/out/lora/main' for available files.",
             "KeyError: 'base_model.model.model.layers.3.mlp.gate_up_proj.lora_B.weight'",
+            "KeyError: 'base_model.model.model.layers.0.self_attn.o_proj.lora_A.weight'",
         ],
         "silent": [
             "KeyError: 'base_model.model.model.layers.3.self_attn.v_proj.lora_A.weight'",

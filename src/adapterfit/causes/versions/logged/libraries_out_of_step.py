@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import between, line_of, said, suspect
 from adapterfit.records import Suspicion
-from adapterfit.text import quote
+from adapterfit.text import quote, show
 
 if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
@@ -84,6 +84,24 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Libraries that call each other, so that a call short of an argument is no fault of the user's.
+_LIBRARIES = frozenset(
+    {
+        "peft",
+        "transformers",
+        "diffusers",
+        "vllm",
+        "sglang",
+        "accelerate",
+        "lmdeploy",
+        "unsloth",
+        "unsloth_zoo",
+        "swift",
+        "trl",
+    }
+)
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: an import or a backend that fails, or an attribute that a library no longer has."""
     for phrase, likelihood in _WORDS:
@@ -110,6 +128,21 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             [e.line for e in attributes],
             fix="align their versions",
         )
+    ranked = said(symptoms, "must be less or equal than")
+    if ranked and said(symptoms, "lora rank", most=1):
+        yield suspect(
+            symptoms, "an older diffusers refuses a rank above the width of a layer, which is allowed today", 0.75, ranked,
+            fix="pip install -U diffusers peft",
+        )  # fmt: skip
+    short = [e for e in symptoms.errors if e.kind == "TypeError" and "required positional argument" in e.message]
+    if short and (short[0].library or said(symptoms, "lora", "peft", "adapter", most=1)):
+        own = short[0].library in _LIBRARIES or any(
+            word in short[0].message.lower() for word in ("lora", "peft", "adapter")
+        )
+        yield suspect(
+            symptoms, f"{show(short[0].message, 80)}: caller and library differ in version", 0.55 if own else 0.35, [short[0].line],
+            fix="align their versions", apart="whether the code that calls it is your own: then its documentation tells",
+        )  # fmt: skip
     calls = [a for a in symptoms.arguments if not a.called.endswith("Config") and a.called not in {"", "__init__"}]
     if calls and not symptoms.misshapen:
         spoken = said(symptoms, "lora", "peft", "adapter", most=1)
@@ -187,9 +220,14 @@ def logs() -> dict[str, list[str]]:
         "fires": [
             "ImportError: cannot import name 'HybridCache' from 'transformers' (/x/site-packages/transformers/__init__.py)",
             "ValueError: PEFT backend is required for this method.",
+            "ValueError: LoRA rank 512 must be less or equal than 320",
+            "TypeError: add_lora_adapter() missing 1 required positional argument: 'slot'",
             "ModuleNotFoundError: No module named 'transformers.masking_helpers'",
             "AttributeError: 'PeftModelForCausalLM' object has no attribute 'add_weighted_adapter'",
             "ImportError: Found an incompatible version of torchao. Found version 0.10.0, but only versions above 0.16.0 are supported",
         ],
-        "silent": ["TypeError: LoraConfig.__init__() got an unexpected keyword argument 'eva_config'"],
+        "silent": [
+            "TypeError: fit() missing 1 required positional argument: 'data'",
+            "TypeError: LoraConfig.__init__() got an unexpected keyword argument 'eva_config'",
+        ],
     }
