@@ -8,7 +8,7 @@ does is said in it, by comments, and held against what happens:
     as_trained(model)  # -> False
 
 A comment may also stand on the lines below; `...` stands for anything. A statement that is not said to raise must not, and every
-warning of PEFT must be said. The outcomes are written to `src/adapterfit/causes/verified.json`; `--check` writes nothing.
+warning of PEFT must be said. The outcomes are written to `src/adapterfit/causes/verified.jsonl`; `--check` writes nothing.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ from adapterfit.cli import _verified
 from adapterfit.cli._page import Page, pages
 
 PRELUDE = Path(__file__).with_name("page_prelude.py")
+#: What is kept of a page.
+ROW = ("page", "code", "date", "broken", "fixed")
 _SAID = re.compile(r"# (raises|warns|->):? ?(.*)")
 
 
@@ -282,58 +284,76 @@ def rank(page: Page, text: str) -> int:
     return ids.index(page.id) + 1 if page.id in ids else 0
 
 
+class Tally:
+    """What became of the pages, for the lines below them."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, dict[str, str]] = {}
+        self.failed: list[str] = []
+        self.ranks: dict[str, int] = {}
+        self.unlike: list[str] = []
+
+    def run(self, page: Page, at: Bench) -> None:
+        """Run a page, say what it did and keep it."""
+        start = time.perf_counter()
+        try:
+            broken, fixed = at.page(page)
+        except Unlike as error:
+            self.failed.append(page.id)
+            print(f"FAILED {error}\n")
+            return
+        told = ["; ".join(one.words for one in outcomes) for outcomes in (broken, fixed)]
+        today = dt.datetime.now(dt.timezone.utc).date().isoformat()
+        self.seen[page.id] = dict(zip(ROW, (page.id, _verified.digest(page.code), today, *told)))
+        print(f"{page.id}: {told[0]} | {time.perf_counter() - start:.1f} s{self._answered(page, broken)}")
+
+    def _answered(self, page: Page, broken: list[Outcome]) -> str:
+        line, text = next(((one.line, one.text) for one in broken if one.text), ("", ""))
+        if not text:
+            return ""
+        self.ranks[page.id] = rank(page, text)
+        if not is_messaged(page, line):
+            self.unlike.append(page.id)
+        return f" | why: {self.ranks[page.id] or 'no'}"
+
+    def tell(self, found: dict[str, Page]) -> None:
+        """The lines below."""
+        good, first, named = len(self.seen), list(self.ranks.values()).count(1), sum(map(bool, self.ranks.values()))
+        not_run = [page.id for page in found.values() if page.code.not_run]
+        bare = [page.id for page in found.values() if not page.code.runs and not page.code.not_run]
+        print(
+            f"{good} of {good + len(self.failed)} pages do what they say; {len(not_run)} more are not run, with a reason"
+        )
+        print(
+            f"{first} of {len(self.ranks)} texts are answered by `adapterfit why` with the page's cause first, {named} at all"
+        )
+        for words, ids in (("failed", self.failed), ("show no such line", self.unlike), ("have no code", bare)):
+            if ids:
+                print(f"{len(ids)} pages {words}: {', '.join(ids)}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("ids", nargs="*", help="only these pages")
+    parser.add_argument("ids", nargs="*", help="only these pages; all, where the prelude or a version has changed")
     parser.add_argument("--check", action="store_true", help="write nothing")
     asked = parser.parse_args()
-    found = pages()
-    chosen = [page for page in found.values() if page.code.runs and (not asked.ids or page.id in asked.ids)]
-    kept = {key: one for key, one in _verified.read()["pages"].items() if key in found and found[key].code.runs}
-    failed, named, first, spoken, unlike = [], 0, 0, 0, []
+    found, before, tally = pages(), _verified.read(), Tally()
+    same = before.prelude == _verified.prelude_digest(PRELUDE) and before.versions == _versions()
     with bench() as at:
-        for page in chosen:
-            kept.pop(page.id, None)
-            start = time.perf_counter()
-            try:
-                broken, fixed = at.page(page)
-            except Unlike as error:
-                failed.append(page.id)
-                print(f"FAILED {error}\n")
-                continue
-            line, text = next(((one.line, one.text) for one in broken if one.text), ("", ""))
-            place = rank(page, text) if text else 0
-            spoken, named, first = spoken + bool(text), named + (place > 0), first + (place == 1)
-            if text and not is_messaged(page, line):
-                unlike.append(page.id)
-            kept[page.id] = {
-                "code": _verified.digest(page.code),
-                "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
-                "broken": "; ".join(one.words for one in broken),
-                "fixed": "; ".join(one.words for one in fixed),
-            }
-            took = time.perf_counter() - start
-            print(f"{page.id}: {kept[page.id]['broken']} | {took:.1f} s" + (f" | why: {place or 'no'}" if text else ""))
+        for page in found.values():
+            if page.code.runs and (not asked.ids or page.id in asked.ids or not (same or asked.check)):
+                tally.run(page, at)
     if not asked.check:
-        _write(
-            {"versions": _versions(), "prelude": _verified.prelude_digest(PRELUDE), "pages": dict(sorted(kept.items()))}
-        )
-    not_run = [page.id for page in found.values() if page.code.not_run]
-    bare = [page.id for page in found.values() if not page.code.runs and not page.code.not_run]
-    print(
-        f"{len(chosen) - len(failed)} of {len(chosen)} pages do what they say; {len(not_run)} are not run, with a reason"
-    )
-    print(
-        f"{first} of {spoken} texts are answered by `adapterfit why` with the page's cause first, {named} with it at all"
-    )
-    for words, ids in (("failed", failed), ("whose line is none of their messages", unlike), ("without code", bare)):
-        if ids:
-            print(f"{len(ids)} pages {words}: {', '.join(ids)}")
-    return 1 if failed else 0
+        kept = {key: row for key, row in before.pages.items() if same and key in found and found[key].code.runs}
+        _write({key: row for key, row in {**kept, **tally.seen}.items() if key not in tally.failed})
+    tally.tell(found)
+    return 1 if tally.failed else 0
 
 
-def _write(verified: dict[str, Any]) -> None:
-    _verified.FILE.write_text(json.dumps(verified, indent=1, ensure_ascii=False) + "\n", "utf-8")
+def _write(seen: dict[str, dict[str, str]]) -> None:
+    head = {"versions": _versions(), "prelude": _verified.prelude_digest(PRELUDE)}
+    rows = [head, *(seen[page] for page in sorted(seen))]
+    _verified.FILE.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), "utf-8")
 
 
 def _versions() -> dict[str, str]:

@@ -21,9 +21,9 @@ every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_code_is_what_was_run_when_the_page_was_verified(page):
     """Run `make pages` (or `python tools/verify_pages.py ID`) after changing a page's code."""
     if page.code.runs:
-        assert VERIFIED["pages"][page.id]["code"] == _verified.digest(page.code)
+        assert VERIFIED.pages[page.id]["code"] == _verified.digest(page.code)
     else:
-        assert page.id not in VERIFIED["pages"]
+        assert page.id not in VERIFIED.pages
 
 
 @every_page
@@ -35,9 +35,7 @@ def test_a_reason_why_code_is_not_run_is_a_sentence(page):
 @every_page
 def test_a_page_says_when_and_with_what_it_was_verified_or_why_not(page):
     first = _verified.lines(page)[0]
-    assert first.startswith(
-        "Not verified" if not page.code.runs else f"Verified with peft {VERIFIED['versions']['peft']}"
-    )
+    assert first.startswith("Not verified" if not page.code.runs else f"Verified with peft {VERIFIED.versions['peft']}")
 
 
 def test_a_page_whose_code_changed_says_so():
@@ -48,11 +46,11 @@ def test_a_page_whose_code_changed_says_so():
 
 def test_what_the_code_starts_from_is_what_it_was_when_the_pages_were_verified():
     """After a change of the prelude all pages are run again: `make pages`."""
-    assert VERIFIED["prelude"] == _verified.prelude_digest(ROOT / "tools" / "page_prelude.py")
+    assert VERIFIED.prelude == _verified.prelude_digest(ROOT / "tools" / "page_prelude.py")
 
 
 def test_nothing_is_verified_that_is_not_there():
-    assert set(VERIFIED["pages"]) <= set(PAGES)
+    assert set(VERIFIED.pages) <= set(PAGES)
 
 
 @every_page

@@ -1,22 +1,36 @@
-"""What `make pages` saw when it ran the code of the pages: `causes/verified.json`, written by `tools/verify_pages.py`."""
+"""What `make pages` saw when it ran the code of the pages: `causes/verified.jsonl`, written by `tools/verify_pages.py`.
+
+One line per page, so that two branches that add pages merge; the first line tells what the pages were run with.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from adapterfit.cli._page import Code, Page
 
-FILE = Path(__file__).parents[1] / "causes" / "verified.json"
+FILE = Path(__file__).parents[1] / "causes" / "verified.jsonl"
 
 
-def read() -> dict[str, Any]:
+class Verified(NamedTuple):
     """`versions`: library → version; `prelude`: its digest; `pages`: id → `code` (a digest), `date`, `broken`, `fixed`."""
-    found: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
-    return found
+
+    versions: Mapping[str, str]
+    prelude: str
+    pages: Mapping[str, Mapping[str, str]]
+
+
+def read() -> Verified:
+    """The file."""
+    rows = [json.loads(line) for line in FILE.read_text("utf-8").splitlines()]
+    head = next(row for row in rows if "versions" in row)
+    return Verified(head["versions"], head["prelude"], {row["page"]: row for row in rows if "page" in row})
 
 
 def digest(code: Code) -> str:
@@ -38,12 +52,12 @@ def lines(page: Page) -> tuple[str, ...]:
     if page.code.not_run:
         return (f"Not verified here: {page.code.not_run}",)
     verified = read()
-    seen = verified["pages"].get(page.id)
+    seen = verified.pages.get(page.id)
     if not page.code.runs or seen is None:
         return ("Not verified: this code was never run.",)
     if seen["code"] != digest(page.code):
         return (f"Not verified: the code has changed since it was run on {seen['date']}.",)
-    versions = ", ".join(f"{name} {version}" for name, version in verified["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in verified.versions.items())
     return (
         f"Verified with {versions} on {seen['date']}.",
         f"Broken: {seen['broken']}.",
