@@ -23,6 +23,21 @@ Fix: what to change.
 Workaround: what to do where nothing can be changed.
 
 Prevention: what to do next time.
+
+Setup:
+    change_names(lambda name: "x." + name)  # what brings the files into this state
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # warns: Found missing adapter keys while loading the checkpoint
+    as_base(model)  # -> True
+
+Fixed:
+    change_names(lambda name: name[2:])
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -67,7 +82,9 @@ def main() -> None:
         parser.error(f"{there} is already there")
     path = CAUSES / asked.family / name
     path.write_text(TEMPLATE, encoding="utf-8")
-    print(f"{path}: fill in the page, the check and the examples, then run `make fast`")
+    print(
+        f"{path}: fill in the page, the check and the examples, then run `python tools/verify_pages.py {asked.id}` and `make fast`"
+    )
 
 
 if __name__ == "__main__":

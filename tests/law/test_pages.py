@@ -1,5 +1,6 @@
 """Every page has code that was run as it stands, or says why not; and a note has the form of one."""
 
+import ast
 import datetime as dt
 import re
 
@@ -15,6 +16,16 @@ VERIFIED = _verified.read()
 NOTES = [note for own in _notes.notes().values() for note in own]
 
 every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+
+
+@every_page
+def test_a_page_has_broken_and_fixed_code(page):
+    """Code that cannot be run where the tests run stands below a heading *Not run* that says why."""
+    assert page.code.broken
+    assert page.code.fixed
+    for code in (page.code.setup, page.code.broken, page.code.fixed):
+        ast.parse(code)
+        assert [line for line in code.splitlines() if len(line) > 120 and "# raises" not in line] == []
 
 
 @every_page

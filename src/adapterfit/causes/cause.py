@@ -1,7 +1,8 @@
 """What a cause is: one file that holds the whole truth about one bad thing.
 
 A cause file has a docstring with the headings of a page (*What this means · Why it happens · Detection · Fix ·
-Workaround · Prevention*), optionally `check(case, diff)` and `examples(make)`, and `CAUSE`. Its id is the file
+Workaround · Prevention*, then the code: *Setup · Broken · Fixed*, or *Not run* with the reason), optionally
+`check(case, diff)` and `examples(make)`, and `CAUSE`. Its id is the file
 name with hyphens; its family is the folder. A cause that only names what a reader already saw lists the
 readers' `codes` and needs no `check`.
 """
@@ -28,8 +29,6 @@ class Cause:
     versions: str = "peft >= 0.3"
     needs: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
-    broken: str = ""
-    fixed: str = ""
 
 
 def finding(

@@ -18,7 +18,7 @@ Setup:
     torch.save(load_file(WEIGHTS), file)
     os.remove(WEIGHTS)
     whole = file.read_bytes()
-    file.write_bytes(whole.replace(b"layers.1.self_attn.q_proj.lora_A", b"layers.1.self_attn.q_proj.lora_X"))  # bits changed
+    file.write_bytes(whole.replace(b"layers.1.self_attn.q_proj.lora_A", b"layers.1.self_attn.q_proj.lora_Q"))
 
 Broken:
     base = AutoModelForCausalLM.from_pretrained("base")

@@ -15,7 +15,7 @@ Workaround: `sd = torch.load(file, weights_only=True)['state_dict']`, then `set_
 Prevention: save adapters with `model.save_pretrained`.
 
 Setup:
-    torch.save({"state_dict": load_file(WEIGHTS), "epoch": 3}, "adapter/adapter_model.bin")  # a training loop's own checkpoint
+    torch.save({"state_dict": load_file(WEIGHTS), "epoch": 3}, "adapter/adapter_model.bin")  # by a training loop
     os.remove(WEIGHTS)
 
 Broken:

@@ -22,7 +22,7 @@ Setup:
 Broken:
     base = AutoModelForCausalLM.from_pretrained("base")
     model = PeftModel.from_pretrained(base, "adapter")
-    # warns: Found missing adapter keys while loading the checkpoint: ['base_model.model.model.layers.1.self_attn.q_proj.lora_A.default.weight'
+    # warns: Found missing adapter keys while loading the checkpoint: ... layers.1.self_attn.q_proj.lora_A
     as_trained(model)  # -> False
 
 Fixed:
