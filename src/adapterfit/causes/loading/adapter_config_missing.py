@@ -11,7 +11,8 @@ Detection: the names of the files in the folder.
 Fix: copy the config from where the adapter came from. For a trainer's checkpoint: build the model with the LoraConfig of
 the training, load the checkpoint's state dict into it, then `save_pretrained`. A merged model is loaded without PEFT.
 
-Workaround: write the config by hand from the tensor names and shapes; `lora_alpha` must be known.
+Workaround: write the config by hand; adapterfit says all of it that the tensors show. `lora_alpha` they do not: it must be
+known, and it is the strength of the adapter.
 
 Prevention: save with `model.save_pretrained(folder)` of the PeftModel, and copy the whole folder.
 
@@ -32,13 +33,16 @@ Fixed:
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from adapterfit.causes import anatomy, evidence, reconfigure
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import between, said, suspect
-from adapterfit.records import Suspicion
-from adapterfit.text import quote
+from adapterfit.records import Case, Fix, Flaw, Suspicion
+from adapterfit.text import quote, show
 
 if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
@@ -57,6 +61,9 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {"silent": [make.folder(files)], "fires": [make.folder(each) for each in bad]}
 
 
+_LORA = {
+    "lora_A.weight", "lora_B.weight", "lora_B.bias", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector",
+}  # fmt: skip
 CAUSE = Cause(
     messages=(
         "ValueError: Can't find 'adapter_config.json' at 'my-adapter'",
@@ -65,6 +72,33 @@ CAUSE = Cause(
     codes=("adapter-config-missing", "merged-model-folder", "trainer-checkpoint"),
     minutes=10,
 )
+
+
+def cure(case: Case, flaw: Flaw) -> Fix | None:
+    """The config as far as the tensors of a LoRA show it. The strength they do not show, so a person must write the file."""
+    tensors = case.adapter.tensors
+    layers = anatomy.of_modules(tensors)
+    leaves = {evidence.parts(tensor.name).leaf for held in layers.values() for tensor in held}
+    ranks = reconfigure.ranks_in(layers)
+    if flaw.code != "adapter-config-missing" or not ranks or not leaves <= _LORA:
+        return None
+    rank = Counter(ranks.values()).most_common(1)[0][0]
+    fields: dict[str, Any] = {"peft_type": "LORA", "r": rank, "lora_alpha": "?"}
+    fields["target_modules"] = sorted({module.rpartition(".")[2] for module in layers})
+    others = {module: found for module, found in ranks.items() if found != rank}
+    fields.update({"rank_pattern": others} if others else {})
+    fields.update({"use_dora": True} if any("magnitude" in leaf for leaf in leaves) else {})
+    fields.update({"lora_bias": True} if "lora_B.bias" in leaves else {})
+    whole = {t.name[len(evidence.PREFIX) :].rpartition(".")[0] for t in tensors if not evidence.parts(t.name).leaf}
+    saved = sorted({name.rpartition(".")[2] for name in whole if not name.endswith(".base_layer")})
+    fields.update({"modules_to_save": saved} if saved else {})
+    said = show(json.dumps(fields), 400)
+    return Fix(
+        "unsafe",
+        f"copy the config from where the adapter came from; or write {said}, with the lora_alpha of the training for the question "
+        "mark: it is the strength of the adapter, and no tensor shows it",
+    )
+
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (

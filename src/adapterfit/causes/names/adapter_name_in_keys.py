@@ -76,10 +76,19 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
         return
     if not evidence.comparable(diff) or evidence.no_target(diff):
         return
-    # The prompt's name in the model is a place to land, and PEFT looks for it under another name all the same.
-    stray = list(diff.extra) or [tensor for tensor in diff.overwrites if tensor.name.startswith(_PROMPT_MODULE)]
+    stray = list(diff.extra)
     if stray:
         yield from _stray(diff, stray)
+    prompts = {m.tensor: m.slot.key for m in diff.matched if m.slot.role == "prompt" and m.tensor.name != m.slot.key}
+    if prompts and diff.raised is not None:
+        yield finding(
+            f"the prompt lies under the name it has in the model, {quote(next(iter(prompts)).name)}",
+            at=prompts,
+            predicted="raises",
+            found=quote(next(iter(prompts)).name),
+            expected=quote(_PROMPT),
+            fix=_rename(prompts),
+        )
     inside = [m for m in diff.matched if m.tensor.name == m.slot.model_key != m.slot.key and m.slot.role == "tuner"]
     if inside:
         names = {m.tensor: m.slot.key for m in inside}
@@ -244,6 +253,9 @@ def examples(make: Any) -> dict[str, list[Any]]:
             lambda name: name + ".foo"
         ),
         head.renamed(lambda name: name.replace("classifier.", "classifier.modules_to_save.foo.")),
+        make.adapter("llama", peft_type="PROMPT_TUNING", num_virtual_tokens=8).renamed(
+            lambda _name: "prompt_encoder.default.embedding.weight"
+        ),
         make.adapter("llama", peft_type="PROMPT_TUNING", num_virtual_tokens=8).renamed(
             lambda _name: "prompt_encoder.embedding.weight"
         ),

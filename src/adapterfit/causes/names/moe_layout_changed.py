@@ -356,6 +356,26 @@ def _square(case: Case, diff: Diff) -> Iterator[Finding]:
             fix=_fix_of_square(case, by_name, landed),
             differs=True,
         )
+    elif transposed == {False} and not isinstance(told, str) and _version(config.oldest or "0") < (0, 19, 1):
+        yield finding(
+            "the experts' matrices are square, so no size shows which side the adapter took for their input, and no version of PEFT "
+            "is recorded: it changed in 0.19.1",
+            at=[match.tensor for match in landed],
+            severity="warning",
+            predicted="silent",
+            confidence="low",
+            undecided=True,
+            found="square matrices",
+            expected="peft_version in adapter_config.json",
+            fix=Fix(
+                "unsafe",
+                f"if it was written by PEFT 0.17 to 0.19.0: {_SWAP}",
+                readings=(
+                    "written by PEFT 0.19.1 or later: it is right as it is",
+                    f"written by PEFT 0.17 to 0.19.0: {_DONE}",
+                ),
+            ),
+        )
     elif transposed == {True} and (not before or before >= (0, 19)):
         yield finding(
             "the experts' matrices are square, so no size shows which side the adapter took for their input: right if it was "
@@ -428,6 +448,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
         "fires": [
             swapped,
             square.with_config(peft_version="0.18.1"),
+            square,
             translated.with_config(lora_dropout=0.05),
             translated.with_config(use_rslora=True),
             translated.with_config(alpha_pattern={"w1": 16}),

@@ -40,7 +40,7 @@ from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.sizes import sizes_of
-from adapterfit.edits import SetConfig
+from adapterfit.edits import Edit, SetConfig
 from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Suspicion
 from adapterfit.text import show
 
@@ -127,6 +127,7 @@ def _fix(case: Case, ranks: Mapping[str, int]) -> Fix:
             f"clear rank_pattern: every tensor has rank {r}, as r says, so the pattern was not in force in training",
             (SetConfig("rank_pattern", {}),),
         )
+    far = f"the strength: lora_alpha = {show(alpha)} is divided by another rank than the config says, and no tensor knows which is right"
     if len(everywhere) == 1:
         rank = next(iter(everywhere))
         said = f"set r = {rank}" + (" and clear rank_pattern" if values.get("rank_pattern") else "")
@@ -134,6 +135,8 @@ def _fix(case: Case, ranks: Mapping[str, int]) -> Fix:
             "unsafe",
             f"{said}; the scale then is lora_alpha / r = {show(alpha)} / {rank}, which is right only if lora_alpha was "
             f"{show(alpha)} in training: the tensors cannot say",
+            _edits(values, rank, {}),
+            far,
         )
     pattern = {module: rank for module, rank in ranks.items() if rank != r}
     said = ", ".join(f'"{show(module)}": {rank}' for module, rank in list(pattern.items())[:2])
@@ -142,7 +145,18 @@ def _fix(case: Case, ranks: Mapping[str, int]) -> Fix:
         "unsafe",
         f"set rank_pattern to {{{said}{more}}}; the scale is lora_alpha / rank per layer, unless alpha_pattern says "
         f"otherwise: make sure that lora_alpha = {show(alpha)} is the training's",
+        _edits(values, r, pattern),
+        far,
     )
+
+
+def _edits(values: Mapping[str, Any], rank: Any, pattern: Mapping[str, int]) -> tuple[Edit, ...]:
+    """The ranks that the tensors show; only for methods whose rank is called `r`. Full paths come first in the table."""
+    if values.get("peft_type") not in ("LORA", "LOHA", "LOKR") or not isinstance(rank, int):
+        return ()
+    table = {**pattern, **(values.get("rank_pattern") or {})} if pattern else {}
+    edits = [SetConfig("r", rank)] if values.get("r") != rank else []
+    return (*edits, *([SetConfig("rank_pattern", table)] if table != (values.get("rank_pattern") or {}) else []))
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
