@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -q
 # The transformers whose adapters were simulated for the shared data, and the one that loaded them.
 SIMULATED := 4.51.3 5.8.1 5.12.1 5.23.0
 
-.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential fix-score fuzz load-sim oracles
+.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential fix-score fuzz load-sim oracles coverage-architectures
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -57,6 +57,9 @@ load-sim: .venv/dev $(SIMULATED:%=.venv/sim-%.json)
 
 fix-score: .venv/dev
 	$(BIN)/python tools/fix_score.py
+
+coverage-architectures: .venv/dev
+	$(BIN)/python tools/architecture_coverage.py
 
 fuzz: .venv/dev
 	FUZZ=50 $(PYTEST) -n 2 tests/property tests/differential/test_targets.py

@@ -2,6 +2,7 @@
 
 python tools/gen_architectures.py llama gpt2 …      the named types
 python tools/gen_architectures.py --all             every type that has a file already
+python tools/gen_architectures.py --new             every type of transformers that has none
 python tools/gen_architectures.py --check llama     only say whether the file would change
 """
 
@@ -11,8 +12,8 @@ import argparse
 import json
 import os
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "critical")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -21,44 +22,71 @@ sys.path.insert(0, str(Path(__file__).parent))
 HERE = Path(__file__).resolve().parent.parent / "src" / "adapterfit" / "expect" / "architectures"
 
 
+def doubts(facts: dict[str, Any]) -> list[str]:
+    """All that the facts leave open."""
+    return [
+        *facts["doubts"],
+        *(f"{name}: could not be built" for name in facts["unbuilt"]),
+        *(f"{name}: {doubt}" for name, entry in facts["classes"].items() for doubt in entry["doubts"]),
+    ]
+
+
+def wanted(options: argparse.Namespace) -> list[str]:
+    """The model types to work on."""
+    known = {path.stem for path in options.out.glob("[a-z]*.json")}
+    if options.new:
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+        return [name for name in CONFIG_MAPPING_NAMES if name not in known]
+    return options.types or sorted(known)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("types", nargs="*")
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--new", action="store_true")
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--samples", type=int, default=48)
+    parser.add_argument("--samples", type=int, default=28)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--seconds", type=int, default=180, help="CPU time for one type")
     parser.add_argument("--out", type=Path, default=HERE)
     options = parser.parse_args()
+    import torch
+
     from architectures import rules
     from architectures.emit import text
     from architectures.facts import Job
+    from architectures.farm import farm
     from architectures.grow import activation_classes
 
-    types = options.types or [path.stem for path in sorted(options.out.glob("[a-z]*.json"))]
-    changed = 0
+    torch.set_num_threads(1)
     if not options.check:
         common = {"activations": activation_classes(), "rules": rules.legacy()}
         (options.out / "_common.json").write_text(json.dumps(common, indent=1) + "\n")
-    for model_type in types:
-        start = time.time()
+
+    def work(model_type: str) -> dict[str, Any]:
         facts = Job(model_type, options.samples).facts()
         new = text(facts)
         json.loads(new)
         target = options.out / f"{model_type}.json"
-        differs = not target.exists() or target.read_text() != new
-        changed += differs
-        if not options.check:
+        changed = not target.exists() or target.read_text() != new
+        if not options.check and facts["classes"]:
             target.write_text(new)
-        doubts = [
-            *facts["doubts"],
-            *(f"{name}: could not be built" for name in facts["unbuilt"]),
-            *(f"{n}: {d}" for n, c in facts["classes"].items() for d in c["doubts"]),
-        ]
+        return {"classes": len(facts["classes"]), "bytes": len(new), "changed": changed, "doubts": doubts(facts)}
+
+    changed = 0
+    for model_type, told, why, seconds in farm(work, wanted(options), options.workers, options.seconds):
+        if told is None:
+            print(f"{model_type}: {why}, {seconds:.1f} s", flush=True)
+            continue
+        changed += told["changed"]
         print(
-            f"{model_type}: {len(facts['classes'])} classes, {len(new)} bytes, {time.time() - start:.1f} s, {len(doubts)} doubts"
+            f"{model_type}: {told['classes']} classes, {told['bytes']} bytes, {seconds:.1f} s, {len(told['doubts'])} doubts"
         )
-        for doubt in doubts:
+        for doubt in told["doubts"]:
             print("   ", doubt)
+        sys.stdout.flush()
     return 1 if options.check and changed else 0
 
 

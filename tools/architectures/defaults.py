@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from adapterfit.expect.formulas import names_in
+from architectures import trace
 from architectures.grow import Grower, literal
 from architectures.sample import Sampler, environment, thinned
 
@@ -32,6 +33,8 @@ PROMPT_FIELDS = (
 _BUILDS_NOTHING = re.compile(
     r"eps|std|factor|range|drop|prob|multiplier|scal|coef|noise|alpha|limit|theta|temperature|beta|gamma|value|init"
 )
+#: Samples to learn a field's default from: most are constants, which few show.
+_FEW, _MANY = 12, 40
 
 
 class Defaults:
@@ -67,13 +70,31 @@ class Defaults:
 
     def _learned(self, name: str, how: str) -> str:
         """What the config class makes of a field that is absent, null or given."""
+        few = self._seen(name, how, _FEW)
+        if how == "given" and not few:
+            return "given"
+        if not few:
+            return "" if how == "null" else literal(_declared(self.sampler, name))
+        text, doubts = self._formula(name, few)
+        if doubts or not _plain(text):
+            text, doubts = self._formula(name, few + self._seen(name, how, _MANY))
+        self.doubts += [f"field {name} {how}: {doubt}" for doubt in doubts]
+        return text
+
+    def _formula(self, name: str, seen: list[tuple[Any, ...]]) -> tuple[str, list[str]]:
         grower = Grower(self.activations)
-        envs, values = [], []
-        for attempt in range(200):
+        told = [lambda raw=raw, given=given: self._told(raw, name, given) for _, _, raw, given in seen]
+        text = grower.value(name, [env for env, *_ in seen], [value for _, value, *_ in seen], told)
+        return text, grower.doubts
+
+    def _seen(self, name: str, how: str, count: int) -> list[tuple[Any, ...]]:
+        """Configs where the field is so: the other fields, its value, the file, under which names it was given."""
+        names = [name, *(alias for alias, real in self.alias_map.items() if real == name)]
+        seen: list[tuple[Any, ...]] = []
+        for attempt in range(3 * count + 20):
             raw = self.sampler.raw()
-            if attempt >= 100:
+            if attempt >= count + 10:
                 raw = thinned(raw, name, self.rng)
-            names = [name, *(alias for alias, real in self.alias_map.items() if real == name)]
             if not _altered(raw, names, how):
                 continue
             given = next((value for one in names if (value := _dig(raw, one)) is not None), None)
@@ -83,20 +104,24 @@ class Defaults:
                 continue
             if name not in env:
                 continue
-            values.append(env.pop(name))
+            value = env.pop(name)
             if how == "given":
-                env["given"] = list(given) if isinstance(given, tuple) else given
-                env = {"given": env.pop("given"), **env}
-            envs.append(env)
-            if len(envs) >= 48:
+                env = {"given": list(given) if isinstance(given, tuple) else given, **env}
+            seen.append((env, value, raw, names if how == "given" else []))
+            if len(seen) == count:
                 break
-        if how == "given" and not envs:
-            return "given"
-        if not envs:
-            return "" if how == "null" else literal(_declared(self.sampler, name))
-        text = grower.value(name, envs, values)
-        self.doubts += [f"field {name} {how}: {doubt}" for doubt in grower.doubts]
-        return text
+        return seen
+
+    def _told(self, raw: dict[str, Any], name: str, given: list[str]) -> str:
+        """How the config class says that it computed this field; empty where it does not."""
+        trace.shadow()
+        try:
+            value: Any = self.sampler.config(trace.marked(raw, {**self.alias_map, **dict.fromkeys(given, "given")}))
+        except Exception:
+            return ""
+        for part in name.split("."):
+            value = getattr(value, part, None)
+        return value.text if isinstance(value, trace.Traced) else ""
 
     def prompt_fields(self) -> list[str]:
         """The fields of `to_dict()` that PEFT reads, those of a `text_config` of fixed type dotted."""
@@ -146,14 +171,14 @@ class Defaults:
         return {value: self.activations[value] for value in sorted(values) if value in self.activations}
 
     def fixed(self) -> dict[str, Any]:
-        """Number, flag and text fields that could not be varied: with another value nothing is known."""
+        """Fields that models read while they are built, but that could not be varied: with another value nothing is known."""
         default = environment(self.sampler.config({}))
         frozen = {name for name in self.sampler.frozen if name in default}
         frozen |= set(self.sampler.known(undrawn=True)) | self._never_drawn(self.sampler, "")
         for key, part in self.sampler.parts.items():
             if key not in self.sampler.auto:
                 frozen |= {f"{key}.{name}" for name in part.frozen} | self._never_drawn(part, f"{key}.")
-        return {name: default.get(name) for name in sorted(frozen)}
+        return {name: default.get(name) for name in sorted(frozen & trace.read)}
 
     def _never_drawn(self, sampler: Sampler, prefix: str) -> set[str]:
         """Fields that no sample varied and whose name does not say that they build nothing."""
@@ -226,6 +251,11 @@ def _line_names(line: list[Any]) -> set[str]:
         elif key in {"act", "by"}:
             found.add(value if key == "act" else value[0])
     return found
+
+
+def _plain(text: str) -> bool:
+    """A constant, or the given value itself: nothing that a chance agreement of few samples could be taken for."""
+    return not names_in(text) - {"given"} and "?" not in text
 
 
 def _text(value: Any) -> str:

@@ -7,39 +7,15 @@ from typing import Any
 
 import transformers
 from transformers import PreTrainedModel
-from transformers.models.auto import modeling_auto
 
 from architectures import rules
 from architectures.defaults import Defaults
 from architectures.emit import Fragments, inline_single_uses
 from architectures.grow import Grower, Seen, activation_classes, agrees
-from architectures.observe import aliases, build, embeddings, observe, opaque_parts, tied
+from architectures.heads import heads
+from architectures.observe import aliases, build, build_traced, embeddings, observe, opaque_parts, tied
 from architectures.sample import Sampler, thinned
 
-#: Which auto mapping answers for which task word; the words of PEFT's `task_type` where it has one.
-TASKS = {
-    "MODEL_MAPPING_NAMES": "bare",
-    "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES": "CAUSAL_LM",
-    "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES": "SEQ_2_SEQ_LM",
-    "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES": "SEQ_CLS",
-    "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES": "TOKEN_CLS",
-    "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES": "QUESTION_ANS",
-    "MODEL_FOR_MASKED_LM_MAPPING_NAMES": "MASKED_LM",
-    "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES": "MULTIPLE_CHOICE",
-    "MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES": "NEXT_SENTENCE",
-    "MODEL_FOR_PRETRAINING_MAPPING_NAMES": "PRETRAINING",
-    "MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES": "TEXT_ENCODING",
-    "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES": "IMAGE_CLS",
-    "MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING_NAMES": "MASKED_IMAGE",
-    "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES": "AUDIO_CLS",
-    "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES": "SPEECH_SEQ_2_SEQ",
-    "MODEL_FOR_CTC_MAPPING_NAMES": "CTC",
-    "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES": "IMAGE_TEXT_TO_TEXT",
-    "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES": "MULTIMODAL_LM",
-    "MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES": "ZERO_SHOT_IMAGE_CLS",
-    "MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES": "OBJECT_DETECTION",
-    "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES": "SEMANTIC_SEGMENTATION",
-}
 #: How often a class is learned anew with the configs that the learned tree failed on.
 ROUNDS = 5
 
@@ -55,18 +31,9 @@ class Job:
         self.envs: list[dict[str, Any]] = []
         self.proven: dict[str, list[str]] = {"numbers": [], "conditions": []}
 
-    def class_tasks(self) -> dict[str, list[str]]:
-        """Class name → the tasks it answers, bare model first."""
-        found: dict[str, list[str]] = {}
-        for mapping, task in TASKS.items():
-            names = getattr(modeling_auto, mapping, {}).get(self.model_type, ())
-            for name in [names] if isinstance(names, str) else names:
-                found.setdefault(name, []).append(task)
-        return found
-
     def facts(self) -> dict[str, Any]:
         """The whole file as data."""
-        tasks = self.class_tasks()
+        tasks = heads(self.model_type)
         first = getattr(transformers, next(iter(tasks)))
         self.sampler.settle(lambda config: build(first, config))
         shared, classes, bodies, unbuilt = Fragments(), {}, {}, []
@@ -108,15 +75,19 @@ class Job:
     # ---------------------------------------------------------------------------------------- one class
 
     def one_class(self, name: str, shared: Fragments) -> tuple[list[Any], dict[str, Any]] | None:
-        """The class's tree, learned, tried on fresh configs, and learned again with those that it failed on."""
+        """The class's tree, learned, tried on fresh configs, and learned again with those that it failed on.
+
+        Once a class is known, others of its type need fewer samples: what they share is tried first.
+        """
         cls = getattr(transformers, name, None)
-        seen, models = self.draw(cls, self.count) if cls is not None else ([], [])
-        if len(seen) < self.count:
+        count = self.count // 2 if any(self.proven.values()) else self.count
+        seen, models = self.draw(cls, count) if cls is not None else ([], [])
+        if len(seen) < count:
             return None
         for _ in range(ROUNDS):
             grower = Grower(self.activations, self.proven)
             spec = grower.module("", seen)
-            fresh, built = self.draw(cls, self.count)
+            fresh, built = self.draw(cls, count)
             wrong = [at for at, one in enumerate(fresh) if not agrees(spec, one, self.activations)]
             if not wrong and not grower.doubts:
                 break
@@ -128,7 +99,7 @@ class Job:
                 grower.doubts.append(f"the learned tree still failed on {len(wrong)} of {len(fresh)} fresh configs")
         for kind, texts in grower.used.items():
             self.proven[kind] += [text for text in dict.fromkeys(texts) if text not in self.proven[kind]]
-        facts = self.links(grower, [env for env, _ in seen], models)
+        facts = self.links(grower, [env for env, _ in seen + fresh], models + built)
         facts["doubts"] = sorted(set(grower.doubts))
         facts["rules"] = rules.rules(models[0], seen[0][1].opaque_paths())
         return shared.share(spec), facts
@@ -142,7 +113,7 @@ class Job:
                 raw = self.sampler.raw()
                 config = self.sampler.config(thinned(raw, "", self.rng) if self.rng.random() < 0.25 else raw)
                 env = self.sampler.env(config)
-                model = build(cls, config)
+                model = build_traced(cls, config)
                 node = observe(model, opaque=opaque_parts(model, self.sampler.auto))
             except Exception:
                 continue

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Callable
 
 from transformers.activations import ACT2CLS, ACT2FN
 
@@ -20,8 +21,11 @@ from architectures.learn import (
     merged_order,
 )
 from architectures.observe import Node
+from architectures.told import from_told
 
 Seen = tuple[Env, Node]
+#: So many loops of several turns must agree, turn by turn, before a loop is thought not to matter.
+_AGREEING = 6
 
 
 def activation_classes() -> dict[str, str]:
@@ -79,7 +83,8 @@ class Grower:
         spec = Spec(first.kind, first.cls, opaque=first.opaque)
         envs = [env for env, _ in seen]
         self._params(path, spec, seen)
-        spec.groups = self.number(f"{path} groups", envs, [node.groups for _, node in seen])
+        told = [node.groups_text for _, node in seen]
+        spec.groups = self.number(f"{path} groups", envs, [node.groups for _, node in seen], told)
         spec.transposed = "true" if first.transposed else "false"
         if self._is_loop(seen):
             spec.each = self.number(f"{path} count", envs, [len(node.children) for _, node in seen])
@@ -90,15 +95,20 @@ class Grower:
 
     def _params(self, path: str, spec: Spec, seen: list[Seen]) -> None:
         for name in self.order(path, [list(node.params) for _, node in seen]):
-            having = [(env, node.params[name]) for env, node in seen if name in node.params]
+            having = [(env, node.params[name], node.texts.get(name)) for env, node in seen if name in node.params]
             condition = self.condition(f"{path}.{name}", [e for e, _ in seen], [name in n.params for _, n in seen])
-            ranks = {len(shape) for _, shape in having}
+            ranks = {len(shape) for _, shape, _ in having}
             if len(ranks) != 1:
                 self.doubts.append(f"{path}.{name}: its number of dimensions varies")
                 continue
-            envs = [env for env, _ in having]
+            envs = [env for env, _, _ in having]
             dims = [
-                self.number(f"{path}.{name} dimension {at}", envs, [shape[at] for _, shape in having])
+                self.number(
+                    f"{path}.{name} dimension {at}",
+                    envs,
+                    [shape[at] for _, shape, _ in having],
+                    [texts[at] if texts else "" for _, _, texts in having],
+                )
                 for at in range(ranks.pop())
             ]
             spec.params[name] = (condition, dims)
@@ -141,6 +151,9 @@ class Grower:
         if not all(id(env) in self.outer for env in envs):
             return None
         rows: dict[int, tuple[Env, Any]] = {}
+        turns = Counter(id(self.outer[id(env)]) for env in envs)
+        if sum(count > 1 for count in turns.values()) < min(_AGREEING, len(turns)):
+            return None
         for env, value in zip(envs, values):
             outer = self.outer[id(env)]
             if rows.setdefault(id(outer), (outer, value))[1] != value:
@@ -190,8 +203,14 @@ class Grower:
         self.used.setdefault("conditions", []).append(text)
         return text
 
-    def number(self, what: str, envs: list[Env], values: list[int]) -> str:
-        """A formula for these sizes; `unknown`, with a doubt, where none is found."""
+    def number(self, what: str, envs: list[Env], values: list[int], told: Sequence[str] = ()) -> str:
+        """A formula for these sizes, `told` by the model or searched; `unknown`, with a doubt, where none is found."""
+        if any(told):
+            choices = [text for text in self.proven["numbers"] if "?" in text] if len(set(told)) > 1 else []
+            text = next((one for one in choices if holds(one, envs, values)), "") or from_told(envs, values, told)
+            if text:
+                self.used.setdefault("numbers", []).append(text)
+                return text
         if len(set(values)) == 1:
             return str(values[0])
         rows = self._without_loop(envs, values)
@@ -216,7 +235,7 @@ class Grower:
 
     # ---------------------------------------------------------------------------------------- values
 
-    def value(self, what: str, envs: list[Env], values: list[Any]) -> str:
+    def value(self, what: str, envs: list[Env], values: list[Any], told: Sequence[Callable[[], str]] = ()) -> str:
         """A formula for any plain value: constant, another field, a size, a condition, or a table over a text field."""
         first = values[0]
         if all(value == first and type(value) is type(first) for value in values):
@@ -229,7 +248,7 @@ class Grower:
         if all(isinstance(value, bool) for value in values):
             return self.condition(what, envs, values)
         if all(isinstance(value, int) for value in values):
-            return self.number(what, envs, values)
+            return self.number(what, envs, values, [tell() for tell in told])
         return self._table(what, envs, values)
 
     def _table(self, what: str, envs: list[Env], values: list[Any]) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from transformers.activations import ACT2CLS
 
-from adapterfit.expect.formulas import FormulaError, compile_formula
+from adapterfit.expect.formulas import FormulaError, compile_formula, names_in
+from architectures import trace
 
 Env = dict[str, Any]
+_BARE = re.compile(r"(?<![\w.\[])\d+(?![\w.])")
 _COEFFICIENTS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
 
 
@@ -183,7 +186,7 @@ class Numbers:
                 b = self.find([envs[i] for i in no], [values[i] for i in no], depth - 1)
             except NotFoundError:
                 continue
-            text = f"{literal} ? {_wrapped(a)} : {_wrapped(b)}"
+            text = a if a == b else f"{literal} ? {_wrapped(a)} : {_wrapped(b)}"
             if not best or len(text) < len(best):
                 best = text
         return best
@@ -290,6 +293,14 @@ def _loop_literals(envs: list[Env]) -> list[str]:
     return texts
 
 
+def _compared(envs: list[Env]) -> list[str]:
+    """Comparisons that the models made themselves; in loops also with the loop variable in place of a number."""
+    texts = [text for text in trace.compared if names_in(text) <= envs[0].keys()]
+    for loop in [name for name in ("i", "j") if name in envs[0]]:
+        texts = [*dict.fromkeys(_BARE.sub(loop, text, count=1) for text in texts if _BARE.search(text)), *texts]
+    return texts
+
+
 def literals(envs: list[Env], numbers: int = 0) -> dict[str, int]:
     """Simple conditions and their negations → bit mask over the samples; of several with one mask the first.
 
@@ -297,14 +308,14 @@ def literals(envs: list[Env], numbers: int = 0) -> dict[str, int]:
     """
     found: dict[int, str] = {}
     full = (1 << len(envs)) - 1
-    for text in _plain_literals(envs, numbers) + _loop_literals(envs):
+    for text in _plain_literals(envs, numbers) + _loop_literals(envs) + _compared(envs):
         formula = compile_formula(text)
         mask = 0
         try:
             for at, env in enumerate(envs):
                 if formula(env):
                     mask |= 1 << at
-        except (FormulaError, KeyError):
+        except (FormulaError, KeyError, TypeError):
             continue
         found.setdefault(mask, text)
         found.setdefault(full & ~mask, f"!({text})" if " " in text else f"!{text}")

@@ -12,6 +12,8 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.pytorch_utils import Conv1D
 
+from architectures import trace
+
 _KINDS = (
     ("MultiheadAttention", nn.MultiheadAttention),
     ("Linear", nn.Linear),
@@ -35,6 +37,8 @@ class Node:
     transposed: bool = False
     children: dict[str, Node] = field(default_factory=dict)
     opaque: str = ""
+    texts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    groups_text: str = ""
 
     def opaque_paths(self, path: str = "") -> list[str]:
         """Where the sub-models stand that were not entered."""
@@ -70,6 +74,13 @@ def build(cls: type, config: Any) -> PreTrainedModel:
     return model
 
 
+def build_traced(cls: type, config: Any) -> PreTrainedModel:
+    """The same, from a config whose numbers remember their names; the config is changed in place."""
+    trace.mark(config)
+    with trace.tracing():
+        return build(cls, config)
+
+
 def observe(
     module: nn.Module, name: str = "", seen: set[int] | None = None, opaque: dict[int, str] | None = None
 ) -> Node:
@@ -83,7 +94,10 @@ def observe(
         {key: tuple(value.shape) for key, value in module._parameters.items() if value is not None},
         getattr(module, "groups", 1) if isinstance(module, nn.modules.conv._ConvNd) else 1,
         bool(getattr(module, "is_transposed", False)) and bool(module._parameters),
+        texts={key: trace.sizes(value) for key, value in module._parameters.items() if value is not None},
     )
+    if isinstance(node.groups, trace.Traced):
+        node.groups, node.groups_text = int(node.groups), node.groups.text
     if opaque and id(module) in opaque:
         return Node(name, "other", node.cls, opaque=opaque[id(module)])
     for key, child in module._modules.items():

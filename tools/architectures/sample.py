@@ -10,6 +10,8 @@ import inspect
 import random
 import re
 import typing
+from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import transformers
@@ -52,11 +54,14 @@ _LAYERS = re.compile(
 _HIDDEN = re.compile(r"(hidden_size|n_embd|d_model|dim|embed_dim|hidden_dim)$")
 _HEAD_DIM = re.compile(r"(head_dim|d_kv|attention_head_size|kv_channels)$")
 _EXPERTS = re.compile(r"(num_(local_)?experts|n_routed_experts|num_experts)$")
+_RATIO = re.compile(r"ratio|expan|_mult$|multiplier$")
+_REPEATS = re.compile(r"depth|layers|blocks|repeats|num_stages")
 _INNER = re.compile(
     r"(intermediate_size|ffn_dim|n_inner|d_ff|ffn_hidden_size|_size|_dim|positions|position_embeddings|_buckets)$"
 )
 
 
+_ASKED = re.compile(r"""getattr\((?:self\.)?config, *["'](\w+)["'](?:, *([^()]+?))?\)""")
 #: What models ask their config for without building anything by it.
 _HARMLESS = {
     *(
@@ -85,6 +90,9 @@ def _plain(text: str) -> Any:
         return None
 
 
+Builds = typing.Callable[[PreTrainedConfig], Any]
+
+
 class Sampler:
     """Draws configs of one model type. `domains` are the values found to build, per field."""
 
@@ -101,17 +109,18 @@ class Sampler:
         self.parts = {key: Sampler(spec.model_type, rng, part=True) for key, spec in self.specs.items()}
         self.auto = [key for key, spec in self.specs.items() if not issubclass(spec.config_class, PreTrainedConfig)]
         self.frozen: set[str] = set()
+        self.stiff: set[str] = set()
         self.extras = self._extras()
         self.drawn: set[str] = set()
+        self._stages = 0
+        self._said: dict[tuple[str, str], list[str]] = {}
         self.strings = {name: self._strings(name) for name in self.fields}
 
     def _extras(self) -> dict[str, list[Any]]:
         """Names that are no fields of the config class, yet the model asks for with `getattr(config, …)`; its defaults."""
         found: dict[str, list[Any]] = {}
         for module in _modeling_modules(self.cls):
-            asked = re.findall(
-                r"""getattr\((?:self\.)?config, *["'](\w+)["'](?:, *([^()]+?))?\)""", inspect.getsource(module)
-            )
+            asked = _ASKED.findall(inspect.getsource(module))
             for name, default in asked:
                 found.setdefault(name, []).append(_plain(default))
         known = {*self.fields, *self.cls.attribute_map, *_SKIP, *_HARMLESS, *dir(self.cls), "tie_word_embeddings"}
@@ -140,11 +149,14 @@ class Sampler:
 
     def _lines(self, name: str) -> list[str]:
         """Lines of the config's and the model's source that speak of `name`."""
-        modules = [inspect.getmodule(self.cls), *_modeling_modules(self.cls)]
-        lines = "\n".join(map(inspect.getsource, filter(None, modules))).splitlines()
-        return [line for line in lines if re.search(rf"\b{name}\b", line)]
+        return [line for line in _source(self.cls).splitlines() if re.search(rf"\b{name}\b", line)]
 
     def _literals(self, name: str, default: str = "") -> list[str]:
+        if (name, default) not in self._said:
+            self._said[name, default] = self._read_literals(name, default)
+        return self._said[name, default]
+
+    def _read_literals(self, name: str, default: str) -> list[str]:
         found = {m for line in self._lines(name) for m in re.findall(r"""["'`]([a-zA-Z][\w-]{1,30})["'`]""", line)}
         return sorted(({default} if default else set()) | found - {name, *self.fields})
 
@@ -158,6 +170,7 @@ class Sampler:
         even = [2 * p for p in PRIMES[:20]]
         sizes = rng.sample(PRIMES[20:], 30)
         out: dict[str, Any] = {}
+        self._stages = rng.choice((0, 0, 0, -1, 1)) if not tame else 0
         wide = heads * rng.choice(even) + (0 if tame or rng.random() < 0.8 else 2)
         for at, name in enumerate(self.fields):
             if name in self.frozen or name in self.specs:
@@ -188,6 +201,8 @@ class Sampler:
 
     def _draw(self, name: str, default: Any, heads: int, kv: int, wide: int, prime: int, even: list[int]) -> Any:
         rng = self.rng
+        if name in self.stiff:
+            return default * rng.choice((1, 1, 2, 3, 4))
         none = name in self.optional and rng.random() < 0.3
         if name.endswith(("token_id", "token_index")):
             return rng.randint(0, 9)
@@ -230,6 +245,10 @@ class Sampler:
             if _INNER.search(name):
                 return prime
             return rng.choice((default, default, 1, 2, 3, 5 if default <= 16 else prime)) if default >= 0 else default
+        if isinstance(default, float) and _RATIO.search(name):
+            return rng.choice((default, default, 2 * default, default + 0.5, default + 1))
+        if isinstance(default, (list, tuple)) and default and all(isinstance(n, int) and n > 0 for n in default):
+            return self._listing(name, list(default))
         if default is None and "list[str]" in self._annotation(name) and name != "layer_types":
             items = self._literals(name)
             chosen = [item for item in items if rng.random() < 0.5]
@@ -241,6 +260,18 @@ class Sampler:
         if default is None and self._annotation(name).startswith("int"):
             return rng.choice((1, 2, 3, prime))
         return dataclasses.MISSING
+
+    def _listing(self, name: str, default: list[int]) -> list[int]:
+        """Stages: as many as by default, mostly; repeats small, heads kept or fewer, widths multiplied."""
+        if isinstance(default[0], bool):
+            return default
+        if self._stages != 0:
+            default = default[: self._stages] if self._stages < 0 else [*default, default[-1]]
+        if _REPEATS.search(name):
+            return [self.rng.randint(1, 3) for _ in default]
+        if "head" in name:
+            return [self.rng.choice((n, n, 1)) for n in default]
+        return [n * self.rng.choice((1, 1, 2, 3)) for n in default]
 
     def _annotation(self, name: str) -> str:
         field = self.annotated.get(name)
@@ -270,48 +301,84 @@ class Sampler:
         """What transformers makes of this config.json."""
         return AutoConfig.for_model(self.model_type, **copy.deepcopy(raw))
 
-    def settle(self, builds: typing.Callable[[PreTrainedConfig], Any]) -> None:
-        """Freeze the fields whose random values keep the model from being built."""
+    def settle(self, builds: Builds) -> None:
+        """Keep the fields whose random values hinder the model from being built closer to their defaults."""
         for _ in range(60):
-            tries = [self.raw(tame=True) for _ in range(16)]
-            if sum(self._builds(raw, builds) for raw in tries) >= 3:
+            tries = [self.raw(tame=True) for _ in range(12)]
+            failing = [raw for raw in tries if not self._builds(raw, builds)]
+            if len(tries) - len(failing) >= 4:
                 return
-            self._freeze_one(builds)
+            self._blame(failing[0], builds)
 
-    def _freeze_one(self, builds: typing.Callable[[PreTrainedConfig], Any]) -> None:
-        raw = next((r for r in (self.raw(tame=True) for _ in range(20)) if not self._builds(r, builds)), None)
-        if raw is None:
-            return
-        for name in self.rng.sample(sorted(raw), len(raw)):
-            trimmed = {k: v for k, v in raw.items() if k != name}
-            if name in raw and self._builds(trimmed, builds):
-                self.frozen.add(name)
+    def _blame(self, raw: dict[str, Any], builds: Builds) -> None:
+        """Restrict one field without which it builds; where no single one is to blame, those that together are."""
+        order = sorted(_paths(raw, self.parts), key=lambda path: (_weighs(path[-1]), self.rng.random()))
+        for path in order:
+            if self._builds(_without(raw, [path]), builds):
+                self._restrict(path)
                 return
-            raw = trimmed if len(raw) > 8 and self.rng.random() < 0.0 else raw
-        self._freeze_pair(raw, builds)
-
-    def _freeze_pair(self, raw: dict[str, Any], builds: typing.Callable[[PreTrainedConfig], Any]) -> None:
-        """No single field is to blame: drop fields one by one until it builds, then freeze the dropped ones that matter."""
-        left = dict(raw)
-        dropped: list[str] = []
-        for name in self.rng.sample(sorted(raw), len(raw)):
-            del left[name]
-            dropped.append(name)
-            if self._builds(left, builds):
+        for count in range(1, len(order) + 1):
+            if self._builds(_without(raw, order[:count]), builds):
                 break
-        for name in list(dropped):
-            trial = {**left, name: raw[name]}
-            if self._builds(trial, builds):
-                left = trial
-                dropped.remove(name)
-        self.frozen.update(dropped)
+        dropped = order[:count]
+        for path in dropped[:-1]:
+            fewer = [one for one in dropped if one != path]
+            if self._builds(_without(raw, fewer), builds):
+                dropped = fewer
+        for path in dropped:
+            self._restrict(path)
 
-    def _builds(self, raw: dict[str, Any], builds: typing.Callable[[PreTrainedConfig], Any]) -> bool:
+    def _restrict(self, path: tuple[str, ...]) -> None:
+        """First to multiples of its default, then to the default itself."""
+        if len(path) > 1:
+            self.parts[path[0]]._restrict(path[1:])  # noqa: SLF001 - another of its own kind
+            return
+        default = getattr(self.default, path[0], None)
+        sized = isinstance(default, int) and not isinstance(default, bool) and default > 2
+        if sized and path[0] not in self.stiff and not is_depth(path[0]):
+            self.stiff.add(path[0])
+        else:
+            self.frozen.add(path[0])
+
+    def _builds(self, raw: dict[str, Any], builds: Builds) -> bool:
         try:
             builds(self.config(raw))
         except Exception:
             return False
         return True
+
+
+@cache
+def _source(cls: type) -> str:
+    """The text of the config's and the model's files."""
+    return "\n".join(map(inspect.getsource, filter(None, [inspect.getmodule(cls), *_modeling_modules(cls)])))
+
+
+def _paths(raw: dict[str, Any], parts: Any) -> list[tuple[str, ...]]:
+    """Every field that this config.json gives, those of sub-configs by two names."""
+    found: list[tuple[str, ...]] = []
+    for key, value in raw.items():
+        if key in parts and isinstance(value, dict):
+            found += [(key, *path) for path in _paths(value, parts[key].parts)]
+        elif key != "model_type":
+            found.append((key,))
+    return found
+
+
+def _without(raw: dict[str, Any], paths: Iterable[tuple[str, ...]]) -> dict[str, Any]:
+    """The config.json without these fields."""
+    left = copy.deepcopy(raw)
+    for *heads, leaf in paths:
+        inner = left
+        for key in heads:
+            inner = inner[key]
+        inner.pop(leaf, None)
+    return left
+
+
+def _weighs(name: str) -> int:
+    """Fields that most sizes hang on are blamed last."""
+    return 2 if _HIDDEN.search(name) or name == "vocab_size" else int(_HEADS.search(name) is not None or is_depth(name))
 
 
 def _modeling_modules(cls: type) -> list[Any]:

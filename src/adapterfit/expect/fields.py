@@ -172,7 +172,7 @@ class Fields:
         found: dict[str, Any] = {name: self.raw[name] for name in PROMPT_FIELDS if self._is_extra(name, "", known)}
         for name in self.facts["prompt_fields"]:
             head, _, leaf = name.rpartition(".")
-            (found.setdefault(head, {}) if head else found)[leaf] = self[name]
+            (found.setdefault(head, {}) if head else found)[leaf] = _as_json(self[name])
         spec = self.facts["configs"].get("text_config", {})
         if spec.get("any"):
             sub = self.sub("text_config")
@@ -192,6 +192,10 @@ class Fields:
             and f"{head}{name}" not in self.facts["aliases"]
             and not moved
         )
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 class _Given:

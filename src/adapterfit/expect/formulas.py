@@ -2,15 +2,18 @@
 
 Grammar, loosest first::
 
-    c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * // %
+    c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * / // %    **
     12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  len(field)  split(field)  (…)
+    int(x)  ceil(x)  floor(x)  round(x)  max(a, b)  min(a, b)
 
-`unknown` stands where the generator found no formula. Nothing else exists: no calls but `len` and `split` (of text at `|`), no attributes, no loops. A formula comes from our own facts; the
-values it meets come from a stranger's config.json, so every operation checks what it is given.
+`unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
+text at `|`), no attributes, no loops. A formula comes from our own facts; the values it meets come from a stranger's
+config.json, so every operation checks what it is given.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -28,7 +31,7 @@ Formula = Callable[[Env], Any]
 _Token = tuple[str, str]
 
 _TOKENS = re.compile(
-    r"\s*(?:(?P<float>\d+(?:\.\d+(?:e[-+]?\d+)?|e[-+]?\d+))|(?P<int>\d+)|'(?P<str>[^']*)'|(?P<name>[A-Za-z_][\w.]*)|(?P<op>//|==|!=|<=|>=|[-+*%<>?:|&!()\[\],]))"
+    r"\s*(?:(?P<float>\d+(?:\.\d+(?:e[-+]?\d+)?|e[-+]?\d+))|(?P<int>\d+)|'(?P<str>[^']*)'|(?P<name>[A-Za-z_][\w.]*)|(?P<op>//|\*\*|==|!=|<=|>=|[-+*/%<>?:|&!()\[\],]))"
 )
 _NUMBERS: Mapping[str, Callable[[str], Any]] = {"int": int, "float": float}
 _WORDS = {"null": None, "true": True, "false": False}
@@ -77,26 +80,45 @@ def _tokens(text: str) -> list[_Token]:
     return found
 
 
-def _floor(left: int, right: int) -> int:
-    if right == 0:
+def _number(value: object) -> Any:
+    """`value` as a number; what `int` or `ceil` makes of fractions in between is a size again."""
+    return value if isinstance(value, float) else integer(value)
+
+
+def _divisor(value: Any) -> Any:
+    if value == 0:
         raise FormulaError("division by zero")
-    return left // right
+    return value
 
 
-def _modulo(left: int, right: int) -> int:
-    if right == 0:
-        raise FormulaError("division by zero")
-    return left % right
+def _power(left: Any, right: Any) -> Any:
+    if not 0 <= right <= _EXPONENT or abs(left) > _EXPONENT**2:
+        raise FormulaError(f"a power of {right}")
+    return left**right
 
 
-_ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
+def _whole(do: Callable[[Any], int]) -> Callable[[object], int]:
+    def made(value: object) -> int:
+        number = _number(value)
+        if not math.isfinite(number):
+            raise FormulaError("a number without end")
+        return do(number)
+
+    return made
+
+
+#: No model has more stages than this, and nothing above fits into a dimension.
+_EXPONENT = 64
+_ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
-    "//": _floor,
-    "%": _modulo,
+    "/": lambda a, b: a / _divisor(b),
+    "//": lambda a, b: a // _divisor(b),
+    "%": lambda a, b: a % _divisor(b),
+    "**": _power,
 }
-_ORDER: Mapping[str, Callable[[int, int], bool]] = {
+_ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
     ">": lambda a, b: a > b,
@@ -106,7 +128,14 @@ _ORDER: Mapping[str, Callable[[int, int], bool]] = {
 
 def _arithmetic(op: str, left: Formula, right: Formula) -> Formula:
     do = _ARITHMETIC[op]
-    return lambda env: do(integer(left(env)), integer(right(env)))
+
+    def computed(env: Env) -> Any:
+        try:
+            return do(_number(left(env)), _number(right(env)))
+        except OverflowError as problem:
+            raise FormulaError("a number too large to compute with") from problem
+
+    return computed
 
 
 def _compare(op: str, left: Formula, right: Formula) -> Formula:
@@ -117,7 +146,7 @@ def _compare(op: str, left: Formula, right: Formula) -> Formula:
     if op == "in":
         return lambda env: left(env) in _sequence(right(env))
     do = _ORDER[op]
-    return lambda env: do(integer(left(env)), integer(right(env)))
+    return lambda env: do(_number(left(env)), _number(right(env)))
 
 
 def _sequence(value: object) -> tuple[Any, ...]:
@@ -140,7 +169,16 @@ def _split(value: object) -> tuple[Any, ...]:
     return _sequence(value)
 
 
-_FUNCTIONS: Mapping[str, Callable[[object], Any]] = {"len": _length, "split": _split}
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "len": _length,
+    "split": _split,
+    "int": _whole(int),
+    "ceil": _whole(math.ceil),
+    "floor": _whole(math.floor),
+    "round": _whole(round),
+    "max": lambda a, b: max(_number(a), _number(b)),
+    "min": lambda a, b: min(_number(a), _number(b)),
+}
 
 
 def _item(value: object, index: object) -> Any:
@@ -225,10 +263,14 @@ class _Parser:
         return left
 
     def product(self) -> Formula:
-        left = self.atom()
-        while op := self.take("*", "//", "%"):
-            left = _arithmetic(op, left, self.atom())
+        left = self.power()
+        while op := self.take("*", "/", "//", "%"):
+            left = _arithmetic(op, left, self.power())
         return left
+
+    def power(self) -> Formula:
+        left = self.atom()
+        return _arithmetic("**", left, self.power()) if self.take("**") else left
 
     def atom(self) -> Formula:
         if self.take("("):
@@ -260,9 +302,11 @@ class _Parser:
         if name == "unknown":
             return _unknown
         if name in _FUNCTIONS and self.take("("):
-            inner, do = self.ternary(), _FUNCTIONS[name]
+            given, do = [self.ternary()], _FUNCTIONS[name]
+            while self.take(","):
+                given.append(self.ternary())
             self.need(")")
-            return lambda env: do(inner(env))
+            return lambda env: do(*(one(env) for one in given))
         if self.take("["):
             index = self.ternary()
             self.need("]")

@@ -7,6 +7,7 @@ config fields. They are generated from transformers and proven against it; see `
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -40,7 +41,8 @@ def facts(model_type: str) -> Facts | None:
 @cache
 def known_types() -> frozenset[str]:
     """The model types that have facts."""
-    return frozenset(path.stem for path in _FACTS.iterdir() if path.suffix == ".json" and path.stem[0] != "_")
+    names = os.listdir(_FACTS)  # noqa: PTH208 - hundreds of files: names alone are several times faster than paths
+    return frozenset(name[:-5] for name in names if name.endswith(".json") and name[0] != "_")
 
 
 @cache

@@ -1,0 +1,212 @@
+"""Every model type of transformers: does it build without weights, and is its whole module tree known from its config?
+
+python tools/architecture_coverage.py                 all types; writes docs/architectures.md
+python tools/architecture_coverage.py bert swin …     these, printed only
+python tools/architecture_coverage.py --json out.json the answers class by class, too
+
+Each class is built from random config.json files (all fields, half of them, few) and from the default config, on the
+meta device, and compared with the tree from facts: names, order, kinds, classes, shapes, ties, embeddings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "critical")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+FACTS = ROOT / "src" / "adapterfit" / "expect" / "architectures"
+PAGE = ROOT / "docs" / "architectures.md"
+WORDS = {
+    "exact": "exactly",
+    "part": "in part",
+    "not": "not",
+    "unbuilt": "does not build",
+}
+
+
+def examine(model_type: str, seeds: int) -> dict[str, Any]:
+    """Each class of this type: `exact`, `doubts`, `wrong`, `unknown` (it builds, no facts) or `unbuilt`, and why."""
+    from adapterfit.expect import modules
+    from architectures.heads import heads
+
+    known = modules.facts(model_type)
+    found = {}
+    for name in heads(model_type):
+        if known is None or name not in known["classes"]:
+            built, why = _builds(model_type, name)
+            found[name] = ("unknown", "no facts") if built else ("unbuilt", why)
+        else:
+            found[name] = _compared(model_type, name, seeds)
+    return found
+
+
+def _compared(model_type: str, name: str, seeds: int) -> tuple[str, str]:
+    from architectures.proof import SHARES, default, drawn, verdict
+
+    answers = []
+    for share in SHARES:
+        for seed in range(100, 100 + seeds):
+            case = drawn(model_type, name, seed, share, 60, 10)
+            answers += [verdict(model_type, name, *case)] if case else []
+    try:
+        model = default(model_type, name)
+    except Exception:
+        model = None
+    answers += [verdict(model_type, name, {}, model)] if model is not None else []
+    if not answers:
+        return "unbuilt", "no config was found that it builds from, though it has facts"
+    worst = max(answers, key=lambda answer: ("exact", "doubts", "wrong").index(answer[0]))
+    several = f"{sum(a[0] != 'exact' for a in answers)} of {len(answers)} configs: " if worst[1] else ""
+    return worst[0], several + worst[1]
+
+
+def _builds(model_type: str, name: str) -> tuple[bool, str]:
+    """Whether the class builds from a small random or from the default config; the default's reason where neither."""
+    from architectures.proof import default, drawn
+
+    for share in (0.15, 1):
+        if drawn(model_type, name, 0, share, 20, 10):
+            return True, ""
+    try:
+        default(model_type, name)
+    except Exception as problem:
+        return False, f"{type(problem).__name__}: {problem}".splitlines()[0][:160]
+    return True, ""
+
+
+def judged(classes: dict[str, Any] | None, why: str) -> tuple[str, str]:
+    """One word for the type, and the reason where it is not `exact`."""
+    if classes is None:
+        return ("not", why)
+    if not classes:
+        return "unbuilt", "transformers has a config class for it but no model class"
+    states = Counter(state for state, _ in classes.values())
+    if set(states) == {"unbuilt"}:
+        return "unbuilt", next(iter(classes.values()))[1]
+    if set(states) <= {"exact", "unbuilt"}:
+        return "exact", ""
+    reasons = [f"{name}: {reason}" for name, (state, reason) in classes.items() if state not in {"exact", "unbuilt"}]
+    return ("not" if set(states) <= {"unknown", "unbuilt"} else "part"), "; ".join(reasons[:2])
+
+
+def adoptable(classes: dict[str, Any] | None) -> bool:
+    """Whether something is known exactly, and nothing is wrong without saying so."""
+    states = {state for state, _ in (classes or {}).values()}
+    return "exact" in states and "wrong" not in states
+
+
+def page(rows: dict[str, tuple[str, str, int]], version: str) -> str:
+    """docs/architectures.md."""
+    out = [
+        "# Architectures",
+        "",
+        "<!-- written by `make coverage-architectures`; do not edit -->",
+        "",
+        f"What adapterfit knows about the model types of transformers {version} from a config.json alone, without PyTorch:",
+        "every module's name, kind and shape. Each was compared, whole, with the model that transformers builds on the",
+        "meta device from random configs. Where something is not known the verdict is *cannot tell*, never *fits*.",
+        "",
+        *summary(rows),
+        "",
+        "## In part, or not",
+        "",
+        "| model type | known | why not more |",
+        "|---|---|---|",
+        *(
+            f"| `{name}` | {WORDS[state]} | {_cell(why)} |"
+            for name, (state, why, _) in rows.items()
+            if state in {"part", "not"}
+        ),
+        "",
+        "## Exactly",
+        "",
+        ", ".join(f"`{name}`" for name, (state, _, _) in rows.items() if state == "exact") + ".",
+        "",
+        "## Not buildable from a config",
+        "",
+        "| model type | what transformers says |",
+        "|---|---|",
+        *(f"| `{name}` | {_cell(why)} |" for name, (state, why, _) in rows.items() if state == "unbuilt"),
+        "",
+    ]
+    return "\n".join(out)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "/").replace("<", "&lt;").split())[:300]
+
+
+def summary(rows: dict[str, tuple[str, str, int]]) -> list[str]:
+    """The table of counts."""
+    counts = Counter(state for state, _, _ in rows.values())
+    builds = len(rows) - counts["unbuilt"]
+    share = {key: f"{100 * counts[key] / max(1, builds):.1f} %" for key in WORDS}
+    return [
+        "| model types | number | of those that build |",
+        "|---|--:|--:|",
+        f"| in transformers | {len(rows)} | |",
+        f"| build on the meta device | {builds} | |",
+        *(f"| whole tree known {WORDS[key]} | {counts[key]} | {share[key]} |" for key in ("exact", "part", "not")),
+        f"| classes compared | {sum(number for _, _, number in rows.values())} | |",
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("types", nargs="*")
+    parser.add_argument("--facts", type=Path, help="another folder of facts than the package's")
+    parser.add_argument("--adopt", action="store_true", help="copy from there into the package what proves right")
+    parser.add_argument("--seeds", type=int, default=1, help="random configs per class and share of fields")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=int, default=240, help="CPU time for one type")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    import torch
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    from adapterfit.expect import modules
+    from architectures import proof  # noqa: F401 - imported here, so that no fork does it again
+    from architectures.farm import farm
+
+    torch.set_num_threads(1)
+    if options.facts:
+        modules._FACTS = options.facts  # noqa: SLF001 - facts that are not adopted yet
+    rows, details = {}, {}
+    names = options.types or sorted(CONFIG_MAPPING_NAMES)
+    for name, classes, why, seconds in farm(
+        lambda name: examine(name, options.seeds), names, options.workers, options.seconds
+    ):
+        state, reason = judged(classes, why)
+        compared = sum(entry[0] not in {"unknown", "unbuilt"} for entry in (classes or {}).values())
+        rows[name] = (state, reason, compared)
+        details[name] = {"state": state, "why": reason, "seconds": round(seconds, 1), "classes": classes}
+        print(f"{name}: {WORDS[state]}, {seconds:.1f} s{': ' + reason if reason else ''}", flush=True)
+        if options.adopt and adoptable(classes):
+            shutil.copy(options.facts / f"{name}.json", FACTS)
+    rows = dict(sorted(rows.items()))
+    print("\n".join(summary(rows)))
+    if options.json:
+        options.json.write_text(json.dumps(details, indent=1) + "\n")
+    if not options.types:
+        PAGE.write_text(page(rows, transformers.__version__))
+    wrong = [
+        name for name, entry in details.items() for told in (entry["classes"] or {}).values() if told[0] == "wrong"
+    ]
+    if wrong:
+        print("wrong, without saying so:", ", ".join(sorted(set(wrong))))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,81 @@
+"""From what models told about their sizes on single samples to one formula that holds on all."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from architectures.learn import Env, NotFoundError, find_condition, holds
+
+_INDEX = re.compile(r"([\w.]+)\[(\d+)\]")
+_NUMBER = re.compile(r"(?<![\w.\[])(\d+)(?![\w.\]])")
+_MOST_CASES = 4
+_MOST_CANDIDATES = 60
+
+
+def from_told(envs: list[Env], values: list[int], told: Sequence[str]) -> str:
+    """The formula; empty where none of those told holds everywhere and no condition tells them apart."""
+    rows = [text or str(value) for text, value in zip(told, values)]
+    if len(set(rows)) == 1:
+        return rows[0] if holds(rows[0], envs, values) else ""
+    counts: Counter[str] = Counter()
+    own: list[set[str]] = []
+    for env, row in zip(envs, rows):
+        own.append(set(_readings(row, env)))
+        counts.update(own[-1])
+    candidates = [text for text, _ in counts.most_common(_MOST_CANDIDATES)]
+    for text in candidates:
+        if holds(text, envs, values):
+            return text
+    return _cases(envs, values, own, counts)
+
+
+def _cases(envs: list[Env], values: list[int], own: list[set[str]], counts: Counter[str]) -> str:
+    """`condition ? one : the rest`, where few candidates share the samples between them."""
+    left = list(range(len(envs)))
+    parts: list[str] = []
+    while left and len(parts) < _MOST_CASES:
+        best = max(counts, key=lambda text: (sum(text in own[at] for at in left), -len(text)))
+        members = [at for at in left if best in own[at]]
+        if not members or not holds(best, [envs[at] for at in members], [values[at] for at in members]):
+            return ""
+        rest = [at for at in left if best not in own[at]]
+        if not rest:
+            return "".join(parts) + (f"({best})" if parts and "?" in best else best)
+        try:
+            when = find_condition([envs[at] for at in left], [best in own[at] for at in left])
+        except NotFoundError:
+            return ""
+        parts.append(f"{f'({when})' if '?' in when else when} ? {best} : ")
+        left = rest
+    return ""
+
+
+def _readings(text: str, env: Env) -> Iterator[str]:
+    """The text as it stands, and with the loop variable where a number may have come from it."""
+    yield text
+    for loop in [name for name in ("j", "i") if name in env]:
+        at = env[loop]
+        for step, word in ((0, loop), (1, f"{loop}+1"), (-1, f"{loop}-1")):
+            indexed = _indexed(text, at + step, word)
+            yield indexed
+            if at + step >= 0:
+                yield _NUMBER.sub(
+                    lambda m, n=2 ** (at + step), w=word: f"2**({w})" if int(m[1]) == n else m[1], indexed
+                )
+        yield _from_the_end(text, env, loop)
+
+
+def _indexed(text: str, at: int, word: str) -> str:
+    return _INDEX.sub(lambda m: f"{m[1]}[{word}]" if int(m[2]) == at else m[0], text)
+
+
+def _from_the_end(text: str, env: Env, loop: str) -> str:
+    def one(match: re.Match[str]) -> str:
+        whole = env.get(match[1])
+        if isinstance(whole, (list, tuple)) and int(match[2]) == len(whole) - 1 - env[loop]:
+            return f"{match[1]}[len({match[1]})-1-{loop}]"
+        return match[0]
+
+    return _INDEX.sub(one, text)
