@@ -14,6 +14,7 @@ _PUBLIC = {
     "check": "adapterfit.pipeline",
     "read_base": "adapterfit.pipeline",
     "why": "adapterfit.pipeline",
+    "match": "adapterfit.matching",
     "fix": "adapterfit.fixing",
     "convert": "adapterfit.conversion.convert",
     "load": "adapterfit.guard.load",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from adapterfit.guard.notebook import load_ipython_extension, unload_ipython_extension
     from adapterfit.guard.save import save
     from adapterfit.guard.stamp import stamp
+    from adapterfit.matching import match
     from adapterfit.pipeline import check, read_base, why
     from adapterfit.plans import Plan, Receipt
     from adapterfit.records import Base, Diagnosis, Finding, Report
@@ -69,6 +71,7 @@ __all__ = [
     "fix",
     "load",
     "load_ipython_extension",
+    "match",
     "read_base",
     "save",
     "stamp",

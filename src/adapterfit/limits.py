@@ -88,3 +88,7 @@ LINT_FILES = 50_000
 LINT_FOLDER_DEPTH = 40
 #: A saved plan: 500,000 renames of 190 characters each take about 230 MB; real ones stay under 20.
 PLAN_BYTES = 256 * 1024 * 1024
+#: Entries and depth of a folder of bases that `match` walks through. A Hub cache of 300 models has 20,000 entries and
+#: is five folders deep (`models--owner--name/snapshots/revision`).
+MATCH_ENTRIES = 200_000
+MATCH_DEPTH = 6
