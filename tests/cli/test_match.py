@@ -1,7 +1,7 @@
 """`adapterfit match`: the bases under a folder, the best fit first."""
 
 import json
-import os
+from pathlib import Path
 
 import pytest
 
@@ -38,10 +38,10 @@ def run(capsys, *arguments):
 
 def test_the_base_it_fits_comes_first_and_what_cannot_be_told_last(shelf):
     found = adapterfit.match(shelf / "adapter", str(shelf / "bases"))
-    told = [(os.path.relpath(one.folder, shelf / "bases"), one.report.verdict) for one in found.candidates]
+    told = [(str(Path(one.folder).relative_to(shelf / "bases")), one.report.verdict) for one in found.candidates]
     assert told[0] == ("llama", "fits")
     assert told[-1] == ("odd", "cannot-tell")
-    assert {name for name, _ in told} == {"llama", "gpt2", "odd", os.path.join("deep", "er", "wide")}
+    assert {name for name, _ in told} == {"llama", "gpt2", "odd", str(Path("deep", "er", "wide"))}
 
 
 def test_the_screen_names_the_cause_of_each(shelf, capsys):
