@@ -114,8 +114,10 @@ def _notes(page: _page.Page, width: int) -> Iterator[Line]:
         yield from (Line(""), Line("Note", "bold"))
         yield from _wrapped(f"  {_notes.head(note)}", width, "  ")
         for block in note.blocks:
-            lines = [block] if isinstance(block, str) else [f"  {line}" for line in block]
-            yield from (wrapped for line in lines for wrapped in _wrapped(f"  {line}", width, "  "))
+            if isinstance(block, str):
+                yield from _wrapped(f"  {block}", width, "  ")
+            else:
+                yield from (Line(f"    {line}".rstrip()) for line in block)
 
 
 def _wrapped(text: str, width: int, hang: str = "") -> Iterator[Line]:

@@ -10,7 +10,8 @@ Why it happens: too little GPU memory, or memory that another process holds.
 
 Detection: an error about `offload_dir`, meta tensors, or a KeyError with `base_model.model.model.model.` in `_update_offload`.
 
-Fix: put everything on one device, `device_map={"": 0}` or `"cpu"`, for the base and for PeftModel; or pass `offload_folder` to both.
+Fix: put everything on one device, `device_map={"": 0}` or `"cpu"`, for the base and for PeftModel. Where layers must lie on the
+disk, give `offload_folder` to both, and load a copy of the base: its file is written over.
 
 Workaround: load the base quantised, so that it fits.
 
@@ -90,7 +91,7 @@ STOPS = {("accelerate", "dispatch_model"): 0.7, ("peft", "_update_offload"): 0.7
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: accelerate's and PEFT's words about offloading, or a module's name with a level too many."""
-    fix = 'device_map={"": 0} (or "cpu") for the base and for PeftModel, or offload_folder="offload" in both calls'
+    fix = 'device_map={"": 0} (or "cpu") for the base and for PeftModel, or a copy of the base and offload_folder="offload" in both calls'
     for phrase, likelihood in _WORDS:
         told = said(symptoms, phrase)
         if told:
