@@ -37,8 +37,8 @@ ROWS = {
     "tgi": [ALL8, "yes all x0.25..1", "yes 8/12 same", ALL8, NONE, "yes 8/10 same", "yes 8/16 same"],  # 3
     "lorax": [ALL8, "yes all x0.25..1", "yes 8/12 same", ALL8, NONE, "yes 8/10 same", "yes 8/16 same"],  # 4
     "tensorrt-llm": [ALL8, "yes all x0.25..1", ALL8, ALL8, ALL8, "yes 8/10 same", "yes 8/16 same"],  # 5
-    "llama.cpp-converter": [ALL8, "yes all x0.125..0.5", NO, ALL8, ALL8, NO, OPEN_SCALED],  # 6: Converter input
-    "llama.cpp": [ALL8, "yes all x0.125..0.5", NO, ALL8, ALL8, NO, OPEN_SCALED],  # 6: Runtime scale
+    "llama.cpp-converter": [ALL8, "yes all x0.125..0.5", NO, ALL8, ALL8, NO, NO],  # 6: Converter input; experts: executed
+    "llama.cpp": [ALL8, "yes all x0.125..0.5", NO, ALL8, ALL8, NO, NO],  # 6: Runtime scale
     "ollama": [ALL8, "yes all x0.125..0.5", OPEN_SCALED, ALL8, ALL8, OPEN_SCALED, NO],  # 7: llama and gemma2 only
     "mlx-lm": [NO] * 7,  # 8: a raw PEFT directory
     "diffusers": [NONE] * 7,  # 9: base_model.model. prefix

@@ -19,10 +19,10 @@ SHAPE = {
 }
 
 
-def base_of(kind, folder):
+def base_of(kind, folder, **more):
     """A tiny model, and its folder with a config."""
     torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(kind, **SHAPE)
+    config = transformers.AutoConfig.for_model(kind, **SHAPE, **more)
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     model.save_pretrained(folder)
     return model
@@ -53,3 +53,10 @@ def edited(folder, *gone, **fields):
     raw = {**json.loads(path.read_text()), **fields}
     path.write_text(json.dumps({key: value for key, value in raw.items() if key not in gone}))
     return folder
+
+
+def experts_of(folder):
+    """A Mixtral and an adapter with `target_parameters`; the base lies in `base`."""
+    model = base_of("mixtral", folder / "base", num_local_experts=4, num_experts_per_tok=2)
+    parameters = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    return adapter_of(model, folder / "adapter", target_parameters=parameters)

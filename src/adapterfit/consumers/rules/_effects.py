@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,6 +38,13 @@ def fill(text: str, words: Mapping[str, object]) -> str:
     for word, given in words.items():
         text = text.replace("{" + word + "}", str(given))
     return text
+
+
+def of_tensor(name: str) -> dict[str, str]:
+    """Words for a tensor as engines speak of it: its `name`, its `path` without PEFT's prefix, the `weight` it is made for."""
+    path = name.removeprefix("base_model.model.")
+    module = re.split(r"\.(?:lora_[A-Za-z_]+|modules_to_save)(?:\.|$)", path, maxsplit=1)[0]
+    return {"name": name, "path": path, "weight": f"{module.removesuffix('.weight')}.weight"}
 
 
 def names(pairs: Iterable[Pair]) -> tuple[str, ...]:

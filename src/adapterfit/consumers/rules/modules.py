@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from adapterfit.answers import Effect, Pair, Place, Sight
-from adapterfit.consumers.rules._effects import ANSWERS, effect, names
+from adapterfit.consumers.rules._effects import ANSWERS, effect, names, of_tensor
 
 FIELDS = {
     "unknown": str, "unknown_says": str, "beyond": str, "beyond_says": str, "smaller": str, "larger": str,
@@ -52,17 +52,8 @@ def of_group(value: Mapping[str, Any], word: str, pairs: list[Pair], what: str) 
     answer = value.get(word, "unknown")
     page = "served-without-effect" if answer == "ignored" else "weights-refused-by-engine"
     words = {"says": value.get(f"{word}_says", ""), "cure": value.get("cure", "")}
-    shown = f"{pairs[0].module}: {what}"
-    yield effect(
-        ANSWERS[answer],
-        words,
-        shown,
-        names(pairs),
-        page,
-        name=pairs[0].names[0],
-        module=pairs[0].module,
-        layer=pairs[0].layer,
-    )
+    named: dict[str, Any] = {**of_tensor(pairs[0].names[0]), "module": pairs[0].module, "layer": pairs[0].layer}
+    yield effect(ANSWERS[answer], words, f"{pairs[0].module}: {what}", names(pairs), page, **named)
 
 
 def differs(pair: Pair, place: Place) -> bool:

@@ -1,0 +1,120 @@
+"""llama.cpp's own converter, on adapters that PEFT made, beside what we say: what it refuses, and the scale that is left.
+
+LLAMA_CPP names the folder that holds `convert_lora_to_gguf.py`; without it the tests are skipped, saying so. The scale is
+the one of llama.cpp's runtime, alpha of the file / rank of the tensors.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+gguf = pytest.importorskip("gguf", reason="gguf is installed by `make oracles` only")
+pytest.importorskip("peft")
+
+from real_adapters import adapter_of, base_of, edited, experts_of, renamed  # noqa: E402
+
+import adapterfit  # noqa: E402
+from adapterfit.consumers import facts  # noqa: E402
+
+SCRIPT = Path(os.environ.get("LLAMA_CPP", "")) / "convert_lora_to_gguf.py"
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(not SCRIPT.is_file(), reason="LLAMA_CPP does not name a copy of llama.cpp"),
+]
+
+#: Name → config of the adapter, how it is changed afterwards, and the claims that it bears out.
+CASES = {
+    "plain": ({}, None, ["scale", "layout"]),
+    "rsLoRA": ({"use_rslora": True}, None, ["scale"]),
+    "alpha and rank per module": ({"alpha_pattern": {"q_proj": 32}, "rank_pattern": {"v_proj": 2}}, None, ["scale"]),
+    "q only": ({"target_modules": ["q_proj"]}, None, ["scale"]),
+    "some layers": ({"layers_to_transform": [1]}, None, ["scale"]),
+    "DoRA": ({"use_dora": True}, None, ["dora"]),
+    "lora_bias": ({"lora_bias": True}, None, ["lora-bias"]),
+    "saved modules": ({"modules_to_save": ["lm_head", "embed_tokens"]}, None, ["modules-to-save"]),
+    "token rows": ({"trainable_token_indices": [1, 2]}, None, ["trainable-tokens"]),
+    "PiSSA": ({"init_lora_weights": "pissa"}, None, ["initialisation"]),
+    "embeddings": ({"target_modules": ["embed_tokens"]}, None, ["embedding"]),
+    "output layer": ({"target_modules": ["lm_head"]}, None, ["output-layer"]),
+    "adapter's name in keys": (
+        {},
+        lambda folder: renamed(folder, lambda n: n.replace(".weight", ".default.weight")),
+        ["adapter-name-in-keys"],
+    ),
+    "bare keys": (
+        {},
+        lambda folder: renamed(folder, lambda n: n.removeprefix("base_model.model.")),
+        ["prefix"],
+    ),
+    "a wrapper's name in keys": (
+        {},
+        lambda folder: renamed(folder, lambda n: n.replace("model.model.", "model._orig_mod.model.", 1)),
+        ["wrapper-in-keys"],
+    ),
+    "a module that is not there": (
+        {},
+        lambda folder: renamed(folder, lambda n: n.replace("q_proj", "query")),
+        ["modules"],
+    ),
+    "no alpha": ({}, lambda folder: edited(folder, "lora_alpha"), ["config-fields-needed"]),
+    "bias, and no tensors of it": ({}, lambda folder: edited(folder, bias="all"), []),
+    "trained biases": ({"bias": "all"}, None, ["bias"]),
+}
+CLAIMS = sorted({claim for *_, claims in CASES.values() for claim in claims} | {"fused-experts"})
+
+
+def converted(folder, base):
+    """The tensors' scales, module by module in the file's order; or what it printed when it stopped."""
+    out = folder.parent / "adapter.gguf"
+    command = [sys.executable, SCRIPT, "--base", base, "--outfile", out, "--outtype", "f32", folder]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    if not out.exists() or result.returncode:
+        return result.stderr
+    reader = gguf.GGUFReader(out)
+    alpha = reader.fields["adapter.lora.alpha"].contents()
+    return sorted(alpha / min(map(int, tensor.shape)) for tensor in reader.tensors if tensor.name.endswith(".lora_b"))
+
+
+def asked(folder, base):
+    (answer,) = adapterfit.check(str(folder), base=str(base), consumer="llama.cpp-converter").consumers
+    return answer
+
+
+def compare(theirs, ours):
+    """Both refuse, in the same words, or both convert, with the same scales."""
+    if isinstance(theirs, str):
+        lines = [effect.says for effect in ours.effects if effect.kind == "refused"]
+        assert ours.predicted == "raises", theirs[-600:]
+        assert any(line and line in theirs for line in lines), (theirs[-600:], lines)
+    else:
+        assert ours.predicted != "raises", [effect.says for effect in ours.effects]
+        assert sorted(ratio.served for ratio in ours.ratios) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_the_converter_does_what_we_say(kind, name, tmp_path):
+    config, change, _ = CASES[name]
+    if name == "trained biases" and kind == "llama":
+        pytest.skip("a Llama has no biases")
+    folder = adapter_of(base_of(kind, tmp_path / "base"), tmp_path / "adapter", **config)
+    if change is not None:
+        change(folder)
+    compare(converted(folder, tmp_path / "base"), asked(folder, tmp_path / "base"))
+
+
+def test_fused_experts(tmp_path):
+    folder = experts_of(tmp_path)
+    compare(converted(folder, tmp_path / "base"), asked(folder, tmp_path / "base"))
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize("engine", ["llama.cpp", "llama.cpp-converter"])
+def test_what_was_executed_here_is_marked_so(engine, claim):
+    if (engine, claim) == ("llama.cpp", "modules"):
+        pytest.skip("its loader is not run here")
+    assert facts.load(engine).claim(claim, "0.3.36").mark == "executed"
