@@ -68,6 +68,57 @@ DECIDED = {
     ),
     "a limit that diffusers no longer has": ("ValueError: LoRA rank 768 must be less or equal than 640", "libraries-out-of-step"),
     "words of ours inside Chinese": ("微调之后目录里缺少adapter_config.json文件，怎么办", "adapter-config-missing"),
+    "a repository without config.json is that of an adapter": (
+        "EntryNotFoundError: 404 Client Error. (Request ID: x) Entry Not Found for url: https://huggingface.co/acme/tiny-lora/resolve/main/config.json.",
+        "adapter-loaded-as-model",
+    ),
+    "a repository without adapter_config.json": (
+        "EntryNotFoundError: 404 Client Error. Entry Not Found for url: https://huggingface.co/acme/tiny-lora/resolve/main/adapter_config.json.",
+        "adapter-config-missing",
+    ),
+    "a repository that is not handed out": (
+        "httpx.HTTPStatusError: Client error '403 Forbidden' for url 'https://huggingface.co/acme/tiny-lora/resolve/main/adapter_config.json'",
+        "hub-access-denied",
+    ),
+    "a name without an owner is a folder's": (
+        "requests.exceptions.HTTPError: 404 Client Error: Not Found for url: https://huggingface.co/run12_final/resolve/main/adapter_config.json",
+        "adapter-path-missing",
+    ),
+    "a program of its own that finds nothing": ("Warning: adapter weights at runs/7/best not found, using the base model", "adapter-path-missing"),
+    "devices that differ around an adapter": (
+        frame("peft/tuners/lora/layer.py", "forward")
+        + "RuntimeError: Expected all tensors to be on the same device, but found at least two devices, cuda:1 and cpu!",
+        "base-offloaded",
+    ),
+    "a model of transformers older than its adapter methods": (
+        "AttributeError: 'GPTNeoXForCausalLM' object has no attribute 'load_adapter'", "libraries-out-of-step",
+    ),
+    "a tuner without an attribute of another version": (
+        "AttributeError: 'VeraLoraModel' object has no attribute 'peft_layers'", "libraries-out-of-step",
+    ),
+    "a loader that does not know safetensors": (
+        frame("diffusers/loaders.py", "load_attn_procs").replace("call()", "sd = torch.load(path)") + "unet.load_attn_procs('ink.safetensors')",
+        "safetensors-unknown-to-loader",
+    ),
+    "a pickle with more than tensors": (
+        frame("peft/utils/save_and_load.py", "load_peft_weights")
+        + "_pickle.UnpicklingError: Weights only load failed. WeightsUnpickler error: Unsupported global: GLOBAL my.Args was not an allowed global by default.",
+        "pickle-not-plain",
+    ),
+    "a pickle's name on another format": (
+        "_pickle.UnpicklingError: Weights only load failed. (adapter) WeightsUnpickler error: Unsupported operand 123", "damaged-weights-file",
+    ),
+    "PEFT's warning on a merge in 8 bits": (
+        "UserWarning: Merge ia3 module to 8-bit linear may get different generations due to rounding errors.", "merge-into-quantised-base",
+    ),
+    "a strict load under DeepSpeed": (
+        frame("deepspeed/runtime/engine.py", "load_module_state_dict")
+        + 'RuntimeError: Error(s) in loading state_dict for PeftModelForSeq2SeqLM:\n\tMissing key(s) in state_dict: "base_model.mod',
+        "adapter-resumed-as-model",
+    ),
+    "LyCORIS by name, and no key": (
+        "My LoKr of last night: lora key not loaded, lora key not loaded, and so on for all of them", "lycoris-not-lora",
+    ),
     "a prefix of other heads": (
         frame("peft/tuners/prefix_tuning/model.py", "forward")
         + "RuntimeError: Sizes of tensors must match except in dimension 2. Expected size 4 but got size 16 for tensor number 1 in the list.",
@@ -176,6 +227,14 @@ NOT_OURS = {
     ),
     "a keyword of another call": "TypeError: fit() got an unexpected keyword argument 'epochs'",
     "an attribute of the user's own class": "AttributeError: 'Config' object has no attribute 'learning_rate'",
+    "gradients of integers": "RuntimeError: only Tensors of floating point dtype can require gradients since transformers 4.51",
+    "devices that differ, and no word of an adapter": (
+        "RuntimeError: Expected all tensors to be on the same device, but found at least two devices, cuda:1 and cpu!"
+    ),
+    "a trainer's random states": (
+        frame("transformers/trainer.py", "_load_rng_state")
+        + "_pickle.UnpicklingError: Weights only load failed. Unsupported global: numpy"
+    ),
     "the user's own call": "TypeError: collate() missing 1 required positional argument: 'batch'",
     "an assignment of the user's": "RuntimeError: The expanded size of the tensor (16) must match the existing size (8) at non-singleton dimension 0.",
     "types that differ, and no adapter": "RuntimeError: expected scalar type Half but found Float",

@@ -51,6 +51,12 @@ def between(symptoms: Symptoms, phrase: str, quotes: str = "'\"`") -> str:
     return rest[1:end] if end > 0 else ""
 
 
+def lacks_file(symptoms: Symptoms) -> bool:
+    """Whether the Hub has the repository and hands it out, and only the file is not in it."""
+    entry = said(symptoms, "entrynotfounderror", "entry not found for url")
+    return bool(entry) and not said(symptoms, "repository not found", "repositorynotfounderror", "gatedrepoerror")
+
+
 def suspect(
     symptoms: Symptoms,
     message: str,

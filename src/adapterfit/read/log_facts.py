@@ -84,7 +84,9 @@ _URL = re.compile(r"https?://[^\s'\"<>()\[\]`]{1,500}")
 _HUB = re.compile(
     r"https?://(?:huggingface\.co|hf-mirror\.com|hf\.co)/(?:api/models/)?(?P<repo>[\w.-]{1,96}(?:/[\w.-]{1,96})?)/(?:resolve|raw|blob|tree)/[^/\s]{1,100}/(?P<file>.{1,300})"
 )
-_STATUS = re.compile(r"(?<!\d)(40[0-9]|5\d\d) (?:Client|Server) Error")
+_STATUS = re.compile(
+    r"(?<!\d)(40[0-9]|5\d\d)(?= (?:Client|Server) Error)|(?<=(?:Client|Server) error ')(40[0-9]|5\d\d)", re.IGNORECASE
+)
 _NEAR = 400
 
 
@@ -99,7 +101,7 @@ def urls(text: Text) -> tuple[LogUrl, ...]:
         near = [*_STATUS.finditer(text.flat, max(0, match.start() - _NEAR), match.start())]
         status = near[-1] if near else _STATUS.search(text.flat, match.end(), match.end() + _NEAR)
         repo, file = (hub["repo"], hub["file"]) if hub else ("", "")
-        found.append(LogUrl(url, repo, file, int(status[1]) if status else 0, text.line_at(match.start())))
+        found.append(LogUrl(url, repo, file, int(status[0]) if status else 0, text.line_at(match.start())))
     return tuple(found)
 
 

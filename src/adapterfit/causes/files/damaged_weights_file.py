@@ -115,6 +115,11 @@ _SAID = (
     ("ran out of input", "it is empty", 0.8),
     ("without having git-lfs installed", "it is a Git LFS pointer", 0.92),
     ("invalid magic number", "it is no pickle", 0.88),
+    (
+        "weightsunpickler error: unsupported operand",
+        "it is no pickle: another format under a pickle's name, or damaged",
+        0.6,
+    ),
     ("unpickling stack underflow", "it is no pickle, or a damaged one", 0.88),
     ("storage has wrong byte size", "it breaks off", 0.85),
     ("badzipfile", "it is no zip, or a damaged one", 0.85),

@@ -38,9 +38,15 @@ Fixed:
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     messages=(
@@ -50,6 +56,43 @@ CAUSE = Cause(
     minutes=10,
     codes=("pickle-not-plain",),
 )
+
+
+#: Words of torch on what it does not run.
+_OTHER = (
+    "unsupported global",
+    "unsupported class",
+    "was not an allowed global",
+    "types accepted by default with weights_only",
+    "add_safe_globals",
+)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: torch refuses what is in the pickle; of a trainer's random states it says the same."""
+    told = said(symptoms, "weights only load failed", "weights_only", *_OTHER)
+    refused = said(symptoms, "weights only load failed", *_OTHER)
+    if not refused:
+        return
+    own = said(symptoms, "lora", "peft", "adapter", most=1)
+    states = any("rng" in frame.function or "optimizer" in frame.function for frame in symptoms.frames)
+    operand = said(symptoms, "unsupported operand", "unpickler error: unsupported persistent")
+    sure = 0.3 if states else 0.4 if operand or not own else 0.8 if said(symptoms, *_OTHER) else 0.6
+    yield suspect(
+        symptoms, "torch does not run what is in the pickle besides tensors", sure, told,
+        fix="get the adapter as safetensors, or save tensors only; weights_only=False runs whatever the file says",
+        apart="the name after Unsupported global: an object that was saved beside the tensors; Unsupported operand: no pickle of torch at all",
+    )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """An object beside the tensors; a file that is no pickle."""
+    return {
+        "fires": [
+            "_pickle.UnpicklingError: Weights only load failed. WeightsUnpickler error: Unsupported global: GLOBAL argparse.Namespace was not an allowed global by default. adapter_model.bin"
+        ],
+        "silent": ["_pickle.UnpicklingError: invalid load key, 'v'."],
+    }
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -125,6 +125,14 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         if not told and _absent(symptoms)
         else ()
     )
+    absent = tuple(
+        u.line for u in symptoms.urls if u.repo and u.file.endswith("adapter_config.json") and u.status == 404
+    )
+    if absent and not told and said(symptoms, "entrynotfounderror", "entry not found for url"):
+        yield suspect(
+            symptoms, "the repository is there and holds no adapter_config.json", 0.75, absent, fix=_heard_fix(""),
+            apart="the repository's list of files: the adapter may lie in a folder of it (subfolder=…)",
+        )  # fmt: skip
     if not told:
         return
     hub = any(url.status in {401, 403, 404} for url in symptoms.urls) or bool(

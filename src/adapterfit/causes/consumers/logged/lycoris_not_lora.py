@@ -73,9 +73,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         )
         return
     method = _METHOD.search(symptoms.folded)
-    if method is not None and any(frame.library in {"diffusers", "mflux"} for frame in symptoms.frames):
+    unnamed = bool(said(symptoms, "lora key not loaded")) and not symptoms.unexpected
+    if method is not None and (unnamed or any(frame.library in {"diffusers", "mflux"} for frame in symptoms.frames)):
         yield suspect(
-            symptoms, f"the text speaks of {method[0]}, and the loader is one of LoRAs", 0.6, [line_of(symptoms, method.start())], fix=fix,
+            symptoms, f"the text speaks of {method[0]}, and the loader is one of LoRAs", 0.82 if unnamed else 0.6, [line_of(symptoms, method.start())], fix=fix,
             apart="the names in the file: hada_, lokr_, .diff or lora_mid",
         )  # fmt: skip
     for phrase, likelihood in _WORDS:

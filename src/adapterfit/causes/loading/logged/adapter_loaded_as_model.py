@@ -32,10 +32,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import lacks_file, said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import module_leaf
 from adapterfit.records import Suspicion
+from adapterfit.text import quote
 
 if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
@@ -92,6 +93,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 symptoms, "an adapter was given where a whole model is expected", likelihood if spoken else 0.4, told, fix=fix,
                 apart="the folder: adapter_config.json and no config.json mean an adapter; and whether peft is installed",
             )  # fmt: skip
+    absent = [u for u in symptoms.urls if u.repo and u.file == "config.json" and u.status == 404]
+    if absent and lacks_file(symptoms):
+        yield suspect(
+            symptoms, f"{quote(absent[0].repo)} is there and has no config.json: it may hold an adapter only", 0.75, [u.line for u in absent], fix=fix,
+            apart="the repository's list of files, and whether peft is installed: transformers looks for adapter_config.json only then",
+        )  # fmt: skip
     for error in symptoms.errors:
         name = error.message.strip("'\" .")
         if error.kind != "KeyError" or ".lora_" not in name:
@@ -114,6 +121,7 @@ def logs() -> dict[str, list[str]]:
             "OSError: out/lora does not appear to have a file named config.json. Checkout 'https://huggingface.co/out/lora/main' for available files.",
             "KeyError: 'base_model.model.model.layers.3.mlp.gate_up_proj.lora_B.weight'",
             "KeyError: 'base_model.model.model.layers.0.self_attn.o_proj.lora_A.weight'",
+            "EntryNotFoundError: 404 Client Error. Entry Not Found for url: https://huggingface.co/some/adapter/resolve/main/config.json.",
         ],
         "silent": [
             "KeyError: 'base_model.model.model.layers.3.self_attn.v_proj.lora_A.weight'",

@@ -29,11 +29,12 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import after, between, said, suspect
+from adapterfit.causes.heard import after, between, line_of, said, suspect
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
 
@@ -56,6 +57,13 @@ _WORDS = (
     "loraadapternotfounderror",
     "no such file or directory: './",
     "cannot have -- or ..",
+)
+
+#: `LoRA at out/run1 not found`, `adapter path './x' does not exist`.
+_SOUGHT = re.compile(
+    r"\b(?:lora|adapter)s?(?: weights?| model| file| path| folder| directory| at| in| from| \w{0,12}:)*:? ['\"]?(?P<path>[\w.~-]{0,80}[/\\][\w./\\:~-]{1,300}?)['\"]? "
+    r"(?:was |is |could |can )?(?:not (?:be )?found|doesn't exist|does not exist|not exist)",
+    re.IGNORECASE,
 )
 
 #: Words that speak of this cause where no symptom decides.
@@ -89,6 +97,21 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, f"the server finds no file of an adapter in {quote(path)}", 0.75, empty,
             fix="give the absolute path, as the server's process or container sees it, of the folder with adapter_config.json",
             apart="ls of that folder where the server runs: nothing there means the path, other files mean no adapter_config.json",
+        )  # fmt: skip
+    names = [
+        u for u in symptoms.urls if u.repo not in {"", "None"} and "/" not in u.repo and u.file.startswith("adapter_")
+    ]
+    if names and names[0].status in {401, 404}:
+        yield suspect(
+            symptoms, f"{quote(names[0].repo)} has no owner, as no adapter on the Hub has: a folder of that name is not there", 0.75, [names[0].line],
+            fix="give the absolute path of the folder with adapter_config.json, or owner/name of the repository",
+        )  # fmt: skip
+    sought = _SOUGHT.search(symptoms.text)
+    if sought is not None:
+        yield suspect(
+            symptoms, f"the program finds no adapter at {quote(sought['path'])}", 0.6, [line_of(symptoms, sought.start())],
+            fix="give the absolute path, as the program sees it, of the folder with adapter_config.json",
+            apart="ls of that path: if it is there, the program wants other file names in it",
         )  # fmt: skip
     told = said(symptoms, *_WORDS) or tuple(
         error.line for error in symptoms.errors if error.kind == "HFValidationError"

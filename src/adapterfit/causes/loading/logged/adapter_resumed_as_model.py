@@ -55,6 +55,12 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Functions of trainers that load a checkpoint into the model that is trained.
+_RESUMES = frozenset(
+    {"deepspeed_load_checkpoint", "_load_from_checkpoint", "load_module_state_dict", "_load_checkpoint"}
+)
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: base and adapter are missing together; or the Trainer sees no checkpoint although adapter files lie there."""
     fix = "PeftModel.from_pretrained(base, checkpoint, is_trainable=True), or a library version that resumes adapters (transformers >= 4.31)"
@@ -64,6 +70,16 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "a checkpoint with an adapter only is loaded as the whole model", found.likelihood, found.lines, fix=fix,
             apart="the size of adapter_model.*: 443 or 40 bytes mean that it is empty",
         )  # fmt: skip
+    engine = [frame.line for frame in symptoms.frames if frame.function in _RESUMES]
+    strict = said(symptoms, "loading state_dict for peftmodel")
+    if found is None and engine and strict and said(symptoms, "missing key(s) in state_dict"):
+        yield suspect(
+            symptoms,
+            "the trainer resumes a whole model from a checkpoint, and the model is an adapter on a base",
+            0.75,
+            [*engine[-1:], *strict],
+            fix=fix,
+        )
     told = said(symptoms, "can't find a valid checkpoint at")
     if told:
         beside = any(file.name.startswith("adapter_") and not file.folder for file in symptoms.files)

@@ -99,6 +99,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 symptoms, "the base does not fit into memory; layers of it are offloaded", likelihood, told, fix=fix
             )
             break
+    devices = said(symptoms, "expected all tensors to be on the same device")
+    if devices and said(symptoms, "lora", "peft", "adapter", most=1):
+        yield suspect(
+            symptoms, "parts of base and adapter lie on different devices", 0.5, devices, fix=fix,
+            apart="model.hf_device_map, and {p.device for p in model.parameters()}: which tensors are on the cpu",
+        )  # fmt: skip
     bare = [error.line for error in symptoms.errors if error.kind == "NotImplementedError" and not error.message]
     if bare and said(symptoms, "from_pretrained"):
         yield suspect(
@@ -142,5 +148,8 @@ def logs() -> dict[str, list[str]]:
             "KeyError: 'base_model.model.model.model.layers.3.mlp.up_proj'",
             "NotImplementedError: Cannot copy out of meta tensor; no data!",
         ],
-        "silent": ["KeyError: 'base_model.model.model.layers.0.self_attn.qkv_proj.lora_A.weight'"],
+        "silent": [
+            "RuntimeError: Expected all tensors to be on the same device, but found at least two devices, cpu and cuda:0!",
+            "KeyError: 'base_model.model.model.layers.0.self_attn.qkv_proj.lora_A.weight'",
+        ],
     }

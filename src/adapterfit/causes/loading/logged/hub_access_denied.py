@@ -36,7 +36,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import lacks_file, said, suspect
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
 
@@ -83,8 +83,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     if urls:
         what = _asked(urls[0])
         model = bool(said(symptoms, "does not appear to have a file named config.json"))
+        local = "/" not in urls[0].repo and urls[0].file.startswith("adapter_")
+        sure = 0.3 if lacks_file(symptoms) else 0.5 if model or local else 0.92
         yield suspect(
-            symptoms, f"the Hub answers {urls[0].status} for {quote(urls[0].file)} of {quote(urls[0].repo)}: {what}", 0.5 if model else 0.92,
+            symptoms, f"the Hub answers {urls[0].status} for {quote(urls[0].file)} of {quote(urls[0].repo)}: {what}", sure,
             [url.line for url in urls], fix=_cure(urls[0]),
         )  # fmt: skip
     elif told:
@@ -120,6 +122,7 @@ def logs() -> dict[str, list[str]]:
             f"GatedRepoError: 403 Client Error. Cannot access gated repo for url {url.format('config.json')}.\nValueError: Can't find 'adapter_config.json' at 'x'",
         ],
         "silent": [
-            f"requests.exceptions.HTTPError: 404 Client Error: Not Found for url: {url.format('adapter_model.bin')}"
+            "EntryNotFoundError: 404 Client Error. Entry Not Found for url: https://huggingface.co/some/adapter/resolve/main/config.json.",
+            f"requests.exceptions.HTTPError: 404 Client Error: Not Found for url: {url.format('adapter_model.bin')}",
         ],
     }

@@ -51,12 +51,15 @@ _WORDS = (
     ("layers when the model is loaded in 4-bit mode", 0.94),
     ("layers when the model is gptq quantized", 0.94),
     ("cannot merge a quantized", 0.86),
+    ("linear may get different generations due to rounding", 0.86),
+    ("lora module to 4-bit linear", 0.8),
+    ("lora module to 8-bit linear", 0.8),
     ("cannot merge lora into a quantized", 0.9),
 )
 _MERGES = frozenset({"merge", "merge_and_unload", "merge_adapter", "_unload_and_optionally_merge"})
 _QUANTISERS = frozenset({"bitsandbytes", "auto_gptq", "gptqmodel", "awq", "torchao", "optimum", "hqq", "quanto"})
 #: Words that speak of this cause where no symptom decides.
-HINTS = ("cannot merge", "merge_and_unload")
+HINTS = ("cannot merge", "merge_and_unload", "merge and unload", "merge lora")
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:

@@ -66,6 +66,23 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "this PEFT is 0.3 or older: it knows adapter_model.bin only", 0.92 if there else 0.8, asked, fix=fix,
             apart="whether the folder holds adapter_model.safetensors",
         )  # fmt: skip
+    storage = said(symptoms, "object type 'torch.storage", "object type torch.storage")
+    if storage and said(symptoms, ".safetensors"):
+        yield suspect(
+            symptoms,
+            "the loader takes the safetensors file for one of torch.save, and gets no tensors out of it",
+            0.75,
+            storage,
+            fix=fix,
+        )
+    pickled = [at for at, line in enumerate(symptoms.lines) if "torch.load(" in line and len(line) < 400]
+    read = said(symptoms, "invalid load key, '<'", "invalid load key, 'v'", "weights only load failed")
+    if pickled and said(symptoms, ".safetensors'", '.safetensors"') and not read and not there:
+        yield suspect(
+            symptoms, "the loader gives a safetensors file to torch.load: it is older than that format", 0.6, pickled[-1:],
+            fix="upgrade the loader (diffusers, peft), or convert the file: torch.save(load_file('x.safetensors'), 'x.bin')",
+            apart="the last line: invalid load key with a byte that is neither < nor v is the length of a safetensors header",
+        )  # fmt: skip
     if lines:
         yield suspect(
             symptoms, "the loader asks for adapter_model.bin; PEFT writes adapter_model.safetensors since 0.7",
@@ -89,9 +106,11 @@ def logs() -> dict[str, list[str]]:
     return {
         "fires": [
             "FileNotFoundError: [Errno 2] No such file or directory: 'out/adapter_model.bin'",
+            "pipe.load_attn_procs('x.safetensors')\n    state_dict = torch.load(model_file)",
             "-rw-r--r-- 1 me me 600 Jan 1 10:00 adapter_config.json\n-rw-r--r-- 1 me me 33600000 Jan 1 10:00 adapter_model.safetensors",
         ],
         "silent": [
-            "ValueError: Can't find weights for x in x or in the Hugging Face Hub. Please check that the file adapter_model.bin or adapter_model.safetensors is present at x."
+            "torch.load('x.safetensors')\n_pickle.UnpicklingError: invalid load key, 'v'.",
+            "ValueError: Can't find weights for x in x or in the Hugging Face Hub. Please check that the file adapter_model.bin or adapter_model.safetensors is present at x.",
         ],
     }

@@ -155,6 +155,19 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         )
 
 
+#: What transformers' models have since 4.33, where peft is installed.
+_MIXIN = frozenset(
+    {
+        "add_adapter",
+        "load_adapter",
+        "set_adapter",
+        "enable_adapters",
+        "disable_adapters",
+        "active_adapters",
+        "active_adapter",
+        "get_adapter_state_dict",
+    }
+)
 #: A submodule that an installed library does not have, or an attribute that an object of it lacks.
 _SUBMODULE = re.compile(
     r"No module named ['\"](?P<name>(?:peft|transformers|diffusers|accelerate|vllm|huggingface_hub|torch)\.[\w.]{1,80})['\"]"
@@ -165,7 +178,7 @@ _FIX = "pip install -U peft transformers accelerate, or the versions of the trai
 
 #: `X requires transformers >= 5.1`, `only works on transformers >= 4.50`, `your transformers version is too old`.
 _NEEDED = re.compile(
-    r"(?:requires?|only works on|needs?|supported for|at least|does not support|please (?:upgrade|update|install|use))[^.\n]{0,80}?\b"
+    r"(?:requires?(?! grad)|only works on|needs?|supported for|at least|does not support|please (?:upgrade|update|install|use))[^.\n]{0,80}?\b"
     r"(?P<name>peft|transformers|diffusers|accelerate|bitsandbytes|torchao|optimum|gptqmodel|auto-gptq|unsloth_zoo|huggingface[_-]hub)"
     r"`?(?: version)? {0,2}(?:>=|>|==|<|at least|v?\d)",
     re.IGNORECASE,
@@ -205,6 +218,12 @@ def _gone(symptoms: Symptoms) -> Iterator[Suspicion]:
         wrapped = (found["owner"] or "").startswith("Peft") or (
             found["name"] in {"merge_and_unload", "add_weighted_adapter", "unload"} and any(f.library == "peft" for f in symptoms.frames)
         )  # fmt: skip
+        mixin = found["name"] in _MIXIN and bool(found["owner"])
+        own = any(
+            word in found["name"] for word in ("adapter", "peft", "lora")
+        )  # a tuner hands on all others to the base
+        tuner = own and any(word in (found["owner"] or "") for word in ("Lora", "Adapter"))
+        wrapped = wrapped or mixin or tuner
         private = found["name"].startswith("_") and said(symptoms, "peft", "lora", "adapter")
         if wrapped or private:
             yield suspect(
