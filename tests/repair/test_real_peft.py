@@ -35,5 +35,87 @@ def test_a_mended_adapter_computes_what_the_unbroken_one_does(what, whole, tmp_p
     assert missing == []
     assert torch.equal(wanted, found)
     assert {one.what: one.outcome for one in receipt.proof.shown} == dict.fromkeys(
-        ("files", "bytes", "check", "safetensors", "peft"), "proven"
+        ("files", "bytes", "delta", "check", "safetensors", "peft"), "proven"
     )
+
+
+def wrapped(held):
+    return {"module." + name: tensor for name, tensor in held.items()}
+
+
+def as_torch(folder, held, **options):
+    """The weights as `adapter_model.bin`."""
+    import torch
+
+    (folder / mended.WEIGHTS).unlink()
+    torch.save(held, folder / "adapter_model.bin", **options)
+
+
+def as_shards(folder, held):
+    from safetensors.torch import save_file
+
+    (folder / mended.WEIGHTS).unlink()
+    names = sorted(held)
+    for at in range(2):
+        save_file(
+            {name: held[name] for name in names[at::2]}, folder / f"adapter_model-{at + 1:05}-of-00002.safetensors"
+        )
+
+
+def as_views(folder, held):
+    """Every matrix as a transposed view of another one's memory, as a trainer that saved `weight.T` leaves them."""
+    as_torch(folder, {name: tensor.t().contiguous().t() for name, tensor in wrapped(held).items()})
+
+
+def under_another_name(folder, held):
+    (folder / mended.WEIGHTS).rename(folder / "adapter_model (1).safetensors")
+
+
+CONTAINERS = {
+    "a .bin": lambda folder, held: as_torch(folder, wrapped(held)),
+    "a .bin of old torch": lambda folder, held: as_torch(folder, wrapped(held), _use_new_zipfile_serialization=False),
+    "a .bin of views": as_views,
+    "two shards": as_shards,
+    "a file downloaded twice": under_another_name,
+    "safetensors called .bin": lambda folder, held: (folder / mended.WEIGHTS).rename(folder / "adapter_model.bin"),
+}
+
+
+@pytest.mark.parametrize("what", CONTAINERS)
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_weights_in_another_container_are_written_bit_for_bit(what, kind, whole, tmp_path):
+    import torch
+
+    base, adapter = whole
+    cast = mended.broken(
+        adapter, tmp_path / "cast", lambda held: {n: t.to(getattr(torch, kind)) for n, t in held.items()}
+    )
+    bad = mended.broken(cast, tmp_path / "bad")
+    CONTAINERS[what](bad, mended.tensors(cast))
+    mended.mend(bad, base, tmp_path / "good")
+    wanted, found = mended.tensors(cast), mended.tensors(tmp_path / "good")
+    assert wanted.keys() == found.keys()
+    assert all(torch.equal(wanted[name], found[name]) and wanted[name].dtype == found[name].dtype for name in wanted)
+    logits, missing = mended.outputs(base, tmp_path / "good")
+    assert missing == []
+    assert torch.equal(logits, mended.outputs(base, cast)[0])
+
+
+def test_what_is_left_of_a_file_that_was_cut_off_loads_and_is_whole(whole, tmp_path):
+    import torch
+
+    base, adapter = whole
+    bad = mended.broken(adapter, tmp_path / "bad")
+    weights = bad / mended.WEIGHTS
+    data = weights.read_bytes()
+    weights.write_bytes(data[: -len(data) // 3])
+    with pytest.raises(Exception, match="incomplete metadata"):
+        mended.outputs(base, bad)
+    receipt = mended.mend(bad, base, tmp_path / "good", unsafe=True)
+    kept, all_of_them = mended.tensors(tmp_path / "good"), mended.tensors(adapter)
+    assert 0 < len(kept) < len(all_of_them)
+    assert all(torch.equal(all_of_them[name], tensor) for name, tensor in kept.items())
+    _, missing = mended.outputs(base, tmp_path / "good")
+    assert missing
+    lost = all_of_them.keys() - kept.keys()
+    assert all(f'"{name}"' in receipt.plan.steps[0].far for name in lost)
