@@ -22,12 +22,9 @@ from adapterfit.expect import plain
 from adapterfit.expect.candidates import candidates
 from adapterfit.expect.expectation import expect
 from adapterfit.expect.places import places
-from adapterfit.plan.apply import apply
-from adapterfit.plan.cures import safe_edits
 from adapterfit.read.adapter import read_adapter
 from adapterfit.read.base import read_base as read_base_source
 from adapterfit.read.config import parse_config
-from adapterfit.read.formats._names import remarks
 from adapterfit.read.live import base_from_module, is_live
 from adapterfit.read.locate import base_in_cache, locate
 from adapterfit.read.seen import in_files, in_module
@@ -258,6 +255,9 @@ def _unknown(case: Case) -> NotChecked | None:
 
 def cured(report: Report, edits: tuple[Edit, ...]) -> Report:
     """The report on the adapter as it would be after `edits`, carried out on the records alone."""
+    from adapterfit.plan.apply import apply
+    from adapterfit.read.formats._names import remarks
+
     case = dataclasses.replace(report.case, adapter=apply(report.case.adapter, edits, reparse, remarks))
     wanted = report.diff.expectation.tree.class_name if report.diff is not None else None
     return _best(case, wanted if case.base is not None and case.base.tree is None else None)
@@ -265,7 +265,9 @@ def cured(report: Report, edits: tuple[Edit, ...]) -> Report:
 
 def _after_cure(report: Report) -> Report:
     """*does not fit* becomes *fits after fix* where the safe cures, tried on the records, make it load."""
-    if report.verdict != "does-not-fit" or not safe_edits(report) or any(map(_stays, report.findings)):
+    if report.verdict != "does-not-fit" or any(map(_stays, report.findings)):
+        return report
+    if not any(found.fix is not None and found.fix.edits for found in report.findings):
         return report
     from adapterfit.fixing import planned
 

@@ -112,3 +112,19 @@ def test_importing_adapterfit_imports_nothing_else_of_ours():
     script = "import sys, adapterfit; print([m for m in sys.modules if m.startswith('adapterfit.')])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_check_that_finds_nothing_wrong_imports_nothing_of_a_repair(tmp_path):
+    from adapterfit.testing import make
+    from adapterfit.testing.disk import lay
+
+    lay(tmp_path, {**make.as_files(make.lora()), "config.json": json.dumps(dict(make.base("llama").config)).encode()})
+    script = CHECK.replace('if "." not in m', 'if m.startswith("adapterfit.")')
+    result = subprocess.run(
+        [sys.executable, "-c", script, "check", ".", "--base", "."],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    code, modules = json.loads(result.stderr.splitlines()[-1])
+    assert code == 0
+    rooms = {module.split(".")[1] for module in modules}
+    assert rooms & {"plan", "plans", "repair", "verify", "fixing", "conversion"} == set()
