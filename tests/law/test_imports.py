@@ -118,10 +118,11 @@ def test_a_check_that_finds_nothing_wrong_imports_nothing_of_a_repair(tmp_path):
     from adapterfit.testing import make
     from adapterfit.testing.disk import lay
 
-    lay(tmp_path, {**make.as_files(make.lora()), "config.json": json.dumps(dict(make.base("llama").config)).encode()})
+    lay(tmp_path / "adapter", make.as_files(make.lora()))
+    lay(tmp_path / "base", {"config.json": json.dumps(dict(make.base("llama").config)).encode()})
     script = CHECK.replace('if "." not in m', 'if m.startswith("adapterfit.")')
     result = subprocess.run(
-        [sys.executable, "-c", script, "check", ".", "--base", "."],
+        [sys.executable, "-c", script, "check", "adapter", "--base", "base"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     code, modules = json.loads(result.stderr.splitlines()[-1])

@@ -40,7 +40,7 @@ def folders(draw):
         elif way == "flip" and data:
             at = draw(st.integers(0, min(len(data), 3000) - 1))
             files[name] = data[:at] + bytes([data[at] ^ (1 << draw(st.integers(0, 7)))]) + data[at + 1 :]
-        elif way == "name":
+        elif way == "name" and name:
             old, new = draw(
                 st.sampled_from(
                     [(b"q_proj", b"k_proj"), (b"lora_A", b"lora_B"), (b"layers.0", b"layers.1"), (b"weight", b"")]
@@ -62,7 +62,7 @@ def folders(draw):
             files[draw(st.sampled_from(["adapter_model (1).safetensors", "adapter_model.bin", "w.safetensors"]))] = (
                 files.pop(name)
             )
-        elif way == "header":
+        elif way == "header" and name:
             files[name] = data.replace(b'"F32"', draw(st.sampled_from([b'"F16"', b'"BF16"', b'"I32"', b'"F4"'])))
     return files
 
