@@ -116,14 +116,33 @@ def test_a_method_that_the_release_does_not_have_is_refused(kind, version, said,
 
 REREAD = {
     "one key for both tables": ({"rank_pattern": {"q_proj": 4}, "alpha_pattern": {"self_attn.q_proj": 3}}, "0.13.2"),
-    "an anchored key": ({"alpha_pattern": {"^model.layers.0.self_attn.q_proj": 3}}, "0.14.0"),
+    "an anchored key": ({"alpha_pattern": {f"^{Q}": 3}}, "0.14.0"),
 }
 
 
 @pytest.mark.parametrize(("fields", "version"), REREAD.values(), ids=REREAD)
-def test_tables_that_an_older_release_reads_otherwise_are_refused(fields, version, tmp_path):
-    with pytest.raises(CannotConvert, match="reads rank_pattern and alpha_pattern otherwise"):
-        adapterfit.convert(full(tmp_path, **fields), f"peft=={version}", tmp_path / "b")
+def test_tables_that_an_older_release_reads_otherwise_name_every_module(fields, version, tmp_path):
+    adapterfit.convert(full(tmp_path, **fields), f"peft=={version}", tmp_path / "b")
+    both = {module: 3 for module in LLAMA if module.endswith("q_proj")}
+    assert config(tmp_path / "b")["alpha_pattern"] == ({Q: 3} if "^" in str(fields) else both)
+
+
+def test_an_old_adapters_tables_mean_what_its_release_read(tmp_path):
+    fields = {"rank_pattern": {"q_proj": 4}, "alpha_pattern": {"self_attn.q_proj": 3}}
+    adapterfit.convert(full(tmp_path, peft_version=None), "peft==0.13.2", tmp_path / "old")
+    raw = {**config(tmp_path / "old"), **fields}
+    (tmp_path / "old/adapter_config.json").write_text(json.dumps(raw))
+    adapterfit.convert(tmp_path / "old", "peft==0.21.2", tmp_path / "new")
+    assert config(tmp_path / "new")["alpha_pattern"] == {}
+    with pytest.raises(CannotConvert, match="--to peft first"):
+        adapterfit.convert(tmp_path / "old", "mlx", tmp_path / "m")
+    adapterfit.convert(tmp_path / "new", "mlx", tmp_path / "m")
+
+
+def test_tables_of_an_unknown_release_that_can_mean_two_things_are_refused(tmp_path):
+    source = peft_folder(tmp_path / "a", LLAMA, rank_pattern={"q_proj": 4}, alpha_pattern={"self_attn.q_proj": 3})
+    with pytest.raises(CannotConvert, match="mean two things"):
+        adapterfit.convert(source, "peft==0.21.2", tmp_path / "b")
 
 
 def test_tables_that_mean_the_same_go_over(tmp_path):
@@ -167,3 +186,19 @@ def test_tokenizer_and_card_go_along(tmp_path):
 def test_a_release_that_never_was_is_refused(tmp_path):
     with pytest.raises(CannotConvert, match="not known"):
         adapterfit.convert(full(tmp_path), "peft==0.99.0", tmp_path / "b")
+
+
+def test_a_start_that_its_release_did_not_know_was_the_usual_one(tmp_path):
+    adapterfit.convert(full(tmp_path), "peft==0.6.2", tmp_path / "old")
+    raw = {**config(tmp_path / "old"), "init_lora_weights": "pissa"}
+    (tmp_path / "old/adapter_config.json").write_text(json.dumps(raw))
+    adapterfit.convert(tmp_path / "old", "peft==0.21.2", tmp_path / "new")
+    assert config(tmp_path / "new")["init_lora_weights"] is True
+
+
+def test_biases_that_were_never_saved_are_said_to_be_lost(tmp_path):
+    adapterfit.convert(full(tmp_path), "peft==0.18.0", tmp_path / "old")
+    raw = {**config(tmp_path / "old"), "bias": "lora_only"}
+    (tmp_path / "old/adapter_config.json").write_text(json.dumps(raw))
+    done = adapterfit.convert(tmp_path / "old", "peft==0.21.2", tmp_path / "b")
+    assert "They are lost" in " ".join(done.notes)

@@ -107,7 +107,9 @@ def recognised(piece: Opened) -> str:
         name for name, member in discover.members(FORMATS).items() if hasattr(member, "claims") and member.claims(piece)
     ]
     if len(claimed) != 1:
-        what = f"it may be {' or '.join(claimed)}" if claimed else f"its layout is {piece.adapter.layout!r}"
+        no_config = piece.adapter.layout == "weights-only"
+        seen = "there is no adapter_config.json beside it" if no_config else f"its layout is {piece.adapter.layout!r}"
+        what = f"it may be {' or '.join(claimed)}" if claimed else seen
         raise CannotConvert(f"{piece.source.label}: the format of this adapter is not recognised; {what}")
     return claimed[0]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from adapterfit.consumers.versions import version_range
 from adapterfit.conversion.opened import Opened
 from adapterfit.errors import BadInput, CannotConvert
 from adapterfit.expect.patterns import Patterns
@@ -67,3 +68,11 @@ def resolved(values: Mapping[str, Any], module: str, table: str, default: str) -
         raise CannotConvert(bad.flaw.message) from None
     value: float = patterns[key] if key is not None else values[default]
     return value
+
+
+def lost_biases(config: AdapterConfig, opened: Opened) -> Iterator[str]:
+    """A word about biases that were trained and never saved (peft #3306): releases from 0.10 to 0.20."""
+    if config.values.get("bias") != "lora_only" or any(info.name.endswith(".bias") for info in opened.weights.tensors):
+        return
+    if config.newest in version_range(">=0.10") and config.oldest in version_range("<0.21"):
+        yield "bias is lora_only, and no bias is in the file: PEFT 0.10 to 0.20 trained them and did not save them. They are lost."

@@ -16,8 +16,9 @@ from adapterfit.conversion.methods import METHODS
 from adapterfit.conversion.numbers import Tensor
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, WeightsFile
-from adapterfit.conversion.peft_rules import CONFIG, readable_config, resolved
-from adapterfit.errors import BadInput, CannotConvert
+from adapterfit.conversion.pattern_tables import tables_for
+from adapterfit.conversion.peft_rules import CONFIG, lost_biases, readable_config
+from adapterfit.errors import CannotConvert
 from adapterfit.expect.patterns import Patterns
 from adapterfit.read import peft_facts
 from adapterfit.records import AdapterConfig
@@ -50,11 +51,11 @@ def written_for(opened: Opened, version: str) -> Package:
         if new in tensors:
             raise CannotConvert(f"two tensors would be called {quote(new)}", (name,))
         tensors[new] = tensor
-    fields = config_for(config, kind, version)
+    fields = {**config_for(config, kind, version), **tables_for(config, opened, version)}
     text = _json(fields)
     others = [Copied(name, opened.source) for name in _carried(opened)]
     weights = WeightsFile(WEIGHTS, tensors, {"format": "pt"})
-    return Package({CONFIG: text}, (weights, *others), tuple(_notes(config, version)))
+    return Package({CONFIG: text}, (weights, *others), tuple(_notes(config, opened, version)))
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:
@@ -157,10 +158,22 @@ def config_for(config: AdapterConfig, kind: str, version: str) -> dict[str, Any]
     init = found.get("init_lora_weights")
     if isinstance(init, str) and init in _INITS and version in version_range(f"<{_INITS[init]}"):
         found["init_lora_weights"] = True
+    start = _changing(init)
+    if start and config.newest in version_range(
+        f"<{_CHANGING[start]}"
+    ):  # the writer did not know it, and started as ever
+        found["init_lora_weights"] = True
+    untied = config.newest in version_range("<0.19") and version in version_range(">=0.19")
+    if found.get("ensure_weight_tying") and untied and config.peft_type == "LORA":
+        found["ensure_weight_tying"] = False  # the writer did not obey it
     return found
 
 
-def _notes(config: AdapterConfig, version: str) -> Iterator[str]:
+def _changing(init: Any) -> str:
+    return next((word for word in _CHANGING if isinstance(init, str) and init.startswith(word)), "")
+
+
+def _notes(config: AdapterConfig, opened: Opened, version: str) -> Iterator[str]:
     facts = peft_facts.method(config.peft_type)
     strange = [key for key in config.raw if facts is not None and key not in facts.fields and key != "runtime_config"]
     dropped = [key for key in strange if key != "peft_type"]
@@ -168,9 +181,18 @@ def _notes(config: AdapterConfig, version: str) -> Iterator[str]:
         yield f"Left out, as no release of PEFT knows them: {shorten(map(quote, dropped))}."
     if version in version_range("<0.5") and isinstance(config.values.get("target_modules"), list):
         yield "Not checked: PEFT 0.4 also matches targets inside of a word; compare with the base's modules."
+    if _names_moved(opened):
+        yield "Not converted: names of modules that transformers changed in 4.52. adapterfit check --for peft==…,transformers==… tells."
+    yield from lost_biases(config, opened)
 
 
 # --------------------------------------------------------------------------------------------------- what cannot go over
+
+
+def _names_moved(opened: Opened) -> bool:
+    """Modules of vision-language models, whose names depend on transformers (4.52), not on PEFT."""
+    words = (".language_model.", ".visual.", ".vision_tower.", ".vision_model.")
+    return any(word in name for name in opened.tensors() for word in words)
 
 
 def _refuse(config: AdapterConfig, opened: Opened, version: str) -> None:
@@ -190,8 +212,9 @@ def _unsupported(config: AdapterConfig, opened: Opened, version: str) -> Iterato
     if config.values.get("task_type") in ("QUESTION_ANS", "FEATURE_EXTRACTION") and version in version_range("<0.4"):
         yield "does not know this task", ("task_type",)
     init = config.values.get("init_lora_weights")
-    start = next((word for word in _CHANGING if isinstance(init, str) and init.startswith(word)), None)
-    if start is not None and version in version_range(f"<{_CHANGING[start]}"):
+    start = _changing(init)
+    known = start and config.newest not in version_range(f"<{_CHANGING[start]}")
+    if known and version in version_range(f"<{_CHANGING[start]}"):
         yield f"does not know {init}, and would not take its start off the base", ("init_lora_weights",)
     if config.peft_type != "LORA":
         return
@@ -225,6 +248,7 @@ def _meaning_changed(config: AdapterConfig, opened: Opened, version: str) -> Ite
         )
     if config.peft_type not in ("LORA", *METHODS):
         return
+    yield from _ties(config, opened, version)
     yield from _layers(config, opened, version)
     if _scaled_embedding(opened) and _crosses(config, version, "0.18.0"):
         yield "does not scale the adapter of this model's embedding, or does where it was not", ("embed_tokens",)
@@ -235,7 +259,26 @@ def _meaning_changed(config: AdapterConfig, opened: Opened, version: str) -> Ite
     ]
     if grouped and _crosses(config, version, "0.16.0"):
         yield "computes grouped convolutions otherwise", grouped
-    yield from _patterns(config, opened, version)
+
+
+def _ties(config: AdapterConfig, opened: Opened, version: str) -> Iterator[Problem]:
+    """Measured: until 0.5 a tied weight was wrapped twice; `ensure_weight_tying` counts for a LoRA since 0.19."""
+    tied = opened.tied()
+    names = [
+        name
+        for name in opened.tensors()
+        if name[len(_PREFIX) :].rpartition(".lora_")[0] in tied or _saved(name) in tied
+    ]
+    if names and _crosses(config, version, "0.6.0"):
+        yield "treats weights that the base ties otherwise", names
+    embedding = any(".lora_embedding_A" in name for name in opened.tensors())
+    before = config.newest in version_range("<0.19")
+    if config.values.get("ensure_weight_tying") and embedding and not before and _crosses(config, version, "0.19.0"):
+        yield "treats ensure_weight_tying of a LoRA otherwise", ("ensure_weight_tying",)
+
+
+def _saved(name: str) -> str:
+    return name[len(_PREFIX) : -len(".weight")] if name.endswith(".weight") else ""
 
 
 def _layers(config: AdapterConfig, opened: Opened, version: str) -> Iterator[Problem]:
@@ -263,9 +306,13 @@ def _crosses(config: AdapterConfig, version: str, border: str) -> bool:
 
 
 def _oft(config: AdapterConfig, version: str) -> Iterator[Problem]:
-    """OFT has had three layouts: until 0.13, in 0.14 and 0.15, and since 0.16."""
-    if config.peft_type == "OFT" and (_crosses(config, version, "0.14.0") or _crosses(config, version, "0.16.0")):
-        yield "has another OFT: other tensors, other arithmetic", ("peft_type",)
+    """OFT has had three layouts: until 0.13, in 0.14 and 0.15, and since 0.16; since 0.18 its series starts elsewhere (measured)."""
+    if config.peft_type != "OFT":
+        return
+    series = bool(config.values.get("use_cayley_neumann", True))
+    borders = ("0.14.0", "0.16.0", *(("0.18.0",) if series else ()))
+    if any(_crosses(config, version, border) for border in borders):
+        yield "has another OFT: other tensors, or other arithmetic", ("peft_type",)
 
 
 def _grouped(name: str, tensor: Tensor, opened: Opened) -> bool:
@@ -277,39 +324,3 @@ def _groups(name: str, opened: Opened) -> int:
     tree = opened.tree()
     module = name[len(_PREFIX) : -len(".lora_B.weight")]
     return next((each.groups for each in tree.modules if each.name == module), 1) if tree is not None else 1
-
-
-def _patterns(config: AdapterConfig, opened: Opened, version: str) -> Iterator[Problem]:
-    """Rank and alpha tables: until 0.13.2 one key for both, until 0.14 a dot before the key (`get_pattern_key`)."""
-    ranks, alphas = (config.values.get(field) or {} for field in ("rank_pattern", "alpha_pattern"))
-    alpha = "lora_alpha" if config.peft_type == "LORA" else "alpha"
-    if not (ranks or alphas) or config.peft_type == "IA3" or version in version_range(">=0.15"):
-        return
-    modules = {match["module"][len(_PREFIX) :] for name in opened.tensors() if (match := _A.fullmatch(name))}
-    wrong = []
-    for module in sorted(modules):
-        new = (
-            resolved(config.values, module, "rank_pattern", "r"),
-            resolved(config.values, module, "alpha_pattern", alpha),
-        )
-        if new != _old_reading(config.values, module, alpha, shared=version in version_range("<0.14")):
-            wrong.append(module)
-    if wrong:
-        yield "reads rank_pattern and alpha_pattern otherwise for these modules", wrong
-
-
-def _old_reading(values: Mapping[str, Any], module: str, alpha: str, *, shared: bool) -> tuple[Any, Any]:
-    ranks, alphas = values.get("rank_pattern") or {}, values.get("alpha_pattern") or {}
-    if shared:
-        key = _old_key({**ranks, **alphas}, module)
-        return ranks.get(key, values["r"]), alphas.get(key, values[alpha])
-    return ranks.get(_old_key(ranks, module), values["r"]), alphas.get(_old_key(alphas, module), values[alpha])
-
-
-def _old_key(table: Mapping[str, Any], module: str) -> str:
-    r"""`next(filter(lambda key: re.match(rf".*\.{key}$", name), keys), name)` of releases until 0.14."""
-    patterns = Patterns()
-    try:
-        return next((key for key in table if patterns.start(rf".*\.{key}$", module)), module)
-    except BadInput as bad:
-        raise CannotConvert(bad.flaw.message) from None

@@ -17,7 +17,8 @@ from adapterfit.conversion.neutral import Layer, Neutral, Rest, most_common, par
 from adapterfit.conversion.numbers import Tensor
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, Wanted, WeightsFile
-from adapterfit.conversion.peft_rules import as_loaded, readable_config, resolved
+from adapterfit.conversion.pattern_tables import tables_for
+from adapterfit.conversion.peft_rules import as_loaded, lost_biases, readable_config, resolved
 from adapterfit.errors import CannotConvert
 from adapterfit.read import peft_facts
 from adapterfit.records import AdapterConfig
@@ -61,8 +62,15 @@ def read(opened: Opened) -> Neutral:
         return of_another_method(opened, config)
     if config.peft_type != "LORA":
         raise CannotConvert(
-            f"this is a {quote(config.peft_type)} adapter; only LoRA adapters have another program's layout",
+            f"this is a {quote(config.peft_type)} adapter: LoRA has other layouts, LoHa, LoKr and IA3 can be merged, "
+            "and of no other method is the change computed here",
             ("peft_type",),
+        )
+    if tables_for(config, opened, peft_facts.newest()):
+        raise CannotConvert(
+            f"the release that wrote this (PEFT {config.oldest} to {config.newest}) read rank_pattern and alpha_pattern otherwise than "
+            "today's: convert it --to peft first",
+            ("rank_pattern", "alpha_pattern"),
         )
     found: dict[str, dict[str, Tensor]] = {}
     others: list[str] = []
@@ -79,7 +87,8 @@ def read(opened: Opened) -> Neutral:
     as_loaded(config, found)
     layers = tuple(_layer(module, pair, config) for module, pair in found.items())
     carried = {key: config.raw[key] for key in CARRIED if config.raw.get(key) is not None}
-    return Neutral(layers, carried, (*meaning(config), *_rest(opened, others, config)))
+    rest = (*meaning(config), *_rest(opened, others, config))
+    return Neutral(layers, carried, rest, tuple(lost_biases(config, opened)))
 
 
 def _layer(module: str, pair: Mapping[str, Tensor], config: AdapterConfig) -> Layer:
