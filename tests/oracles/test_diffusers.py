@@ -181,3 +181,17 @@ def test_what_diffusers_saved_computes_the_same_under_peft(fields, tmp_path):
     assert torch.allclose(outputs(again), expected, rtol=1e-5, atol=1e-5)
     assert read(tmp_path / "back/adapter_model.safetensors") == read(tmp_path / "a/adapter_model.safetensors")
     assert config(tmp_path / "back")["use_rslora"] == fields.get("use_rslora", False)
+
+
+@pytest.mark.parametrize("form", ["peft", "kohya", "diffusers"])
+def test_an_adapter_is_merged_into_a_unet_in_diffusers_own_layout(form, tmp_path):
+    """Whatever format the adapter is in: the merged UNet computes what PEFT computes."""
+    expected = trained(unet, tmp_path / "a", target_modules=LAYERS, use_rslora=True, rank_pattern={"to_q": 2})
+    unet().save_pretrained(tmp_path / "unet")
+    source = tmp_path / "a"
+    if form != "peft":
+        adapterfit.convert(source, form, tmp_path / form)
+        source = tmp_path / form
+    adapterfit.convert(source, "merged", tmp_path / "m", base=tmp_path / "unet")
+    found = outputs(diffusers.UNet2DConditionModel.from_pretrained(tmp_path / "m").eval())
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)

@@ -262,23 +262,16 @@ def _meaning_changed(config: AdapterConfig, opened: Opened, version: str) -> Ite
 
 
 def _ties(config: AdapterConfig, opened: Opened, version: str) -> Iterator[Problem]:
-    """Measured: until 0.5 a tied weight was wrapped twice; `ensure_weight_tying` counts for a LoRA since 0.19."""
-    tied = opened.tied()
-    names = [
-        name
-        for name in opened.tensors()
-        if name[len(_PREFIX) :].rpartition(".lora_")[0] in tied or _saved(name) in tied
-    ]
-    if names and _crosses(config, version, "0.6.0"):
-        yield "treats weights that the base ties otherwise", names
+    """Measured: until 0.5 one saved weight of a tied pair left the other alone; `ensure_weight_tying` counts for a LoRA since 0.19."""
+    tree, held = opened.tree(), opened.tensors()
+    for group in tree.tied if tree is not None else ():
+        names = [_PREFIX + name for name in group if _PREFIX + name in held]
+        if 0 < len(names) < len(group) and _crosses(config, version, "0.6.0"):
+            yield "saves one of several weights that the base ties, and means another model", names
     embedding = any(".lora_embedding_A" in name for name in opened.tensors())
     before = config.newest in version_range("<0.19")
     if config.values.get("ensure_weight_tying") and embedding and not before and _crosses(config, version, "0.19.0"):
         yield "treats ensure_weight_tying of a LoRA otherwise", ("ensure_weight_tying",)
-
-
-def _saved(name: str) -> str:
-    return name[len(_PREFIX) : -len(".weight")] if name.endswith(".weight") else ""
 
 
 def _layers(config: AdapterConfig, opened: Opened, version: str) -> Iterator[Problem]:
