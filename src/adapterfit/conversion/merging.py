@@ -50,7 +50,7 @@ def moved(bias: Tensor, layer: Layer) -> Tensor:
 
     def load() -> Array:
         added = _floats(layer.bias) * np.float32(layer.scale) if layer.bias is not None else 0
-        found: Array = bits.from_float64(_wide(bias) + added, bias.dtype)
+        found: Array = bits.from_float64(_floats(bias) + added, bias.dtype)
         return found
 
     return Tensor(bias.dtype, bias.shape, load)
@@ -61,7 +61,7 @@ def rescaled(bias: Tensor, change: Change) -> Tensor:
     return Tensor(
         bias.dtype,
         bias.shape,
-        lambda: bits.from_float64(_wide(bias) * _floats(change.tensors["ia3_l"]).reshape(bias.shape), bias.dtype),
+        lambda: bits.from_float64(_floats(bias) * _floats(change.tensors["ia3_l"]).reshape(bias.shape), bias.dtype),
     )
 
 
@@ -94,7 +94,7 @@ def _merged(weight: Tensor, layer: Layer, *, turned: bool) -> Array:
     added = (product.T if turned else product).reshape(weight.shape) * np.float32(layer.scale)
     if layer.kind == "embedding" and layer.magnitude is None:  # PEFT rounds an embedding's ΔW before it adds it
         added = bits.to_float64(bits.from_float64(added, weight.dtype), weight.dtype).astype(added.dtype)
-    whole = _wide(weight) + added
+    whole = _floats(weight) + added
     if layer.magnitude is not None:
         rows = whole.T if turned else whole.reshape(whole.shape[0], -1)
         factor = _floats(layer.magnitude).reshape(-1) / np.sqrt((rows * rows).sum(axis=1))
@@ -106,24 +106,25 @@ def _merged(weight: Tensor, layer: Layer, *, turned: bool) -> Array:
 def _changed(weight: Tensor, change: Change, *, turned: bool) -> Array:
     found: Array
     if change.method != "IA3":
-        found = bits.from_float64(_wide(weight) + delta(change, weight.shape), weight.dtype)
+        found = bits.from_float64(_floats(weight) + delta(change, weight.shape), weight.dtype)
         return found
     factors = _floats(change.tensors["ia3_l"])
     if (
         factors.ndim > 2
     ):  # a convolution's factors stand along its second dimension, its outputs along the weight's first
         factors = factors if change.feedforward else factors.swapaxes(0, 1)
-    found = bits.from_float64(_wide(weight) * (factors.T if turned else factors), weight.dtype)
+    found = bits.from_float64(_floats(weight) * (factors.T if turned else factors), weight.dtype)
     return found
 
 
 def _floats(tensor: Tensor) -> Array:
-    """Factors as PEFT holds them: float32, but float64 where they are."""
+    """Numbers in the type that PEFT computes in: float32, but float64 where they are that."""
     import numpy as np
 
-    return tensor.floats().astype(np.float64 if tensor.dtype == "F64" else np.float32)
-
-
-def _wide(tensor: Tensor) -> Array:
-    """A weight in the type that PEFT adds in: float32, or float64 where it is float64."""
-    return _floats(tensor)
+    if tensor.dtype == "F64":
+        return tensor.floats()
+    found: Array = tensor.load()
+    if tensor.dtype == "BF16":  # its bits are the upper half of a float32's
+        singles: Array = (found.astype("<u4") << np.uint32(16)).view("<f4")
+        return singles
+    return np.ascontiguousarray(found).view("<f4" if tensor.dtype == "F32" else "<f2").astype("<f4", copy=False)
