@@ -16,20 +16,29 @@ from transformers import AutoConfig, AutoModelForCausalLM
 TARGET = Path(__file__).resolve().parents[1] / "src/adapterfit/conversion/gguf_names.json"
 #: model_type → architecture in gguf, whether its converter reorders the rows of q and k for rotary embeddings.
 TYPES = {
+    "arcee": ("arcee", True),
     "cohere": ("command-r", False),
     "cohere2": ("cohere2", False),
+    "ernie4_5": ("ernie4_5", False),
+    "exaone4": ("exaone4", False),
     "gemma": ("gemma", False),
     "gemma2": ("gemma2", False),
     "gemma3_text": ("gemma3", False),
+    "glm4": ("glm4", False),
     "granite": ("granite", True),
     "llama": ("llama", True),
     "mistral": ("llama", True),
+    "nemotron": ("nemotron", False),
     "olmo": ("olmo", True),
     "olmo2": ("olmo2", False),
+    "phi": ("phi2", False),
     "phi3": ("phi3", False),
     "qwen2": ("qwen2", False),
+    "qwen2_moe": ("qwen2moe", False),
     "qwen3": ("qwen3", False),
+    "qwen3_moe": ("qwen3moe", False),
     "smollm3": ("smollm3", True),
+    "stablelm": ("stablelm", False),
     "starcoder2": ("starcoder2", False),
 }
 SMALL = {

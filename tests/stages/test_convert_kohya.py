@@ -196,3 +196,32 @@ def test_the_command_exits_with_2_where_it_cannot(adapterfit, tmp_path):
     result = adapterfit("convert", source, "--to", "kohya", "--out", tmp_path / "k")
     assert result.returncode == 2
     assert "IA3" in result.stderr
+
+
+def test_lycoris_dora_is_read_one_number_per_output(tmp_path):
+    stem = "lora_unet_mid_block_attentions_0_proj_in"
+    adapterfit.convert(kohya_file(tmp_path / "k", **{f"{stem}.dora_scale": numbers((8, 1))}), "peft", tmp_path / "p")
+    assert config(tmp_path / "p")["use_dora"] is True
+    magnitude = read(tmp_path / "p/adapter_model.safetensors")[
+        "base_model.model.mid_block.attentions.0.proj_in.lora_magnitude_vector"
+    ]
+    assert magnitude == ("F32", (8,), numbers((8, 1)).tobytes())
+    with pytest.raises(CannotConvert, match="no such DoRA"):
+        adapterfit.convert(
+            kohya_file(tmp_path / "i", **{f"{stem}.dora_scale": numbers((1, 8))}), "peft", tmp_path / "q"
+        )
+
+
+@pytest.mark.parametrize("alpha", [math.nan, math.inf])
+def test_an_alpha_that_is_no_number_is_refused(alpha, tmp_path):
+    stem = "lora_unet_mid_block_attentions_0_proj_in"
+    source = kohya_file(tmp_path / "k", **{f"{stem}.alpha": np.array(alpha, dtype="<f4")})
+    with pytest.raises(CannotConvert, match="alpha"):
+        adapterfit.convert(source, "peft", tmp_path / "p")
+
+
+@pytest.mark.parametrize("form", ["kohya", "diffusers", "mlx"])
+def test_a_scale_of_nothing_is_refused(form, tmp_path):
+    source = peft_folder(tmp_path / "a", {"text_model.encoder.layers.0.mlp.fc1": (8, 8)}, lora_alpha=0)
+    with pytest.raises(CannotConvert, match="alpha 0"):
+        adapterfit.convert(source, form, tmp_path / "b")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from adapterfit.conversion.releases import written_for
 from adapterfit.errors import CannotConvert
 from adapterfit.read import peft_facts
 from adapterfit.read.base import read_base as read_base_source
+from adapterfit.read.live import base_from_module, is_live
 from adapterfit.read.locate import base_in_cache, locate
 from adapterfit.read.source import Source
 from adapterfit.records import Base
@@ -118,11 +120,26 @@ def _read(piece: Opened, folder: str) -> Neutral:
     found: Neutral = discover.members(FORMATS)[recognised(piece)].read(piece)
     if not (found.layers or found.rest or found.changes):
         raise CannotConvert(f"{piece.source.label} holds no adapted module")
+    _sound(found)
     if not folder:
         return found
     return dataclasses.replace(
         found, layers=tuple(dataclasses.replace(layer, part=layer.part or folder) for layer in found.layers)
     )
+
+
+def _sound(found: Neutral) -> None:
+    """Numbers that no two programs read alike: a rank or scale of nothing, an alpha that is no number.
+
+    Raises:
+        CannotConvert: A layer has one.
+    """
+    for layer in found.layers:
+        if layer.rank < 1 or not math.isfinite(layer.alpha) or layer.alpha == 0:
+            what = "no rank" if layer.rank < 1 else f"the alpha {layer.alpha:g}"
+            raise CannotConvert(
+                f"{quote(layer.name)} has {what}: it does nothing, or nothing that is defined", (layer.name,)
+            )
 
 
 def _joined(neutrals: list[Neutral]) -> Neutral:
@@ -146,6 +163,8 @@ def _base(given: Any, piece: Opened, *, online: bool) -> Base | None:
     """The base with its files left open: some of its numbers may be needed."""
     if isinstance(given, Base):
         return given
+    if is_live(given):
+        return base_from_module(given)
     if given is not None:
         return read_base_source(locate(str(given), kind="base", online=online))
     config = piece.adapter.config

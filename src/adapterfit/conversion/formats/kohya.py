@@ -1,6 +1,6 @@
 """kohya-ss: one file, `lora_unet_down_blocks_0_…_to_q.lora_down.weight`, `.lora_up.weight` and a scalar `.alpha`.
 
-A module's scale is alpha / rank; alpha missing or 0 means alpha = rank (sd-scripts, `networks/lora.py`). So alpha here is
+`.dora_scale`, which LyCORIS and ComfyUI know, is read, and not written: diffusers drops it. A module's scale is alpha / rank; alpha missing or 0 means alpha = rank (sd-scripts, `networks/lora.py`). So alpha here is
 scale · rank whatever PEFT's config says, and rsLoRA is written as the alpha that gives its scale, in float32.
 """
 
@@ -37,7 +37,7 @@ _DIFFERING = (
     "Modules have different alphas: kohya's own tools and ComfyUI apply each, diffusers takes the most common one for all "
     "attention; for diffusers use --to diffusers."
 )
-_LEAVES = {"lora_down.weight": "a", "lora_up.weight": "b", "alpha": "alpha"}
+_LEAVES = {"lora_down.weight": "a", "lora_up.weight": "b", "alpha": "alpha", "dora_scale": "magnitude"}
 
 
 def claims(opened: Opened) -> bool:
@@ -112,7 +112,19 @@ def _layer(stem: str, pair: Mapping[str, Tensor], part: str, module: str) -> Lay
             f"{quote(stem)} has factors of shapes {a.shape} and {b.shape} that do not go together", (stem,)
         )
     alpha = float(pair["alpha"].floats().reshape(-1)[0]) if "alpha" in pair else 0.0
-    return Layer(module, "conv" if len(a.shape) > 2 else "linear", a, b, alpha or float(a.shape[0]), part=part)
+    kind = "conv" if len(a.shape) > 2 else "linear"
+    magnitude = _magnitude(stem, pair["magnitude"], b, kind) if "magnitude" in pair else None
+    return Layer(module, kind, a, b, alpha or float(a.shape[0]), magnitude=magnitude, part=part)
+
+
+def _magnitude(stem: str, scale: Tensor, b: Tensor, kind: str) -> Tensor:
+    """DoRA's vector as PEFT has it. LyCORIS writes (out, 1, …), the norm of every output's weights, or (1, in): another method."""
+    if scale.shape[0] != b.shape[0] or any(size != 1 for size in scale.shape[1:]):
+        raise CannotConvert(
+            f"{quote(stem)} has a dora_scale of shape {scale.shape}, not one number per output: PEFT has no such DoRA",
+            (stem,),
+        )
+    return scale.reshaped((1, b.shape[0], *(1 for _ in b.shape[2:])) if kind == "conv" else (b.shape[0],))
 
 
 def write(neutral: Neutral, wanted: Wanted) -> Package:
