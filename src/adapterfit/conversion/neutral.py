@@ -137,6 +137,11 @@ def refuse_layers(layers: Iterable[Layer], format_name: str, what: str) -> None:
         raise CannotConvert(f"{format_name} cannot express {what} ({shorten(map(quote, names))})", names)
 
 
+def uniform(restored: tuple[Layer, ...], plain: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The layers as they were before, where that is all rsLoRA or none; else as they stand, which is the same adapter."""
+    return restored if len({layer.rslora for layer in restored}) < 2 else plain
+
+
 def most_common(values: Iterable[Any]) -> Any:
     """The value that occurs most often, the first of several."""
     return Counter(values).most_common(1)[0][0]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from adapterfit.conversion.formats import peft
 from adapterfit.conversion.gguf_file import GgufFile, is_gguf, read_gguf
-from adapterfit.conversion.neutral import Layer, Neutral, Rest, most_common, refuse_layers, refuse_rest
+from adapterfit.conversion.neutral import Layer, Neutral, Rest, most_common, refuse_layers, refuse_rest, uniform
 from adapterfit.conversion.numbers import Tensor, stored, undone
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, Wanted
@@ -79,7 +79,8 @@ def read(opened: Opened) -> Neutral:
             found.setdefault(module, {})[role] = stored(opened.source, info)
     alpha = contents.keys.get("adapter.lora.alpha")
     heads = _heads_of(opened, record, model_type, found)
-    layers = tuple(_restored(_layer(module, pair, alpha, heads), record) for module, pair in found.items())
+    plain = tuple(_layer(module, pair, alpha, heads) for module, pair in found.items())
+    layers = uniform(tuple(_restored(layer, record) for layer in plain), plain)
     rest = (Rest("tensors that are no pair of a known module", tuple(others)),) if others else ()
     carried = {key: record[key] for key in peft.CARRIED if isinstance(record.get(key), (str, bool))}
     return Neutral(layers, carried, rest)
@@ -145,7 +146,7 @@ def _restored(layer: Layer, record: Mapping[str, Any]) -> Layer:
     before = replace(layer, alpha=float(alpha), rslora=rslora)
     if given is None:
         return before if math.isclose(before.scale, layer.scale, rel_tol=1e-7) else layer
-    found = undone(layer.b, before.scale / layer.scale, str(dtype))
+    found = undone(layer.b, before.plain_alpha / layer.alpha, str(dtype))
     return layer if found is None else replace(before, b=found)
 
 
@@ -215,7 +216,7 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
     unknown = [layer for layer in layers if names[layer.module] is None]
     refuse_layers(unknown, NAME, f"these modules of a {model_type} model")
     heads = _heads_of(wanted.opened, {}, model_type, names)
-    alpha = most_common(layer.plain_alpha for layer in layers)
+    alpha = most_common(_single(layer.plain_alpha) for layer in layers)
     tensors: dict[str, Tensor] = {}
     for layer in sorted(layers, key=lambda layer: layer.module):
         tensors[f"{names[layer.module]}.weight.lora_a"] = layer.a.transposed() if layer.kind == "embedding" else layer.a
@@ -224,7 +225,7 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
         "general.architecture": entry["arch"],
         "general.type": "adapter",
         "adapter.type": "lora",
-        "adapter.lora.alpha": float(alpha),
+        "adapter.lora.alpha": alpha,
         RECORD: json.dumps(_record(neutral, alpha, model_type, heads), sort_keys=True),
     }
     notes = (*neutral.notes, *_notes(layers, alpha))
@@ -244,14 +245,21 @@ def _base_type(opened: Opened) -> str:
 
 
 def _folded(layer: Layer, alpha: float) -> Tensor:
-    factor = layer.plain_alpha / alpha
-    return layer.b if factor == 1 else layer.b.times(factor, "F32")
+    return layer.b if _single(layer.plain_alpha) == alpha else layer.b.times(layer.plain_alpha / alpha, "F32")
+
+
+def _single(number: float) -> float:
+    """Rounded to float32, as the key holds it."""
+    import struct
+
+    value: float = struct.unpack("<f", struct.pack("<f", number))[0]
+    return value
 
 
 def _record(neutral: Neutral, alpha: float, model_type: str, heads: _Heads | None) -> dict[str, Any]:
     layers = neutral.layers
-    usual = [layer for layer in layers if layer.plain_alpha == alpha]
-    odd = [layer for layer in layers if layer.plain_alpha != alpha]
+    usual = [layer for layer in layers if _single(layer.plain_alpha) == alpha]
+    odd = [layer for layer in layers if _single(layer.plain_alpha) != alpha]
     counted = {"num_attention_heads": heads.q, "num_key_value_heads": heads.k} if heads is not None else None
     return {
         **neutral.config,
@@ -264,7 +272,7 @@ def _record(neutral: Neutral, alpha: float, model_type: str, heads: _Heads | Non
 
 
 def _notes(layers: tuple[Layer, ...], alpha: float) -> Iterator[str]:
-    odd = [layer for layer in layers if layer.plain_alpha != alpha]
+    odd = [layer for layer in layers if _single(layer.plain_alpha) != alpha]
     if odd:
         exact = all(math.frexp(layer.plain_alpha / alpha)[0] == 0.5 for layer in odd)
         how = "powers of two, so exactly" if exact else "with a relative error of at most 6e-8 per number"

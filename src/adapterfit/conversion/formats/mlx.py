@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from adapterfit.conversion.formats import peft
-from adapterfit.conversion.neutral import Layer, Neutral, Rest, most_common, refuse_layers, refuse_rest
+from adapterfit.conversion.neutral import Layer, Neutral, Rest, most_common, refuse_layers, refuse_rest, uniform
 from adapterfit.conversion.numbers import Tensor, cut, padded, undone
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, Wanted, WeightsFile
@@ -62,7 +62,8 @@ def read(opened: Opened) -> Neutral:
             role = next(key for key in ("a", "b", "magnitude") if match[key])
             found.setdefault(match["module"], {})[role] = tensor
     record = _record_of(config, rank, scale)
-    layers = tuple(_restored(_layer(module, pair, rank, scale, opened), record) for module, pair in found.items())
+    plain = tuple(_layer(module, pair, rank, scale, opened) for module, pair in found.items())
+    layers = uniform(tuple(_restored(layer, record, scale) for layer in plain), plain)
     rest = (Rest("tensors that are no pair, or of stacked experts", tuple(others)),) if others else ()
     carried = {key: record[key] for key in peft.CARRIED if isinstance(record.get(key), (str, bool))}
     return Neutral(layers, carried, rest)
@@ -108,7 +109,7 @@ def _record_of(config: Mapping[str, Any], rank: int, scale: float) -> Mapping[st
     return record
 
 
-def _restored(layer: Layer, record: Mapping[str, Any]) -> Layer:
+def _restored(layer: Layer, record: Mapping[str, Any], scale: float) -> Layer:
     """The layer as it was before it was made uniform, where that gives exactly the numbers that are there; else as it is."""
     entries = record.get("modules")
     given = entries.get(layer.module) if isinstance(entries, Mapping) else None
@@ -125,7 +126,7 @@ def _restored(layer: Layer, record: Mapping[str, Any]) -> Layer:
     if rank < layer.rank and (layer.a.load()[rank:].any() or layer.b.load()[:, rank:].any()):
         return layer
     a, b = cut(layer.a, 0, 0, rank), cut(layer.b, 1, 0, rank)
-    factor = alpha / (math.sqrt(rank) if rslora else rank) / layer.scale
+    factor = alpha / (math.sqrt(rank) if rslora else rank) / scale
     if given is None:
         return replace(layer, alpha=float(alpha), rslora=rslora) if math.isclose(factor, 1.0, rel_tol=1e-12) else layer
     before = b if factor == 1 and dtype == b.dtype else undone(b, factor, str(dtype))
