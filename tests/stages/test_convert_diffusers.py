@@ -121,3 +121,11 @@ def test_modules_of_no_known_component_are_asked_about(tmp_path):
         adapterfit.convert(source, "diffusers", tmp_path / "d")
     adapterfit.convert(source, "diffusers", tmp_path / "d", part="transformer")
     assert set(read(tmp_path / "d" / FILE)) == {f"transformer.blocks.0.q.lora_{x}.weight" for x in "AB"}
+
+
+def test_a_language_models_adapter_without_its_prefix_is_not_taken_for_a_pipelines(tmp_path):
+    name = "transformer.h.0.attn.c_attn"
+    tensors = {f"{name}.lora_A.weight": numbers((4, 8)), f"{name}.lora_B.weight": numbers((8, 4))}
+    lay(tmp_path / "d", {"adapter_model.safetensors": weights_bytes(tensors)})
+    with pytest.raises(CannotConvert, match=r"no adapter_config\.json"):
+        adapterfit.convert(tmp_path / "d", "peft", tmp_path / "p")

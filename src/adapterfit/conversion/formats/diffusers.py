@@ -21,6 +21,7 @@ from adapterfit.conversion.output import Package, Wanted, WeightsFile
 from adapterfit.conversion.peft_rules import resolved, usable
 from adapterfit.errors import BadInput, CannotConvert
 from adapterfit.read import strictjson
+from adapterfit.read.adapter import dialect_of
 from adapterfit.read.config import parse_config
 from adapterfit.records import AdapterConfig
 from adapterfit.text import quote, shorten
@@ -47,11 +48,11 @@ _ENCODERS = ((re.compile(r"\.to_([qkv])(?=\.lora)"), r".\1_proj"), (re.compile(r
 
 def claims(opened: Opened) -> bool:
     """Whether the tensors are named as diffusers names them, now or earlier."""
-    names = [info.name for info in opened.weights.tensors]
-    if opened.adapter.config is not None or kohya.claims(opened):
+    if kohya.claims(opened) or dialect_of(opened.weights.tensors) == "transformers":
         return False
+    names = [info.name for info in opened.weights.tensors if info.name.endswith((".weight", ".lora_magnitude_vector"))]
     behind = any(name.split(".")[0] in (*COMPONENTS, _ORIGINAL) and "lora" in name for name in names)
-    return behind or opened.adapter.layout == "diffusers"
+    return behind or (opened.adapter.layout == "diffusers" and opened.adapter.config is None)
 
 
 # --------------------------------------------------------------------------------------------------- from diffusers
