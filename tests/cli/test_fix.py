@@ -72,6 +72,12 @@ def test_what_cannot_be_mended_is_1_and_says_what_is_wrong(here, capsys):
     assert not (here / "good").exists()
 
 
+def test_without_a_base_it_says_that_it_cannot_tell(here, capsys):
+    assert fix("wrapped", "--out", "good") == 2
+    assert "whether the adapter fits cannot be told" in capsys.readouterr().out
+    assert not (here / "good").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -56,7 +56,7 @@ def command(
     repaired adapter, all other files of the old one, and receipt.json. Edits that may change what the adapter
     computes are listed, and taken with --unsafe only.
 
-    Exit code: 0 mended, or nothing to do; 1 no safe repair makes it fit; 2 could not.
+    Exit code: 0 mended, or nothing to do; 1 no safe repair makes it fit; 2 could not, or whether it fits cannot be told.
     """
     from adapterfit.fixing import fix, read_plan
     from adapterfit.report import _receipt
@@ -77,8 +77,9 @@ def command(
 
 def _code(receipt: Receipt) -> int:
     plan = receipt.plan
-    fine = plan.after == "fits" or (plan.after == "cannot-tell" and (bool(receipt.out) or not plan.remaining))
-    return 0 if fine else 1
+    if plan.after == "cannot-tell" and not plan.steps:
+        return 1 if plan.remaining else 2
+    return 0 if plan.after in ("fits", "cannot-tell") else 1
 
 
 def _bytes_of(path: str) -> bytes:

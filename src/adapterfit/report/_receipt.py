@@ -107,6 +107,9 @@ def _nothing(plan: Plan, width: int) -> Iterator[Line]:
         yield from _wrap("Nothing to do: the adapter fits", width, style="bold green")
     elif plan.remaining or plan.left_out or plan.refused:
         yield from _wrap("No safe repair is known; nothing is written", width, style="bold red")
+    elif plan.before == "cannot-tell":
+        said = "Nothing that can be mended was found; but whether the adapter fits cannot be told: adapterfit check says why"
+        yield from _wrap(said, width, style="bold yellow")
     else:
         yield from _wrap("Nothing to do: nothing that can be mended was found", width, style="bold")
 
