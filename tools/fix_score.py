@@ -2,7 +2,7 @@
 
 Usage: python tools/fix_score.py [--sample] [--verbose] [part of a name ...]
 
-Three tables: every way to break an adapter x every adapter that real PEFT saved; adapters that cross to another implementation
+Four tables: every way to break an adapter x every adapter that real PEFT saved, and x a LoRA on every architecture; adapters that cross to another implementation
 of the same model; and the adapters of the shared matrix that today's PEFT fails on. *equal* is equal bit by bit, *close* within
 the tolerance stated, *fits* what needed no cure and was loaded to see that it is so. Exits with 1 where anything that was mended
 computes something else. Needs torch, transformers and peft (`pip install -e .[dev]`).
@@ -93,6 +93,11 @@ def main(arguments: list[str]) -> int:
     wrong = 0
     for title, measure, of in (
         ("adapters that PEFT saved, broken and mended", broken_ways, _named(adapters, wanted.parts)[::every]),
+        (
+            "a LoRA on every architecture, broken and mended",
+            broken_ways,
+            _named(breaking.ARCHITECTURES, wanted.parts)[::every],
+        ),
         ("adapters on another implementation of their base", crossed, _named(crossing.NAMES, wanted.parts)[::every]),
         ("adapters of the shared matrix that today's PEFT fails on", measured_one, _of_matrix(wanted)),
     ):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from adapterfit.edits import OF_CONFIG, Edit
 from adapterfit.errors import BadEdit, BadInput, CannotCheck, NotProven
-from adapterfit.plan.cures import apart, cures, readings
+from adapterfit.plan.cures import apart, cures, readings, stays
 from adapterfit.plans import FileHash, Plan, Proof, Receipt, Shown, Step, chained
 from adapterfit.text import quote, shorten, show
 
@@ -48,6 +48,11 @@ def planned(report: Report, cured: Retried, *, unsafe: bool = False) -> tuple[Pl
         if len(kept) == len(steps):
             break
         steps = kept
+    if now.verdict == "fits" and not unsafe and any(map(stays, report.findings)):
+        # A cure took away what it was seen by, such as fields that date the config: it is there all the same.
+        now = dataclasses.replace(
+            now, verdict="does-not-fit", findings=(*now.findings, *filter(stays, report.findings))
+        )
     taken = {step.cause for step in steps}
     plan = Plan(
         adapter=report.case.adapter.label,

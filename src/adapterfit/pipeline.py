@@ -36,7 +36,6 @@ from adapterfit.records import (
     Diagnosis,
     Diff,
     Exact,
-    Finding,
     ModuleTree,
     NotChecked,
     Report,
@@ -265,19 +264,18 @@ def cured(report: Report, edits: tuple[Edit, ...]) -> Report:
 
 def _after_cure(report: Report) -> Report:
     """*does not fit* becomes *fits after fix* where the safe cures, tried on the records, make it load."""
-    if report.verdict != "does-not-fit" or any(map(_stays, report.findings)):
+    if report.verdict != "does-not-fit":
         return report
     if not any(found.fix is not None and found.fix.edits for found in report.findings):
         return report
     from adapterfit.fixing import planned
+    from adapterfit.plan.cures import stays
+
+    if any(map(stays, report.findings)):
+        return report
 
     _, after = planned(report, cured)
     return dataclasses.replace(report, verdict="fits-after-fix") if after.verdict == "fits" else report
-
-
-def _stays(found: Finding) -> bool:
-    """Whether no cure of another cause can take this away: it is in how the adapter was made, not in names or shapes."""
-    return (found.differs or found.undecided) and (found.fix is None or found.fix.safety != "safe")
 
 
 def reparse(raw: dict[str, Any]) -> AdapterConfig:

@@ -5,6 +5,7 @@ Each way is the inverse of a cure: what comes out of the cure must compute what 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -18,6 +19,10 @@ from typing import Any
 import broken
 import mending
 import oracle
+
+from adapterfit.expect import modules
+from adapterfit.read.base import read_base
+from adapterfit.read.sources.memory import MemorySource
 
 #: Name → tensor, and the config; what a way to break them returns, or None where it changes nothing.
 Files = tuple[dict[str, Any], dict[str, Any]]
@@ -221,7 +226,11 @@ WAYS: Mapping[str, Callable[[Files], Files | None]] = {
     "PEFT's prefix lost": _renamed(lambda name: name.replace("base_model.model.", "", 1)),
     "PEFT's prefix twice": _renamed(lambda name: name.replace("base_model.model.", "base_model.model." * 2, 1)),
     "names of the bare model": _renamed(
-        lambda n: re.sub(r"^base_model\.model\.(model|transformer|bert|vit)\.", "base_model.model.", n)
+        lambda n: re.sub(
+            r"^base_model\.model\.(model|transformer|[a-z]*bert[a-z]*|vit|deit|roberta|electra|ernie|mpnet|longformer|gpt_neox|biogpt)\.",
+            "base_model.model.",
+            n,
+        )
     ),
     "another adapter's name inside": _renamed(lambda name: _TUNED.sub(r"\g<0>.mine", name)),
     "an adapter called lora": _of_type("LORA", _renamed(lambda name: name.replace(".lora", ""))),
@@ -264,13 +273,66 @@ class Saved:
         return broken.real_base(self.case, self.class_name)
 
 
+#: Sizes of small models, under all the names that configs give them.
+_SMALL: Mapping[str, Any] = {
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "embedding_size", "word_embed_proj_dim"), 64),
+    **dict.fromkeys(("intermediate_size", "d_ff", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim", "hidden_dim", "ffn_hidden_size"), 96),
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "encoder_layers", "decoder_layers", "n_layer", "n_layers"), 2),
+    **dict.fromkeys(("num_attention_heads", "num_heads", "n_head", "n_heads", "encoder_attention_heads", "decoder_attention_heads"), 4),
+    **dict.fromkeys(("max_position_embeddings", "max_seq_len", "n_positions"), 64),
+    **dict.fromkeys(("head_dim", "d_kv", "rotary_dim", "patch_size", "num_mel_bins"), 16),
+    **dict.fromkeys(("num_experts", "num_local_experts", "attention_window"), 4),
+    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 48),
+    **dict.fromkeys(("image_size", "max_source_positions", "max_target_positions"), 32),
+    "num_key_value_heads": 2, "num_experts_per_tok": 2, "vocab_size": 256, "pad_token_id": 0, "bos_token_id": 1,
+    "eos_token_id": 2, "initializer_range": 0.1,
+}  # fmt: skip
+#: Made of other models' configs, or not run by tokens or an image alone.
+_NOT_SMALL = {
+    "clip", "siglip", "gemma3", "llava", "llava_next", "paligemma", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen3_vl",
+    "deepseek_v3", "wav2vec2", "wavlm",
+}  # fmt: skip
+ARCHITECTURES = tuple(f"on {name}" for name in sorted(modules.known_types() - _NOT_SMALL))
+_HEADS = (
+    "ForCausalLM",
+    "LMHeadModel",
+    "ForConditionalGeneration",
+    "ForSequenceClassification",
+    "ForImageClassification",
+    "Model",
+)
+
+
+def _classes(model_type: str) -> list[str]:
+    from adapterfit.expect.modules import _FACTS
+
+    return list(json.loads((_FACTS / f"{model_type}.json").read_text())["classes"])
+
+
+def _on(model_type: str) -> Any:
+    """A LoRA on every Linear of a small model of this type."""
+    import transformers
+
+    default = transformers.AutoConfig.for_model(model_type)
+    sizes = {
+        key: value for key, value in _SMALL.items() if key in default.to_dict() and key not in default.attribute_map
+    }
+    classes = _classes(model_type)
+    chosen = next(name for head in _HEADS for name in classes if name.endswith(head))
+    raw = {"model_type": model_type, "architectures": [chosen], **sizes}
+    base = read_base(MemorySource({"config.json": json.dumps(raw).encode()}, label=f"tiny-{model_type}"))
+    return dataclasses.replace(broken.sample("llama lora").case, base=base)
+
+
 @cache
 def saved(name: str, root: Path) -> Saved:
-    """One of `broken.ADAPTERS`, made, noised, and saved below `root`."""
-    case = broken.sample(name).case
+    """One of `broken.ADAPTERS`, or a LoRA on an architecture, made, noised, and saved below `root`."""
+    where = name[len("on ") :] if name in ARCHITECTURES else ""
+    case = _on(where) if where else broken.sample(name).case
+    config = {**broken.LORA, "target_modules": "all-linear"} if where else case.adapter.config.raw
     folder = root / re.sub(r"\W+", "-", name)
     fresh = partial(broken.real_base, case, case.base.architecture)
-    save(fresh(), case.adapter.config.raw, folder)
+    save(fresh(), config, folder)
     logits = computed(mending.loaded(fresh(), folder))
     if not moved(logits, computed(fresh())):
         raise ValueError(f"{name} changes nothing, so nothing could be seen of it")

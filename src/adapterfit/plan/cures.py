@@ -48,6 +48,11 @@ def readings(report: Report) -> tuple[str, ...]:
     )
 
 
+def stays(finding: Finding) -> bool:
+    """Whether no cure of another cause can take this away: it is in how the adapter was made, not in names or shapes."""
+    return (finding.differs or finding.undecided) and (finding.fix is None or finding.fix.safety != "safe")
+
+
 def touches(edit: Edit) -> tuple[str, ...]:
     """What two cures must not both have: the names of tensors before and after, and the fields of the config."""
     if isinstance(edit, OF_CONFIG):
