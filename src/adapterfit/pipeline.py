@@ -273,7 +273,6 @@ def _after_cure(report: Report) -> Report:
 
     if any(map(stays, report.findings)):
         return report
-
     _, after = planned(report, cured)
     return dataclasses.replace(report, verdict="fits-after-fix") if after.verdict == "fits" else report
 
