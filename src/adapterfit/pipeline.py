@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from adapterfit.compare.difference import compare
@@ -33,6 +33,7 @@ from adapterfit.records import (
     AdapterConfig,
     Base,
     Case,
+    Consumer,
     Diagnosis,
     Diff,
     Exact,
@@ -40,6 +41,7 @@ from adapterfit.records import (
     NotChecked,
     Report,
     Seen,
+    TensorInfo,
 )
 from adapterfit.text import show
 
@@ -50,7 +52,7 @@ _BEST_FIRST = ("loads", "loads-differently", "loads-partly", "loads-without-effe
 def check(
     adapter: Any,
     base: Any = None,
-    consumer: str | Sequence[str] | None = None,
+    consumer: str | Sequence[str] | Consumer | None = None,
     *,
     online: bool = False,
     values: bool = False,
@@ -65,7 +67,7 @@ def check(
         base: A folder, `config.json`, a safetensors file or index, a Hub id, a live `nn.Module`, or a `Base` read
             before. Without one, the base the adapter names is looked up in the local Hub cache.
         consumer: Who will load it, such as `peft==0.21.2,transformers==5.23.0` or `vllm==0.33.0`; a list for several.
-            `all` is every engine there are facts of.
+            `all` is every engine there are facts of. A `Consumer` chosen before serves as well.
         online: Whether the network may be asked.
         values: Whether to read the numbers too.
         base_class: The transformers class the base is loaded as; by default what its config and the adapter say.
@@ -75,8 +77,8 @@ def check(
     Raises:
         CannotCheck: A path is not there, cannot be read, or changed meanwhile.
     """
-    libraries, engines = asked.sort(consumer)
-    who = choose(libraries[-1] if libraries else None)
+    libraries, engines = ((), ()) if isinstance(consumer, Consumer) else asked.sort(consumer)
+    who = consumer if isinstance(consumer, Consumer) else choose(libraries[-1] if libraries else None)
     found = adapter if isinstance(adapter, Adapter) else _adapter(str(adapter), online=online, values=values)
     case = Case(found, _base(base, found.config, online=online), who)
     case = dataclasses.replace(case, seen=_seen(case, base, full=values))
@@ -115,8 +117,23 @@ def _exact(report: Report, base_class: str | None, python: str | None) -> Exact:
 
 def _best(case: Case, base_class: str | None) -> Report:
     """The report for the class of the base with which the adapter does best."""
+    case = _as_loaded(case)
     reports = [diagnose(case, diff, why) for diff, why in _compared(case, base_class)]
     return min(reports, key=lambda one: _BEST_FIRST.index(one.predicted))
+
+
+def _as_loaded(case: Case) -> Case:
+    """The case with the adapter's config as an older PEFT takes it; unchanged for the newest."""
+    if not case.consumer.rules:
+        return case
+    from adapterfit.consumers.refusals import CODES, refusals
+    from adapterfit.read.config_then import as_loaded
+
+    rules, adapter = case.consumer.rules, case.adapter
+    others = tuple(flaw for flaw in adapter.flaws if flaw.code not in CODES)  # a case may come here twice
+    config = as_loaded(adapter.config, rules) if adapter.config is not None else None
+    flaws = (*refusals(rules, adapter, case.base), *others)
+    return dataclasses.replace(case, adapter=dataclasses.replace(adapter, config=config, flaws=flaws))
 
 
 def why(
@@ -208,20 +225,31 @@ def _compared(case: Case, base_class: str | None) -> Iterable[tuple[Diff | None,
         yield None, [NotChecked("the base's modules", bad.flaw.message)]
         return
     for tree in trees:
-        diff = _diff(tree, case.adapter)
+        diff = _diff(tree, case)
         yield diff, [NotChecked("whether it fits", doubt) for doubt in diff.expectation.doubts]
         if _clean(diff) and not diff.missing:
             return
 
 
-def _diff(tree: ModuleTree, adapter: Adapter) -> Diff:
+def _diff(tree: ModuleTree, case: Case) -> Diff:
+    adapter, rules = case.adapter, case.consumer.rules
     if adapter.config is None:
         raise AssertionError("an expectation needs a config")
-    diff = compare(adapter.tensors, expect(tree, adapter.config))
+    if rules:
+        diff = _as_then(tree, adapter.config, adapter.tensors, rules)
+    else:
+        diff = compare(adapter.tensors, expect(tree, adapter.config))
     # A tree from headers that has no doubts is one reading of a plain module: it is taken if it explains everything.
     if tree.known != "headers" or tree.doubts or _clean(diff):
         return diff
     return dataclasses.replace(diff, expectation=dataclasses.replace(diff.expectation, doubts=(plain.DOUBT,)))
+
+
+def _as_then(tree: ModuleTree, config: AdapterConfig, tensors: Sequence[TensorInfo], rules: Mapping[str, Any]) -> Diff:
+    """The comparison as older libraries make it."""
+    from adapterfit.expect.history import as_built
+
+    return compare(tensors, expect(as_built(tree, rules), config, rules))
 
 
 def _clean(diff: Diff) -> bool:
@@ -245,10 +273,8 @@ def _unknown(case: Case) -> NotChecked | None:
         return NotChecked(
             "whether it fits", "no base was given, and the one the adapter names is not in the local Hub cache"
         )
-    if (case.consumer.peft, case.consumer.transformers) != NEWEST:
-        return NotChecked(
-            "whether it fits", f"only {NEWEST[0]} and {NEWEST[1]} of peft and transformers are known so far"
-        )
+    if case.consumer.unknown:
+        return NotChecked("whether it fits", case.consumer.unknown)
     return None
 
 

@@ -99,7 +99,10 @@ class AdapterConfig:
 
     `values` holds only the fields the newest known PEFT has for this `peft_type`, defaults filled in; a value
     of the wrong type is reported as a flaw and kept as it is. `known` is false for a method PEFT never had or
-    no longer has. `oldest`/`newest` bound the PEFT versions that can have written the file.
+    no longer has. `oldest`/`newest` bound the PEFT versions that can have written the file. For an older loader
+    (`read.config_then`) `values` are as that PEFT takes them, `unknown_keys` what it does not know, `newer` those of them
+    that another PEFT knows → since when, `dropped` the settings among these that it loses, `full` the values as the newest
+    takes them.
     """
 
     file: str
@@ -111,6 +114,9 @@ class AdapterConfig:
     oldest: str = ""
     newest: str = ""
     flaws: tuple[Flaw, ...] = ()
+    newer: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, Any] = field(default_factory=dict)
+    full: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -270,12 +276,18 @@ class Base:
 
 @dataclass(frozen=True)
 class Consumer:
-    """Who will load it: library names with exact versions. `given` is false for the default."""
+    """Who will load it: library names with exact versions. `given` is false for the default.
+
+    `rules`: what is known to be otherwise there than in the newest versions, by the names of `consumers/peft.toml` and
+    `consumers/transformers.toml`; empty for the newest. `unknown` says why nothing is known about these versions.
+    """
 
     peft: str = ""
     transformers: str = ""
     given: bool = False
     text: str = ""
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    unknown: str = ""
 
 
 @dataclass(frozen=True)
@@ -326,7 +338,8 @@ class ModuleTree:
 
     `aliases`: a second path of a module object that is reachable twice → its first path.
     `tied`: names of parameters that share one storage, grouped. `known` says from where: `live`, `facts`,
-    `headers`. `doubts` are the reasons why something in it may be wrong; with any, nothing *fits*.
+    `headers`. `doubts` are the reasons why something in it may be wrong; with any, nothing *fits*. `adapter_renames`
+    are applied to LoRA keys one after the other, `key_mapping` (of older loaders) to all keys, the first that matches.
     """
 
     class_name: str
@@ -342,6 +355,7 @@ class ModuleTree:
     adapter_renames: tuple[LoadRename, ...] = ()
     expert_fusion: str = ""
     doubts: tuple[str, ...] = ()
+    key_mapping: tuple[LoadRename, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from adapterfit.records import Case
+from collections.abc import Mapping
+from typing import Any
+
+from adapterfit.records import Case, Diff
 
 
 def written_before(case: Case, version: str) -> bool:
     """True only where every PEFT that can have written the config is older than `version`."""
     config = case.adapter.config
     return config is not None and bool(config.newest) and _numbers(config.newest) < _numbers(version)
+
+
+def written_since(case: Case, version: str) -> bool:
+    """True only where no PEFT that can have written the config is older than `version`."""
+    config = case.adapter.config
+    return config is not None and bool(config.oldest) and _numbers(config.oldest) >= _numbers(version)
+
+
+def loader(diff: Diff) -> Mapping[str, Any]:
+    """What is otherwise with an older loader, by name of the rule; empty for the newest."""
+    rules: Mapping[str, Any] = diff.expectation.config.get("loader rules", {})
+    return rules
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -37,7 +37,8 @@ def arrivals(tensors: Iterable[TensorInfo], found: Expectation) -> list[Arrival]
     came = []
     fused: dict[tuple[str, str], dict[str, list[TensorInfo]]] = {}
     for tensor in tensors:
-        key = _converted(tensor.name, found.tree.adapter_renames) if found.prefix == "lora_" else tensor.name
+        key = _mapped(tensor.name, found.tree.key_mapping) if found.prefix else tensor.name
+        key = _converted(key, found.tree.adapter_renames) if found.prefix == "lora_" else key
         expert = _expert(key, found.fusion) if found.fusion is not None else None
         if expert is None:
             came.append(Arrival(_renamed(key, found.renames), tensor.shape, (tensor,)))
@@ -52,6 +53,17 @@ def _renamed(key: str, renames: Sequence[LoadRename]) -> str:
     for rename in renames:
         key = re.sub(rename.pattern, rename.replacement, key, count=1)
     return key
+
+
+def _mapped(name: str, mapping: Sequence[LoadRename]) -> str:
+    """The renamings of the model's class for its own checkpoints, as PEFT 0.16 and later apply them: the first that hits."""
+    prefix = _PREFIX if name.startswith(_PREFIX) else "base_model." if name.startswith("base_model.") else ""
+    bare = name[len(prefix) :]
+    for rename in mapping:
+        renamed, hits = re.subn(rename.pattern, rename.replacement, bare)
+        if hits:
+            return prefix + renamed
+    return name
 
 
 def _converted(name: str, renames: Sequence[LoadRename]) -> str:

@@ -7,7 +7,7 @@ Source: peft 0.21.2 `utils/save_and_load.py` (`set_peft_model_state_dict`), `pef
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from adapterfit.compare.arrival import Arrival, ConversionFails, arrivals
 from adapterfit.compare.remaps import remapped
@@ -50,7 +50,8 @@ def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Di
     filled |= {slot.shares for slot in found.slots if slot.shares and slot.model_key in filled}
     missing = tuple(slot for slot in empty if slot.model_key not in filled and slot.shares not in filled)
     renamed = {s.name: a.key for a in came for s in a.sources if s.name != a.key}
-    twice = [tensor for tensor in extra if _is_second_copy(tensor, matched)]
+    idle = _idle(found)
+    twice = [tensor for tensor in extra if _is_second_copy(tensor, matched) or idle(tensor)]
     return Diff(
         found,
         matched=tuple(matched),
@@ -72,6 +73,27 @@ def _is_second_copy(tensor: TensorInfo, matched: list[Match]) -> bool:
     """`bias="all"` saves every name that ends in `.bias`, a saved module's twice: once under its wrapper's own name."""
     plain = _WRAPPED.sub("", tensor.name, count=1)
     return plain != tensor.name and any(m.tensor.name == plain and m.tensor.shape == tensor.shape for m in matched)
+
+
+#: Tensors of variants that act in training alone: a loader without the variant loses nothing.
+_TRAINING_ONLY = (".lora_velora_embed", ".lora_monteclora_sampler.")
+
+
+def _idle(found: Expectation) -> Callable[[TensorInfo], bool]:
+    """Whether an older loader loses nothing with a tensor that it drops."""
+    rules = found.config.get("loader rules", {})
+    targets = frozenset(found.targets)
+
+    def is_idle(tensor: TensorInfo) -> bool:
+        if any(part in f"{tensor.name}." for part in _TRAINING_ONLY):
+            return True
+        # The base's own weight, saved beside its LoRA, under the name of a wrapper that this loader does not have.
+        plain, inner, _ = tensor.name.rpartition(".base_layer.weight")
+        unwrapped = inner and rules.get("layers") == "subclasses"
+        name = plain[len("base_model.model.") :]
+        return bool(unwrapped) and name in targets and found.state.get(f"{plain}.weight") == tensor.shape
+
+    return is_idle if rules else lambda _tensor: False
 
 
 def _misshape(source: TensorInfo, arrival: Arrival, slot: Slot | None, wanted: Shape) -> Misshape:
@@ -98,7 +120,7 @@ def _raised(
     """The first exception of the load, in PEFT's order: lookups of copies and rows, the method's own, shapes, the prompt."""
     names = {arrival.key for arrival in came}
     for slot in missing:
-        if slot.role in ("saved-module", "tokens") and slot.key not in names:
+        if slot.role in ("saved-module", "tokens") and slot.if_missing == "raises" and slot.key not in names:
             return Raised("KeyError", repr(slot.key))
     if failure is not None:
         return failure

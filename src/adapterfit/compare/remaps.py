@@ -66,9 +66,11 @@ def _shira(came: list[Arrival], found: Expectation) -> Remapped:
     return [dataclasses.replace(arrival, shape=shapes.get(arrival.key, arrival.shape)) for arrival in came], None
 
 
-def _oft(came: list[Arrival], _found: Expectation) -> Remapped:
-    """OFT refuses the rotations of PEFT 0.14 and 0.15, but looks for them under a name they do not have here."""
-    if not any(".oft_r." in arrival.key for arrival in came):
+def _oft(came: list[Arrival], found: Expectation) -> Remapped:
+    """OFT refuses the rotations of PEFT 0.14 and 0.15; 0.21 looks for them under a name they do not have here."""
+    rules = found.config.get("loader rules", {})
+    refused = ".oft_r" if rules.get("oft-old-files") == "raises" else ".oft_r."
+    if "oft" in rules or not any(refused in f"{arrival.key}" for arrival in came):
         return came, None
     line = (
         "Trying to load old OFT checkpoint, which is no longer supported. Please install PEFT <= v0.15.2 to load it "

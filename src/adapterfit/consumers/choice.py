@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from adapterfit.errors import CannotCheck
 from adapterfit.records import Consumer
@@ -33,7 +35,39 @@ def choose(text: str | None) -> Consumer:
             )
         found[match.group(1)] = match.group(2)
     peft, transformers = found.get("peft", NEWEST[0]), found.get("transformers", NEWEST[1])
-    return Consumer(peft, transformers, given=True, text=f"peft=={peft},transformers=={transformers}")
+    return consumer(peft, transformers)
+
+
+def consumer(peft: str, transformers: str) -> Consumer:
+    """The consumer of exactly these versions, with what is known of them where they are not the newest."""
+    text = f"peft=={peft},transformers=={transformers}"
+    if (peft, transformers) == NEWEST:
+        return Consumer(peft, transformers, given=True, text=text)
+    from adapterfit.consumers import facts, model_types
+    from adapterfit.consumers.versions import version
+
+    unknown = ""
+    for name, wanted, known in (
+        ("peft", peft, facts.load("peft").releases),
+        ("transformers", transformers, model_types.releases()),
+    ):
+        if not version(known[0]) <= version(wanted) <= version(known[-1]):
+            unknown = f"{name} {wanted} is not known: the facts reach from {known[0]} to {known[-1]}"
+    return Consumer(
+        peft, transformers, given=True, text=text, rules={} if unknown else _rules(peft, transformers), unknown=unknown
+    )
+
+
+def _rules(peft: str, transformers: str) -> Mapping[str, Any]:
+    """What the claims about both libraries say, the versions themselves included."""
+    from adapterfit.consumers import facts
+
+    found = {"peft": peft, "transformers": transformers}
+    return {
+        **found,
+        **facts.load("transformers").rules(transformers, {"peft": peft}),
+        **facts.load("peft").rules(peft, {"transformers": transformers}),
+    }
 
 
 def others_installed() -> tuple[str, ...]:

@@ -12,6 +12,7 @@ A file is `<name>.toml` and holds::
     [[claim]]
     id = "unknown-config-keys"          # kebab-case: what the claim is about; several ranges may share an id
     versions = ">=0.6,<0.14"            # empty: every version. Ranges of one id never overlap
+    beside = "transformers>=5.6"        # optional: it holds only where this other library has such a version
     what = "An unknown key of adapter_config.json raises TypeError."
     value = "raises"                    # optional: what a rule reads (text, number, boolean, list or table)
     source = "peft 0.13.2 config.py, PeftConfigMixin.from_pretrained"
@@ -29,6 +30,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from adapterfit.consumers.versions import Range, version, version_range
@@ -53,6 +55,14 @@ class Claim:
     date: dt.date
     mark: str
     value: Any = None
+    beside: str = ""
+
+    def holds(self, at: str, others: Mapping[str, str]) -> bool:
+        """Whether it speaks of a version, beside these versions of other libraries."""
+        if at not in self.versions:
+            return False
+        name, within = split_beside(self.beside)
+        return not name or (name in others and others[name] in within)
 
 
 @dataclass(frozen=True)
@@ -67,14 +77,39 @@ class Facts:
     install: str = ""
     aliases: tuple[str, ...] = ()
 
-    def claim(self, name: str, at: str) -> Claim | None:
-        """The claim called `name` that holds for a version, suspected ones included; None where nothing is said."""
-        return next((each for each in self.claims if each.id == name and at in each.versions), None)
+    def claim(self, name: str, at: str, others: Mapping[str, str] = MappingProxyType({})) -> Claim | None:
+        """The claim called `name` that holds for a version, suspected ones included; None where nothing is said.
 
-    def known(self, name: str, at: str, default: Any = None) -> Any:
+        `others`: the versions of the libraries beside it, by name.
+        """
+        return next((each for each in self.claims if each.id == name and each.holds(at, others)), None)
+
+    def known(self, name: str, at: str, default: Any = None, others: Mapping[str, str] = MappingProxyType({})) -> Any:
         """The value of a claim that was executed or read; `default` where there is none."""
-        found = self.claim(name, at)
+        found = self.claim(name, at, others)
         return default if found is None or found.mark == "suspected" else found.value
+
+    def rules(self, at: str, others: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+        """The values of all claims that hold and were executed or read, by id."""
+        return {
+            c.id: c.value for c in self.claims if c.value is not None and c.mark != "suspected" and c.holds(at, others)
+        }
+
+
+_BESIDE = re.compile(r"(?P<name>[a-z]+)(?P<range>[<>=!].*)")
+
+
+@cache
+def split_beside(text: str) -> tuple[str, Range]:
+    """`transformers>=5.6` as a name and a range; an empty text as no name.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    match = _BESIDE.fullmatch(text)
+    if match is None and text:
+        raise ValueError(f"beside is no library and range: {text!r}")
+    return (match["name"], version_range(match["range"])) if match else ("", version_range(""))
 
 
 @cache
@@ -135,7 +170,7 @@ def _of_claim(entry: Mapping[str, Any]) -> Iterator[str]:
     for key, kind in _CLAIM.items():
         if not isinstance(entry.get(key), kind):
             yield f"{key} is no {kind.__name__}"
-    yield from (f"unknown key {key}" for key in entry if key not in _CLAIM and key != "value")
+    yield from (f"unknown key {key}" for key in entry if key not in _CLAIM and key not in ("value", "beside"))
     if entry.get("mark") not in MARKS:
         yield f"mark is none of {', '.join(MARKS)}"
     if not _ID.fullmatch(str(entry.get("id"))):
@@ -144,19 +179,21 @@ def _of_claim(entry: Mapping[str, Any]) -> Iterator[str]:
         yield "what and source must say something"
     try:
         version_range(str(entry.get("versions")))
+        split_beside(str(entry.get("beside", "")))
     except ValueError as wrong:
         yield str(wrong)
 
 
 def _overlaps(entries: list[Mapping[str, Any]], releases: tuple[str, ...]) -> Iterator[str]:
     """Two claims of one id that hold for the same version; tried at every bound, and at the releases."""
-    ranges: dict[str, list[Range]] = {}
+    ranges: dict[tuple[str, str], list[Range]] = {}
     for entry in entries:
         try:
-            ranges.setdefault(str(entry.get("id")), []).append(version_range(str(entry.get("versions"))))
+            key = (str(entry.get("id")), str(entry.get("beside", "")))
+            ranges.setdefault(key, []).append(version_range(str(entry.get("versions"))))
         except ValueError:
             continue
-    for name, group in ranges.items():
+    for (name, _), group in ranges.items():
         bounds = {".".join(map(str, bound.numbers)) for each in group for _, bound in each.parts}
         probes = {"0", *releases, *bounds, *(f"{bound}.0.0.0.1" for bound in bounds)}  # between two bounds, too
         twice = [probe for probe in sorted(probes, key=version) if sum(probe in each for each in group) > 1]

@@ -17,6 +17,7 @@ def diagnose(case: Case, diff: Diff | None, unknown: Sequence[NotChecked] = ()) 
     """The report on one case. `diff` is None where nothing could be compared; `unknown` says why."""
     found = (*flaws(case), *(diff.expectation.flaws if diff is not None else ()))
     findings = [_from_flaw(flaw, case) for flaw in found]
+    checks: list[Finding] = []
     not_checked = list(unknown)
     raised = _raised(case, diff)
     if raised is not None and raised.stage == "base":
@@ -29,8 +30,8 @@ def diagnose(case: Case, diff: Diff | None, unknown: Sequence[NotChecked] = ()) 
         if lacking:
             not_checked.append(NotChecked(entry.id, lacking))
             continue
-        findings.extend(dataclasses.replace(found, id=entry.id) for found in check(case, diff))
-    kept = _few(findings)
+        checks.extend(dataclasses.replace(found, id=entry.id) for found in check(case, diff))
+    kept = _few(_without_twins(findings, checks))
     predicted = _predicted(case, diff, raised, kept)
     return Report(
         case=case,
@@ -90,6 +91,12 @@ def _lacking(entry: Entry, case: Case, diff: Diff | None) -> str:
         "values": (adapter.values is not None, "the numbers are read with --values only"),
     }
     return next((why for fact in entry.cause.needs for known, why in (have[fact],) if not known), "")
+
+
+def _without_twins(read: list[Finding], found: list[Finding]) -> list[Finding]:
+    """Where a reader's flaw and a cause's check speak of the same thing, the check, which knows more."""
+    said = {(finding.id, finding.code) for finding in found if finding.code}
+    return [finding for finding in read if (finding.id, finding.code) not in said] + found
 
 
 def _few(findings: Iterable[Finding]) -> list[Finding]:

@@ -7,6 +7,7 @@ Source: peft 0.21.2 `peft_model.py`, `tuners/tuners_utils.py` (`inject_adapter`)
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from adapterfit import discover
@@ -15,16 +16,21 @@ from adapterfit.expect import experts, injection
 from adapterfit.expect.extras import save_modules
 from adapterfit.expect.methods._layer import InjectionFails, Undecided
 from adapterfit.expect.peft_class import missing_ability, peft_class, with_head
+from adapterfit.expect.running import prompt_raises
+from adapterfit.expect.versions import LOADER, below, rule
 from adapterfit.expect.wrapped import Wrapped
 from adapterfit.records import AdapterConfig, Expectation, ModuleTree, Slot
 
 METHODS = "adapterfit.expect.methods"
 
 
-def expect(tree: ModuleTree, config: AdapterConfig) -> Expectation:
-    """The slots PEFT would fill. Never raises: what cannot be decided is in `doubts`."""
+def expect(tree: ModuleTree, config: AdapterConfig, rules: Mapping[str, Any] = MappingProxyType({})) -> Expectation:
+    """The slots PEFT would fill. Never raises: what cannot be decided is in `doubts`.
+
+    `rules`: what an older loader does otherwise (`Consumer.rules`); config and tree are then as that loader takes them.
+    """
     method = discover.member(METHODS, config.peft_type.lower())
-    values = with_head(config.values)
+    values = with_head({**config.values, LOADER: rules} if rules else config.values)
     found = Expectation(tree=tree, peft_class=peft_class(values), config=values, doubts=tree.doubts)
     if method is None:
         return _with(found, doubts=(*tree.doubts, f"the method {config.peft_type} is not modelled yet"))
@@ -36,7 +42,43 @@ def expect(tree: ModuleTree, config: AdapterConfig) -> Expectation:
         return _with(found, doubts=(*tree.doubts, str(doubt)))
     except BadInput as bad:
         return _with(found, doubts=(*tree.doubts, bad.flaw.message), flaws=(bad.flaw,))
+    built = _spared(built, tree, config, rules) if rules else built
     return missing_ability(built)
+
+
+#: Settings that keep modules out of the adapter. A loader that loses one adds layers there that were never trained.
+_SELECTING = frozenset(("exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"))
+
+
+def _spared(built: Expectation, tree: ModuleTree, config: AdapterConfig, rules: Mapping[str, Any]) -> Expectation:
+    """An older loader's expectation, with what the lost settings would have kept out marked as holding nothing."""
+    if not built.prefix:
+        return _headless(built, config)
+    lost = _SELECTING & config.dropped.keys()
+    if not (lost or rules.get("saved-modules-are-targets")) or not built.inert or built.raised is not None:
+        return built
+    import dataclasses
+
+    whole = dataclasses.replace(config, values=config.full, dropped={})
+    meant = expect(tree, whole, {**rules, "saved-modules-are-targets": False})
+    if meant.raised is not None or meant.doubts:
+        return built
+    kept = frozenset(meant.targets)
+    slots = (
+        slot if slot.role != "tuner" or slot.module in kept else dataclasses.replace(slot, optional=True)
+        for slot in built.slots
+    )
+    return dataclasses.replace(built, slots=tuple(slots))
+
+
+def _headless(built: Expectation, config: AdapterConfig) -> Expectation:
+    """Prompts of PEFT 0.15 and 0.16 were trained beside the base's own head; there is none in the file, and none is due."""
+    import dataclasses
+
+    if not config.oldest or below(config.oldest, "0.15") or not below(config.newest, "0.17"):
+        return built
+    slots = (dataclasses.replace(s, optional=True) if s.role == "saved-module" else s for s in built.slots)
+    return dataclasses.replace(built, slots=tuple(slots))
 
 
 def _with(found: Expectation, **changes: Any) -> Expectation:
@@ -66,9 +108,13 @@ def _tuner(method: Any, found: Expectation) -> Expectation:
 def _prompt(method: Any, found: Expectation) -> Expectation:
     if not found.tree.model_type:
         raise Undecided("prompt learning needs a transformers model with a config")
+    failure = prompt_raises(found.config, found.tree) if LOADER in found.config else None
+    if failure is not None:
+        return _with(found, raised=failure)
     shape = method.prompt(found.config, found.tree.config)
-    wrapped = Wrapped(found.tree, "base_model.", if_missing="raises")
-    doubts = save_modules(wrapped, found.config)
+    copies = "silent" if rule(found.config, "missing-saved-modules") == "silent" else "raises"
+    wrapped = Wrapped(found.tree, "base_model.", if_missing="raises", if_missing_saved=copies)
+    doubts = save_modules(wrapped, found.config) if rule(found.config, "prompt-heads", newest=True) else ()
     slot = Slot(
         "prompt_embeddings", "prompt_encoder.default.embedding.weight", shape, "", role="prompt", if_missing="raises"
     )

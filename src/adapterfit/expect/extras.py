@@ -13,6 +13,7 @@ from typing import Any
 from adapterfit.expect.methods._layer import InjectionFails, Undecided
 from adapterfit.expect.patterns import Patterns
 from adapterfit.expect.targets import EMBEDDING_NAMES, ends_with_any, saved_modules
+from adapterfit.expect.versions import rule
 from adapterfit.expect.wrapped import Wrapped
 from adapterfit.records import ModuleTree
 
@@ -35,6 +36,8 @@ def tie(config: dict[str, Any], tree: ModuleTree, patterns: Patterns) -> frozens
     if any(name.rpartition(".")[2] in EMBEDDING_NAMES for name in saved):
         kept = _without(saved + [tree.input_embeddings] * (tree.input_embeddings not in saved), tied, patterns)
         config.update(modules_to_save=kept, modules_to_tie=sorted(tied))
+        return frozenset()
+    if rule(config, "tied-targets") == "ignored":
         return frozenset()
     if isinstance(targets, str):
         if not any(patterns.full(targets, name) for name in EMBEDDING_NAMES):
@@ -121,7 +124,7 @@ def train_tokens(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...]
     skip, mismatch = _tied_rows(layers, tied, config)
     for name, indices in layers.items():
         if name not in skip:
-            _wrap_tokens(wrapped, name, indices)
+            _wrap_tokens(wrapped, name, indices, config)
     embedding = wrapped.tokens.get(tree.input_embeddings)
     if tied and embedding and (config.get("ensure_weight_tying") or not mismatch):
         for module in tree.modules:
@@ -144,7 +147,7 @@ def _tied_rows(
     return (frozenset() if mismatch else frozenset(layers) & frozenset(tied)), mismatch
 
 
-def _wrap_tokens(wrapped: Wrapped, wanted: str, indices: Any) -> None:
+def _wrap_tokens(wrapped: Wrapped, wanted: str, indices: Any, config: Mapping[str, Any]) -> None:
     hits = [module for module in wrapped.tree.modules if module.name.endswith(wanted)]
     if not hits:
         line = (
@@ -157,6 +160,8 @@ def _wrap_tokens(wrapped: Wrapped, wanted: str, indices: Any) -> None:
         shape = module.params.get("weight", ())
         if len(shape) != 2:
             raise Undecided(f"trainable tokens on {module.name}, which has no 2-D weight")
+        if module.kind == "Linear" and rule(config, "token-rows-of-linear") == "raises":
+            raise InjectionFails("AttributeError", "'Linear' object has no attribute 'embedding_dim'")
         beyond = next((index for index in indices if not -shape[0] <= index < shape[0]), None)
         if beyond is not None:
             line = f"index {beyond} is out of bounds for dimension 0 with size {shape[0]}"

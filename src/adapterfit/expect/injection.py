@@ -23,6 +23,7 @@ from adapterfit.expect.targets import (
     pattern_key,
     select,
 )
+from adapterfit.expect.versions import rule
 from adapterfit.expect.wrapped import Wrapped
 from adapterfit.record import dataclass
 from adapterfit.records import Module, ModuleTree
@@ -59,7 +60,13 @@ def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
     _expand_targets(config, tree)
     dummy = config.get("target_modules") == _DUMMY
     chosen = Selection((), (), 0) if dummy else _choose(method, tree, config, patterns)
-    wrapped = Wrapped(tree, _PREFIX, inner=getattr(method, "INNER", "base_layer"))
+    wrapped = Wrapped(
+        tree,
+        _PREFIX,
+        if_missing=rule(config, "missing-keys", "warns"),
+        inner="" if rule(config, "layers") == "subclasses" else getattr(method, "INNER", "base_layer"),
+        if_missing_saved="raises" if rule(config, "missing-saved-modules", "raises") == "raises" else "silent",
+    )
     modules = {module.name: module for module in tree.modules}
     settled = config
     if hasattr(method, "survey"):
@@ -171,8 +178,13 @@ def _rank(config: Mapping[str, Any], name: str, patterns: Patterns) -> Any:
     table = config.get("rank_pattern")
     if config["peft_type"] == "ADALORA" or not isinstance(table, Mapping) or not table:
         return config.get("r")
-    key = pattern_key(table, name, patterns)
-    return config.get("r") if key is None else table[key]
+    how = rule(config, "pattern-keys", "now")
+    if how != "now" and config["peft_type"] != "LORA":
+        how = "anywhere"
+    both = config.get("alpha_pattern") if rule(config, "pattern-tables", "apart") == "shared" else None
+    searched = {**table, **both} if isinstance(both, Mapping) else table
+    key = pattern_key(searched, name, patterns, how)
+    return table.get(name if key is None else key, config.get("r")) if how != "now" else table.get(key, config.get("r"))
 
 
 def _inject_parameters(wrapped: Wrapped, method: Any, config: Mapping[str, Any], patterns: Patterns) -> tuple[str, ...]:

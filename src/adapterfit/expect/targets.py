@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from adapterfit.expect.patterns import Patterns
+from adapterfit.expect.versions import rule
 from adapterfit.record import dataclass
 from adapterfit.records import Module, ModuleTree
 
@@ -62,9 +63,13 @@ class Rule:
         self._exclude = exclude
         self._exclude_names = frozenset() if isinstance(exclude, str) else frozenset(exclude)
         # PEFT interpolates these unescaped, and also matches everything *below* such a module.
-        self._saved = [rf"(^|.*\.){name}($|\..*)" for name in config.get("modules_to_save") or ()]
+        spared = rule(config, "saved-modules-are-targets", newest=False)
+        self._saved = [] if spared else [rf"(^|.*\.){name}($|\..*)" for name in config.get("modules_to_save") or ()]
         self._layers = _layer_indexes(config.get("layers_to_transform"))
-        self._layer_patterns = _layer_patterns(config.get("layers_pattern"))
+        self._layer_patterns = _layer_patterns(config.get("layers_pattern"), rule(config, "layer-index", "first"))
+        #: Before 0.5 a suffix needed no dot before it; before 0.8 a full name was no exception from the layers.
+        self._dotless = tuple(self._names) if rule(config, "suffix", "dotted") == "plain" else ()
+        self._full_names = frozenset() if rule(config, "layer-index") == "common" else self._names
 
     def excludes(self, name: str) -> bool:
         """Whether the config keeps PEFT away from this module."""
@@ -81,9 +86,9 @@ class Rule:
             return False
         if isinstance(self._targets, str):
             return self._patterns.full(self._targets, name)
-        if name in self._names:
+        if name in self._full_names:
             return True
-        if not ends_with_any(name, self._names):
+        if not (name.endswith(self._dotless) if self._dotless else ends_with_any(name, self._names)):
             return False
         return self._layers is None or self._layer_of(name) in self._layers
 
@@ -102,11 +107,19 @@ def _layer_indexes(value: Any) -> frozenset[int] | None:
     return frozenset(value) if isinstance(value, (list, tuple)) else frozenset((value,))
 
 
-def _layer_patterns(value: Any) -> list[str]:
+#: What PEFT took for the name of a list of layers before 0.8.
+_COMMON_LAYERS = ("layers", "h", "block", "blocks", "layer")
+
+
+def _layer_patterns(value: Any, how: str) -> list[str]:
+    listed = [value] if isinstance(value, str) else list(value or ())
+    if how == "common":
+        return [rf".*.{pattern}\.(?P<idx>\d+)\.*" for pattern in (listed if value is not None else _COMMON_LAYERS)]
+    if how == "last":  # greedy: the last numbered segment, which may be an expert
+        return [rf".*\.{pattern}\.(?P<idx>\d+)\." for pattern in listed or [r"[^.]*"]]
     if not value:
         # Lazy: the first numbered segment is the layer, a later one may be an expert.
         return [r".*?\.[^.]*\.(?P<idx>\d+)\."]
-    listed = [value] if isinstance(value, str) else list(value)
     return [rf"(?:^|.*?\.){pattern}\.(?P<idx>\d+)\." for pattern in listed]
 
 
@@ -122,10 +135,17 @@ def ends_with_any(name: str, suffixes: frozenset[str]) -> bool:
     return False
 
 
-def pattern_key(table: Mapping[str, Any], name: str, patterns: Patterns) -> str | None:
-    r"""The first key of a rank or alpha table that fits a module's name: `re.match(rf"(.*\.)?({key})$", name)`."""
+#: How a key of `rank_pattern` or `alpha_pattern` is made a regular expression, by the word of the rule.
+_KEYS: Mapping[str, str] = {"now": r"(.*\.)?({})$", "below": r".*\.{}$", "anywhere": r"(.*\.)?{}$"}
+
+
+def pattern_key(table: Mapping[str, Any], name: str, patterns: Patterns, how: str = "now") -> str | None:
+    r"""The first key of a rank or alpha table that fits a module's name: `re.match(rf"(.*\.)?({key})$", name)`.
+
+    `how`: as PEFT does it now, or did (`below`: LoRA until 0.14; `anywhere`: LoHa and LoKr until 0.14).
+    """
     for key in table:
-        if patterns.start(rf"(.*\.)?({key})$", name):
+        if patterns.start(_KEYS[how].format(key), name):
             return key
     return None
 

@@ -27,7 +27,9 @@ class Wrapped:
     tokens: dict[str, int] = field(default_factory=dict)
     #: What PEFT does about a tensor of its own that the file lacks.
     if_missing: str = "warns"
-    #: What a wrapper calls the module it wraps.
+    #: … and about a whole copy of a module, or a row, that the file lacks.
+    if_missing_saved: str = "raises"
+    #: What a wrapper calls the module it wraps; empty where it is that module itself, with more in it (before 0.7).
     inner: str = "base_layer"
     #: Tensors that hang on the tuner, not on a module.
     shared: tuple[Slot, ...] = ()
@@ -52,7 +54,7 @@ class Wrapped:
             while pending and not module.name.startswith(pending[-1] + "."):
                 yield from self._after(pending.pop())
             path = self._path(module.name)
-            if self.inner != "base_layer":
+            if self.inner not in ("base_layer", ""):
                 yield from self._tuner_slots(module.name)
             for name, shape in module.params.items():
                 yield f"{path}.{name}" if module.name else f"{self.prefix}{name}", shape
@@ -63,7 +65,7 @@ class Wrapped:
         yield from self.shared
 
     def _after(self, name: str) -> Iterator[Slot]:
-        if self.inner == "base_layer":
+        if self.inner in ("base_layer", ""):
             yield from self._tuner_slots(name)
         if name in self.saved:
             yield from self._saved_slots(name)
@@ -71,13 +73,13 @@ class Wrapped:
             module = next(m for m in self.tree.modules if m.name == name)
             shape = (self.tokens[name], module.params["weight"][1])
             key = f"{self.prefix}{name}.token_adapter.trainable_tokens_delta"
-            yield Slot(key, f"{key}.{ADAPTER}", shape, name, role="tokens", if_missing="raises")
+            yield Slot(key, f"{key}.{ADAPTER}", shape, name, role="tokens", if_missing=self.if_missing_saved)
 
     def _tuner_slots(self, name: str) -> Iterator[Slot]:
         wrappers = self.tuned.get(name, [])
         outer = self._path(name, inside=False)
         for depth, slots in enumerate(wrappers):
-            path = outer + f".{self.inner}" * (len(wrappers) - 1 - depth)
+            path = outer + self._inward(len(wrappers) - 1 - depth)
             for slot in slots:
                 yield Slot(
                     key=f"{path}.{slot.key}",
@@ -96,10 +98,15 @@ class Wrapped:
             for param, shape in module.params.items():
                 leaf = f"{inner}.{param}" if inner else param
                 model_key = f"{path}.modules_to_save.{ADAPTER}.{leaf}"
-                yield Slot(f"{path}.{leaf}", model_key, shape, name, role="saved-module", if_missing="raises")
+                yield Slot(
+                    f"{path}.{leaf}", model_key, shape, name, role="saved-module", if_missing=self.if_missing_saved
+                )
 
     def _inside(self, name: str) -> list[Module]:
         return [m for m in self.tree.modules if m.name == name or m.name.startswith(name + ".")]
+
+    def _inward(self, depth: int) -> str:
+        return f".{self.inner}" * depth if self.inner else ""
 
     def _path(self, name: str, *, inside: bool = True) -> str:
         """Where a module of the base lives now; with `inside` false, where the wrapper around it lives."""
@@ -110,7 +117,7 @@ class Wrapped:
             here = ".".join(parts[: at + 1])
             if here == name and not inside:
                 break
-            path += f".{self.inner}" * len(self.tuned.get(here, ()))
+            path += self._inward(len(self.tuned.get(here, ())))
             if here in self.saved:
                 path += ".original_module"
             elif here in self.tokens:

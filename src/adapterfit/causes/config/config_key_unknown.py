@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import between, said, suspect
+from adapterfit.causes.versions import _tables
 from adapterfit.edits import DropConfig
 from adapterfit.records import AdapterConfig, Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import quote, shorten, show
@@ -56,7 +57,7 @@ CAUSE = Cause(
     ),
     versions="an error with peft 0.6 to 0.13, a warning since 0.14",
     needs=("config",),
-    codes=("runtime-config-ignored",),
+    codes=("runtime-config-ignored", "config-key-refused"),
 )
 #: The release that brought a field of LoRA; those of PEFT 0.3 are left out.
 SINCE = {
@@ -86,78 +87,71 @@ _NOTHING = frozenset(
     ("peft_version", "auto_mapping", "revision", "megatron_core", "qalora_group_size", "merge_weights", "inference_mode",
      "ensure_weight_tying", "lora_plus_lr_ratio", "eva_config", "loftq_config")
 )  # fmt: skip
+#: Settings whose loss shows in the comparison: modules without tensors, or tensors that nothing takes.
+_SELECTS = frozenset(
+    ("exclude_modules", "layers_to_transform", "layers_pattern", "target_parameters", "modules_to_save")
+)
+_SHOWS = _SELECTS | {"trainable_token_indices", "lora_bias", "use_dora", "kasa_config", "use_bdlora"}
 
 
-def check(case: Case, _diff: Diff | None) -> Iterator[Finding]:
+def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
     """One finding for all fields that the loader does not know."""
     config = case.adapter.config
-    if config is None or not config.known:
+    if config is None or not config.known or not config.unknown_keys:
         return
-    reader = _release(case.consumer.peft)
-    newer = _newer(config, reader)
-    keys = [*config.unknown_keys, *newer]
-    if not keys:
-        return
-    decisive = [key for key in keys if not _says_nothing(key, config.raw[key])]
+    handling = str(case.consumer.rules.get("unknown-config-keys", "warns"))
+    keys = config.unknown_keys
+    decisive = [
+        key for key in keys if (key in config.dropped if key in config.newer else not _says_nothing(key, config))
+    ]
+    idle = frozenset() if _tables.in_force(case, diff) else frozenset(("rank_pattern", "alpha_pattern"))
+    lost = [key for key in config.dropped if key not in _SHOWS and key not in idle]
     yield finding(
-        _message(config, keys, newer, decisive, case.consumer.peft),
-        predicted=_predicted(reader),
-        severity=_severity(decisive, newer, reader),
+        _message(config, decisive, handling, case.consumer.peft),
+        predicted=handling,
+        severity="error"
+        if handling == "raises" or config.dropped.keys() - _SELECTS - idle
+        else "warning"
+        if decisive
+        else "note",
         found=", ".join(show(key, 60) for key in keys[:8]),
-        fix=_fix(keys, decisive, newer),
-        code="config-key-refused" if _predicted(reader) == "raises" else "",
-        differs=bool(set(decisive) & set(newer)),
+        fix=_fix(config, decisive),
+        code="config-key-refused" if handling == "raises" else "",
+        differs=bool(lost) and handling != "raises",
     )
 
 
-def _newer(config: AdapterConfig, reader: tuple[int, ...]) -> list[str]:
-    """Fields that PEFT knows today, but not the PEFT that will load the file. Known for LoRA only."""
-    if config.peft_type != "LORA" or not reader:
-        return []
-    return [key for key in config.raw if key in SINCE and reader < _release(SINCE[key])]
-
-
-def _says_nothing(key: str, value: object) -> bool:
+def _says_nothing(key: str, config: AdapterConfig) -> bool:
+    value = config.raw[key]
     return key in _NOTHING or value is None or value is False or value in ({}, [], "")
 
 
-def _predicted(reader: tuple[int, ...]) -> str:
-    """What becomes of an unknown field: dropped without a word, refused, or dropped with a warning."""
-    if not reader or reader >= (0, 14):
-        return "warns"
-    return "raises" if reader >= (0, 6) else "silent"
-
-
-def _severity(decisive: list[str], newer: list[str], reader: tuple[int, ...]) -> str:
-    if _predicted(reader) == "raises" or set(decisive) & set(newer):
-        return "error"
-    return "warning" if decisive else "note"
-
-
-def _message(config: AdapterConfig, keys: list[str], newer: list[str], decisive: list[str], peft: str) -> str:
-    named = shorten((f"{key} ({_origin(key, newer)})" for key in keys), 6)
+def _message(config: AdapterConfig, decisive: list[str], handling: str, peft: str) -> str:
+    keys = config.unknown_keys
+    named = shorten((f"{key} ({_origin(key, config)})" for key in keys), 6)
     meaning = f"of these {shorten(decisive)} may change what the adapter computes" if decisive else "all say nothing"
     first = next(key for key in config.raw if key in set(keys))
     outcome = {
         "raises": f"PEFT {show(peft)} stops at the first (unexpected keyword argument '{show(first, 60)}')",
         "silent": f"PEFT {show(peft)} drops them without a word",
         "warns": "PEFT drops them with a warning",
-    }[_predicted(_release(peft))]
+    }[handling]
     return f"{show(config.file)} has {len(keys)} unknown field{'s' if len(keys) > 1 else ''}: {named}; {outcome}; {meaning}"
 
 
-def _origin(key: str, newer: list[str]) -> str:
+def _origin(key: str, config: AdapterConfig) -> str:
     if key in _GONE:
         return "gone since PEFT 0.3"
-    return f"since PEFT {SINCE[key]}" if key in newer else "no PEFT has it"
+    return f"since PEFT {config.newer[key]}" if key in config.newer else "no PEFT has it"
 
 
-def _fix(keys: list[str], decisive: list[str], newer: list[str]) -> Fix:
+def _fix(config: AdapterConfig, decisive: list[str]) -> Fix:
+    keys = config.unknown_keys
     if not decisive:
         return Fix("safe", f"delete {shorten(keys)}: they say nothing", tuple(DropConfig(key) for key in keys))
-    needed = max((SINCE[key] for key in decisive if key in newer), key=_release, default="")
-    if needed:
-        return Fix("unsafe", f"pip install 'peft>={needed}'")
+    needed = max((config.newer[key] for key in decisive if key in config.newer), key=_release, default="")
+    if needed and not set(decisive) & set(_GONE):
+        return Fix("unsafe", f"pip install 'peft>={max(needed, '0.14.0', key=_release)}'")
     if set(decisive) & set(_GONE):
         return Fix("unsafe", "load it with PEFT 0.2, or convert it by hand: today's PEFT has no MergedLinear")
     return Fix("unsafe", f"ask the author what {shorten(decisive)} was meant to do; no PEFT release obeys it")

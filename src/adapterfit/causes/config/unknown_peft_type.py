@@ -36,10 +36,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import line_of, suspect
 from adapterfit.edits import Rename, SetConfig
-from adapterfit.records import Case, Diff, Finding, Fix, Flaw, Suspicion
+from adapterfit.records import Case, Fix, Flaw, Suspicion
 from adapterfit.text import show
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 CAUSE = Cause(
     messages=("KeyError: 'BONE'", "KeyError: 'lora'", "KeyError: 'VERA'"),
     needs=("config",),
-    codes=("unknown-peft-type",),
+    codes=("unknown-peft-type", "method-newer-than-peft"),
 )
 #: The release that brought a method; those of PEFT 0.2 are left out.
 SINCE = {
@@ -77,23 +77,6 @@ _OLDEST = ("LORA", "PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 _BONE, _MISS = ".bone_block", ".miss_block"
 
 
-def check(case: Case, _diff: Diff | None) -> Iterator[Finding]:
-    """Fires where the method is known today, but not to the PEFT that will load it."""
-    config = case.adapter.config
-    since = SINCE.get(config.peft_type, "") if config is not None and config.known else ""
-    if config is None or not since or not _older(case.consumer.peft, since):
-        return
-    yield finding(
-        f"{show(config.file)} says peft_type = {show(config.peft_type)}: PEFT {show(case.consumer.peft)} does not have it, "
-        f"it came with {since} (KeyError: {show(repr(config.peft_type))})",
-        predicted="raises",
-        found=config.peft_type,
-        expected=f"peft >= {since}",
-        fix=Fix("unsafe", f"pip install 'peft>={since}'"),
-        code="method-newer-than-peft",
-    )
-
-
 def cure(case: Case, flaw: Flaw) -> Fix | None:
     """BONE is MISS under another name; and a method spelled in small letters is the one in capitals."""
     config = case.adapter.config
@@ -117,13 +100,6 @@ def _miss(case: Case) -> Fix | None:
         return None
     said = f'write "MISS" as peft_type and rename {len(renames)} tensors from bone_block to miss_block: it is the same method'
     return Fix("safe", said, (SetConfig("peft_type", "MISS"), *renames))
-
-
-def _older(version: str, than: str) -> bool:
-    try:
-        return tuple(map(int, version.split(".")[:2])) < tuple(map(int, than.split(".")[:2]))
-    except ValueError:
-        return False
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -70,7 +70,10 @@ def check(case: Case, _diff: object) -> Iterator[Finding]:
     values = case.adapter.config.values if case.adapter.config is not None else {}
     given = values.get("init_lora_weights")
     init = given.lower() if isinstance(given, str) and case.adapter.config else ""
-    if init.startswith(_REPEATED) and written_before(case, "0.7.0"):
+    if case.consumer.rules.get("lora-inits") == ["*"]:
+        if init.startswith((*_REPEATED, "corda", "loftq", "lora_ga")) and not written_before(case, "0.7.0"):
+            yield _never_done(init, case.consumer.peft)
+    elif init.startswith(_REPEATED) and written_before(case, "0.7.0"):
         yield _never_meant(init)
     elif init.startswith("pissa_niter"):
         yield _wrong(init, "draws random numbers to change the base, and other ones again when PEFT loads it")
@@ -114,6 +117,18 @@ def _raises(init: str, why: str) -> Finding:
         found=f"init_lora_weights: {quote(init)}",
         fix=_CURE,
         code="init-needs-data",
+    )
+
+
+def _never_done(init: str, peft: str) -> Finding:
+    """The loader is the one that takes any text for true."""
+    return finding(
+        f"init_lora_weights is {quote(init)}: the adapter belongs to a changed base, and PEFT {peft} takes any text for true "
+        "and leaves the base alone",
+        expected="the base changed as in training",
+        found=f"init_lora_weights: {quote(init)}",
+        fix=Fix("unsafe", "pip install 'peft>=0.12'"),
+        differs=True,
     )
 
 

@@ -44,6 +44,7 @@ from typing import Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.dates import loader
 from adapterfit.records import Case, Diff, Finding, Fix, Slot
 from adapterfit.text import shorten
 
@@ -63,7 +64,8 @@ _SEEDED = ("vera_", "pvera_", "randlora_", "frod_")
 
 def check(_case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding for all of them, where something else of the adapter is there."""
-    empty = [slot for slot in diff.missing if not slot.optional and _is_shared(slot)]
+    quiet = loader(diff).get("missing-keys") == "silent"  # then silence sets no slot apart
+    empty = [slot for slot in diff.missing if not slot.optional and _is_shared(slot, quiet=quiet)]
     if not empty or not _others_land(diff, empty):
         return
     raises = diff.raised is not None and diff.raised.stage == "load" and diff.raised.kind == "ValueError"
@@ -77,9 +79,9 @@ def check(_case: Case, diff: Diff) -> Iterator[Finding]:
     )
 
 
-def _is_shared(slot: Slot) -> bool:
+def _is_shared(slot: Slot, *, quiet: bool) -> bool:
     outside = slot.role == "tuner" and (slot.module == "" or bool(slot.shares))
-    return outside or (slot.if_missing == "silent" and slot.role in ("tuner", "prompt"))
+    return outside or (slot.if_missing == "silent" and slot.role in (("prompt",) if quiet else ("tuner", "prompt")))
 
 
 def _others_land(diff: Diff, empty: list[Slot]) -> bool:

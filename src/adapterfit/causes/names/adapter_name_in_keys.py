@@ -106,7 +106,7 @@ def _whatever_the_base(tensors: tuple[TensorInfo, ...]) -> Iterator[Finding]:
     """Names that no base can have: the segment after `lora_A`, or the prompt under the name it has in the model."""
     tuned = [tensor for tensor in tensors if evidence.parts(tensor.name).leaf.startswith(_LORA)] or list(tensors)
     for what, names in (*_with_segment(tuned), *_prompt(tuned)):
-        if all(".default." not in tensor.name for tensor in tuned):
+        if tuned and all(".default." not in tensor.name for tensor in tuned):
             name = names[tuned[0]]
             yield finding(
                 f"PEFT looks for other names, whatever the base: {what}",

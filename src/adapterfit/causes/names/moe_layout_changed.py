@@ -65,6 +65,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.dates import loader
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.names import _experts
@@ -344,6 +345,12 @@ def _square(case: Case, diff: Diff) -> Iterator[Finding]:
     told = config.raw.get("peft_version")
     writer = told if isinstance(told, str) else config.newest
     before = _version(writer)
+    if loader(diff).get("parameter-layout") == "plain":
+        if before and before >= (0, 19, 1):
+            yield _square_for_older(
+                case, landed, writer, sure=case.base is not None and case.base.model_type != "gpt_oss"
+            )
+        return
     if transposed == {False} and before and before < (0, 19, 1):
         yield finding(
             f"written by PEFT {show(writer)}, which took the other side of the experts' square matrices for their "
@@ -398,6 +405,23 @@ def _square(case: Case, diff: Diff) -> Iterator[Finding]:
 def _fix_of_square(case: Case, by_name: Mapping[str, Module], landed: list[Match]) -> Fix:
     edits = _exchange(case, by_name, {match.tensor: match.slot.module for match in landed})
     return Fix("safe", _DONE, edits) if edits else Fix("unsafe", _SWAP)
+
+
+def _square_for_older(case: Case, landed: list[Match], writer: str, *, sure: bool) -> Finding:
+    """A PEFT before 0.19 takes the first dimension for the input; a later one for the output, unless the module says so."""
+    return finding(
+        f"written by PEFT {show(writer)}, and PEFT {show(case.consumer.peft)} takes the other side of the experts' square matrices "
+        "for their input" + ("" if sure else ", unless it was saved with transformers 5: the version is not recorded"),
+        at=[match.tensor for match in landed],
+        severity="error" if sure else "warning",
+        predicted="silent",
+        confidence="high" if sure else "low",
+        found=f"PEFT {show(writer)}",
+        expected=f"PEFT {show(case.consumer.peft)} or older",
+        fix=Fix("unsafe", f"pip install 'peft>=0.19.1', or {_SWAP}"),
+        differs=sure,
+        undecided=not sure,
+    )
 
 
 def _all_square(landed: list[Match]) -> bool:

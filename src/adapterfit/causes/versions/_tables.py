@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence
-from adapterfit.causes.dates import written_before
+from adapterfit.causes.dates import loader, written_before, written_since
 from adapterfit.edits import Edit, SetConfig
 from adapterfit.records import Case, Diff
 
@@ -43,17 +43,17 @@ def changed(case: Case, diff: Diff, *, shared: bool) -> dict[str, tuple[Reading,
     With `shared`, those that changed because both tables had one key; without, because keys are matched otherwise.
     Empty where the writer is not known to be old enough, or the tensors' ranks contradict the old reading.
     """
-    eras, values = _eras(case), diff.expectation.config
+    eras, values, how = _eras(case), diff.expectation.config, _loader(diff)
     if not eras or diff.expectation.doubts or not _cheap(values, len(diff.expectation.targets)):
         return {}
     found: dict[str, tuple[Reading, Reading]] = {}
     ranks = _ranks(case)
     for name in diff.expectation.targets:
         then, *others = [_read(values, name, era) for era in eras]
-        now = _read(values, name, Then(_NOW, shared=False))
+        now = _read(values, name, how)
         if any(other != then for other in others) or ranks.get(name, then.rank) != then.rank:
             return {}
-        by_key = _read(values, name, Then(_NOW, eras[0].shared))
+        by_key = _read(values, name, Then(how.pattern, eras[0].shared))
         if then != now and (by_key == then) == shared:
             found[name] = (then, now)
     return found
@@ -64,14 +64,40 @@ def today(diff: Diff) -> dict[str, Reading]:
     values, names = diff.expectation.config, diff.expectation.targets
     if any(_tables(values)) and not _cheap(values, len(names)):
         return {}
-    return {name: _read(values, name, Then(_NOW, shared=False)) for name in names}
+    how = _loader(diff)
+    return {name: _read(values, name, how) for name in names}
+
+
+def in_force(case: Case, diff: Diff | None) -> bool:
+    """Whether the tables of the config gave some module another rank or alpha where the adapter was trained."""
+    config = case.adapter.config
+    if config is None or diff is None or not diff.expectation.targets:
+        return True
+    values = config.full or config.values
+    if not _cheap(values, len(diff.expectation.targets)):
+        return True
+    plain = Reading(values.get("r"), _alpha(values))
+    eras = _eras(case) or [Then(_NOW, shared=False)]
+    return any(_read(values, name, era) != plain for era in eras for name in diff.expectation.targets)
+
+
+def _loader(diff: Diff) -> Then:
+    """How the loader reads the tables."""
+    rules, lora = loader(diff), diff.expectation.config.get("peft_type") == "LORA"
+    if "pattern-keys" not in rules:
+        return Then(_NOW, shared=False)
+    shared = rules.get("pattern-tables") == "shared" or not lora
+    return Then(r".*\.{}$" if lora else r"(.*\.)?{}$", shared)
 
 
 def _eras(case: Case) -> list[Then]:
     """The ways in which every PEFT that can have written the config read it."""
     config = case.adapter.config
-    if config is None or config.peft_type not in ("LORA", "LOHA", "LOKR") or not written_before(case, "0.15.0"):
+    if config is None or config.peft_type not in ("LORA", "LOHA", "LOKR"):
         return []
+    if not written_before(case, "0.15.0"):
+        older = "pattern-keys" in case.consumer.rules and written_since(case, "0.15.0")
+        return [Then(_NOW, shared=False)] if older else []
     if config.peft_type != "LORA":
         return [Then(r"(.*\.)?{}$", shared=True)]
     old = [Then(r".*\.{}$", shared=True)] if not config.oldest.startswith("0.14.") else []
@@ -134,7 +160,7 @@ def guilty(diff: Diff, modules: Mapping[str, tuple[Reading, Reading]]) -> list[s
     """The keys that match one of these modules today."""
     ranks, alphas = _tables(diff.expectation.config)
     keys = dict.fromkeys([*ranks, *alphas])
-    return [key for key in keys if any(re.match(_NOW.format(key), name) for name in modules)]
+    return [key for key in keys if any(re.match(_loader(diff).pattern.format(key), name) for name in modules)]
 
 
 def restored(diff: Diff, modules: Mapping[str, tuple[Reading, Reading]]) -> tuple[Edit, ...]:
@@ -143,13 +169,11 @@ def restored(diff: Diff, modules: Mapping[str, tuple[Reading, Reading]]) -> tupl
     tables = dict(zip(("rank_pattern", "alpha_pattern"), _tables(values)))
     defaults = Reading(values.get("r"), _alpha(values))
     names = diff.expectation.targets
-    old = {
-        name: modules[name][0] if name in modules else _read(values, name, Then(_NOW, shared=False)) for name in names
-    }
+    old = {name: modules[name][0] if name in modules else _read(values, name, _loader(diff)) for name in names}
     wanted = {
         field: {name: each[at] for name, each in old.items() if each[at] != defaults[at]}
         for at, field in enumerate(("rank_pattern", "alpha_pattern"))
     }
-    if any(_read({**values, **wanted}, name, Then(_NOW, shared=False)) != each for name, each in old.items()):
+    if any(_read({**values, **wanted}, name, _loader(diff)) != each for name, each in old.items()):
         return ()
     return tuple(SetConfig(field, table) for field, table in wanted.items() if table != tables[field])

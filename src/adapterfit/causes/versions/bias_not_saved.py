@@ -43,7 +43,7 @@ from typing import Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.dates import written_before
+from adapterfit.causes.dates import loader, written_before
 from adapterfit.records import Case, Diff, Finding, Fix
 
 CAUSE = Cause(
@@ -88,12 +88,15 @@ def _why(asked: str) -> str:
 
 
 def _old_name(key: str) -> str:
-    """What PEFT up to 0.6 called it: there, but under another name, which is another cause."""
-    return key.replace(".base_layer.bias", ".bias")
+    """What PEFT up to 0.6 called it, or for such a loader a newer one: there under another name, which is another cause."""
+    return (
+        key.replace(".base_layer.bias", ".bias") if ".base_layer." in key else key[: -len("bias")] + "base_layer.bias"
+    )
 
 
 def _biases(diff: Diff) -> list[str]:
-    return [f"{evidence.PREFIX}{name}.base_layer.bias" for name in diff.expectation.targets]
+    inner = "" if loader(diff).get("layers") == "subclasses" else ".base_layer"
+    return [f"{evidence.PREFIX}{name}{inner}.bias" for name in diff.expectation.targets]
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -37,7 +37,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.dates import written_before
+from adapterfit.causes.dates import loader, written_before, written_since
 from adapterfit.causes.versions import _tables
 from adapterfit.edits import SetConfig
 from adapterfit.records import Case, Diff, Finding, Fix
@@ -55,12 +55,18 @@ CAUSE = Cause(
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding where the scale of some module is not 1 and the writer did not know it."""
     config = diff.expectation.config
-    if config.get("peft_type") != "LOKR" or not written_before(case, "0.14.0") or diff.raised is not None:
+    if config.get("peft_type") != "LOKR" or diff.raised is not None:
+        return
+    ignored = loader(diff).get("lokr-scale", True) is False
+    if not (written_since(case, "0.14.0") if ignored else written_before(case, "0.14.0")):
         return
     now = _tables.today(diff)
     scales = {name: one.alpha / one.rank for name, one in now.items() if _are_numbers(one)}
     wrong = {name: scale for name, scale in scales.items() if scale != 1}
     if not wrong:
+        return
+    if ignored:
+        yield _ignored_by_loader(case, wrong)
         return
     rank, alpha = config.get("r"), config.get("alpha")
     patterns = bool(config.get("rank_pattern") or config.get("alpha_pattern"))
@@ -73,6 +79,19 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         expected="scale 1",
         found=f"scale {listed}",
         fix=_fix(config, rank, patterns=patterns),
+        differs=True,
+    )
+
+
+def _ignored_by_loader(case: Case, wrong: Mapping[str, float]) -> Finding:
+    listed = ", ".join(f"{scale:g}" for scale in dict.fromkeys(list(wrong.values())[:3]))
+    return finding(
+        f"PEFT {show(case.consumer.peft)} ignores alpha: {len(wrong)} modules are applied at scale 1 instead of {listed}",
+        at=(),
+        predicted="silent",
+        expected=f"scale {listed}",
+        found="scale 1",
+        fix=Fix("unsafe", "pip install 'peft>=0.14'"),
         differs=True,
     )
 

@@ -47,10 +47,11 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.dates import written_before
+from adapterfit.causes.dates import loader, written_before, written_since
 from adapterfit.causes.heard import said, suspect
 from adapterfit.edits import Copy, DropConfig, Edit, Join, Rename, Reshape, SetConfig
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
+from adapterfit.text import show
 
 if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
@@ -87,6 +88,16 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     old = [tensor for tensor in diff.extra if evidence.parts(tensor.name).leaf in _LEAVES]
     if old:
         yield _old_tensors(case, [tensor.name for tensor in old], diff)
+    elif _newer_series(case, diff):
+        yield finding(
+            f"the config was written by PEFT 0.18 or later, and PEFT {show(case.consumer.peft)} computes the rotation of "
+            "`oft_R` with another last term: every tensor lands, but the outputs differ from those of the training",
+            at=(),
+            predicted="silent",
+            expected="PEFT 0.18 or later",
+            fix=Fix("unsafe", "pip install 'peft>=0.18'"),
+            differs=True,
+        )
     elif _other_series(case, diff):
         yield finding(
             "the config was written before PEFT 0.18, which computes the rotation of `oft_R` with another last term: every "
@@ -174,11 +185,18 @@ def _boft_config(blocks: list[tuple[int, int]]) -> tuple[Edit, ...]:
 
 
 def _other_series(case: Case, diff: Diff) -> bool:
+    return not {"oft", "oft-cayley"} & loader(diff).keys() and written_before(case, "0.18.0") and _is_summed(diff)
+
+
+def _newer_series(case: Case, diff: Diff) -> bool:
+    return "oft-cayley" in loader(diff) and written_since(case, "0.18.0") and _is_summed(diff)
+
+
+def _is_summed(diff: Diff) -> bool:
+    """Whether the rotation is a Cayley-Neumann series, whose last term changed in 0.18."""
     config = diff.expectation.config
     loaded = bool(diff.matched) and diff.raised is None
-    return (
-        loaded and bool(config.get("use_cayley_neumann")) and not config.get("coft") and written_before(case, "0.18.0")
-    )
+    return loaded and bool(config.get("use_cayley_neumann")) and not config.get("coft")
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

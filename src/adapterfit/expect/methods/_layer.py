@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
+from adapterfit.expect.versions import rule
 from adapterfit.records import Module, Raised, Shape, Slot
 
 #: The adapter's name while PEFT loads it, unless the caller chooses another.
@@ -111,9 +112,11 @@ def no_layers_with_regex(
     `beside`: the fields refused beside a `target_modules` that is one pattern. `alone`: what ends the refusal of
     `layers_pattern` without `layers_to_transform`; None where the method has none.
     """
-    if isinstance(config.get("target_modules"), str):
+    if isinstance(config.get("target_modules"), str) and not rule(config, "layers-beside-pattern"):
         for key in beside:
             if config.get(key) is not None:
                 fails(f"`{key}` cannot be used when `target_modules` is a str.")
+    if rule(config, "layers-pattern-alone"):
+        return
     if alone is not None and config.get("layers_pattern") and config.get("layers_to_transform") is None:
         fails(f"When `layers_pattern` is specified, `layers_to_transform` must also be specified.{alone}")

@@ -19,6 +19,7 @@ from adapterfit.expect.methods._layer import (
     parameter,
     unsupported,
 )
+from adapterfit.expect.versions import rule
 from adapterfit.records import LoadRename, Module
 
 KIND = "tuner"
@@ -32,6 +33,11 @@ def prepare(config: Mapping[str, Any]) -> None:
     if config.get("use_dora"):
         raise InjectionFails("ValueError", "PeftType.ADALORA does not support DoRA.")
     no_layers_with_regex(config)
+    if rule(config, "adalora-dropout") == "raises" and not config.get("lora_dropout"):
+        line = "peft.tuners.adalora.AdaLoraLayer.update_layer.<locals>.lora_dropout_layer is not a Module subclass"
+        raise InjectionFails("TypeError", line)
+    if rule(config, "adalora-total-step") == "unchecked":
+        return
     total = config.get("total_step")
     if not isinstance(total, int) or total <= 0:
         raise InjectionFails("ValueError", "AdaLoRA does not work when `total_step` is None, supply a value > 0.")

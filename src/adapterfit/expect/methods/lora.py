@@ -23,6 +23,7 @@ from adapterfit.expect.methods._layer import (
     submodule,
     unsupported,
 )
+from adapterfit.expect.versions import LOADER, rule
 from adapterfit.records import LoadRename, Module, Shape
 
 KIND = "tuner"
@@ -85,6 +86,7 @@ def layer(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tu
     """The tensors that a targeted module gets, in the order of the model's state dict."""
     if module.kind not in ("Linear", "Conv1D", "Embedding", "MultiheadAttention", *_CONVOLUTIONS):
         unsupported(module, _SUPPORTED)
+    _made_for(module, config)
     if module.kind == "MultiheadAttention":
         return _attention(module, rank, config)
     positive_rank(rank)
@@ -117,8 +119,23 @@ def _attention(module: Module, rank: int, config: Mapping[str, Any]) -> tuple[La
     return (*slots, submodule("lora_B", (weight[0],), "bias")) if config.get("lora_bias") else slots
 
 
+def _made_for(module: Module, config: Mapping[str, Any]) -> None:
+    """Kinds of module that an older PEFT stumbles over."""
+    if rule(config, "lora-on-conv1d") == "raises" and module.kind == "Conv1D" and not config.get("enable_lora"):
+        line = "cannot access local variable 'new_module' where it is not associated with a value"
+        raise InjectionFails("UnboundLocalError", line)
+    if rule(config, "lora-on-embedding") == "raises" and module.kind == "Embedding":
+        raise InjectionFails("AttributeError", "'Embedding' object has no attribute 'bias'")
+    since = rule(config, "lora-kinds")
+    if since and module.kind not in since:
+        unsupported(module, "")
+
+
 def _known_init(config: Mapping[str, Any], rank: int) -> None:
     init = config.get("init_lora_weights")
+    known = rule(config, "lora-inits", ["*"])
+    if isinstance(init, str) and LOADER in config and known != ["*"] and not init.lower().startswith(tuple(known)):
+        raise InjectionFails("ValueError", f"Unknown initialization init_lora_weights={init!r}")
     if not isinstance(init, str) or init in _INITS or init.lower() in ("gaussian", "olora", "mica"):
         if init == "orthogonal" and rank % 2:
             raise InjectionFails(
@@ -138,6 +155,8 @@ def _variant(module: Module, config: Mapping[str, Any]) -> str:
         return ""
     if wanted == ["use_qalora"]:
         raise Undecided("use_qalora changes the shapes on a GPTQ base only, and is refused elsewhere")
+    if "use_dora" in wanted and module.kind not in rule(config, "dora-kinds", _VARIANTS["use_dora"]):
+        raise InjectionFails("ValueError", f"{module.kind} does not support DoRA yet, please set it to False")
     supported = wanted == ["mica"] or module.kind in _VARIANTS.get(wanted[0], ())
     if len(wanted) > 1 or not supported:
         listed = "(" + ", ".join(repr(key) for key in wanted) + ("," if len(wanted) == 1 else "") + ")"
@@ -254,5 +273,7 @@ def parameter_layer(shape: Shape, rank: int, config: Mapping[str, Any], *, trans
         )
     positive_rank(rank)
     experts, first, second = shape if len(shape) == 3 else (1, shape[1], shape[0])
-    width, height = (first, second) if len(shape) == 2 or transposed else (second, first)
+    layout = rule(config, "parameter-layout", "swapped")
+    plain = {"plain": True, "transposed-only": not transposed}.get(layout, transposed)
+    width, height = (first, second) if len(shape) == 2 or plain else (second, first)
     return submodule("lora_A", (rank * experts, width)), submodule("lora_B", (height, rank * experts))

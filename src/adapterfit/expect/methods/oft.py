@@ -13,13 +13,16 @@ from typing import Any
 
 from adapterfit.expect.methods._layer import (
     LayerSlot,
+    Undecided,
     fails,
     features,
     no_layers_with_regex,
+    parameter,
     submodule,
     unsupported,
     whole,
 )
+from adapterfit.expect.versions import rule
 from adapterfit.records import LoadRename, Module
 
 KIND = "tuner"
@@ -31,6 +34,8 @@ RENAMES: tuple[LoadRename, ...] = ()
 def prepare(config: Mapping[str, Any]) -> None:
     """The checks of `OFTConfig.__post_init__`."""
     no_layers_with_regex(config, beside=())
+    if rule(config, "oft") == "v1":
+        return
     rank, size = config.get("r", 0), config.get("oft_block_size", 32)
     if rank == 0 and size == 0:
         fails(
@@ -53,6 +58,8 @@ def layer(module: Module, _name: str, _rank: int, config: Mapping[str, Any]) -> 
     if module.kind not in ("Linear", "Conv2d", "Embedding"):
         kinds = "`torch.nn.Linear`, `torch.nn.Conv2d`, `torch.nn.Embedding` (optionally quantized)"
         unsupported(module, f"Currently, only {kinds} are supported.", "TypeError")
+    if rule(config, "oft") == "v1":
+        return _first_generation(module, config)
     width = features(module)[1 if module.kind == "Embedding" else 0]
     if module.kind == "Conv2d":
         width *= module.params["weight"][2] ** 2
@@ -66,8 +73,22 @@ def layer(module: Module, _name: str, _rank: int, config: Mapping[str, Any]) -> 
     init = config.get("init_weights", True)
     if init is not True and init is not False:
         fails(f"Unknown initialization init_weights={init!r}")
+    if rule(config, "oft") == "v2":
+        blocks = parameter("oft_r", (1 if config.get("block_share") else rank, size, size))
+        return blocks, parameter("oft_s", (features(module)[1], 1))
     name = "oft_embedding_R" if module.kind == "Embedding" else "oft_R"
     return (submodule(name, (1 if config.get("block_share") else rank, size * (size - 1) // 2)),)
+
+
+def _first_generation(module: Module, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
+    """Until 0.13: r blocks on the output side, each as large as O / r rounded up."""
+    if module.kind != "Linear":
+        raise Undecided(f"OFT of PEFT before 0.14 on {module.kind}")
+    if config.get("r") == 0:
+        fails("`r` should be a positive integer value but the value passed is 0")
+    rank = whole(config, "r")
+    size = -(-features(module)[1] // rank)
+    return (parameter("oft_r", (1 if config.get("block_share") else rank, size, size)),)
 
 
 def nearest_divisor(width: int, wanted: int) -> int:

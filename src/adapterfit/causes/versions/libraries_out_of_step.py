@@ -48,6 +48,7 @@ CAUSE = Cause(
         "ValueError: PEFT backend is required for this method.",
         "ImportError: Found an incompatible version of torchao.",
     ),
+    codes=("libraries-clash",),
 )
 #: What is imported → what its lack means.
 _NAMES = {

@@ -1,0 +1,34 @@
+"""The PEFT that will load the adapter does not read safetensors.
+
+What this means: PEFT 0.2 and 0.3 look for `adapter_model.bin` alone. A folder with `adapter_model.safetensors` is to them a folder
+without weights; they ask the Hub, and give up.
+
+Why it happens: since 0.7 PEFT saves safetensors by default; reading it came with 0.4.
+
+Detection: with `--for`, the name of the weights file beside the version of PEFT.
+
+Fix: `pip install 'peft>=0.4'`.
+
+Workaround: write the same tensors with `torch.save` to `adapter_model.bin`.
+
+Prevention: keep PEFT no older than the one that saved the adapter.
+"""
+
+from __future__ import annotations
+
+from adapterfit.causes.cause import Cause
+
+CAUSE = Cause(
+    minutes=2,
+    messages=("ValueError: Can't find weights for adapter in adapter or in the Hugging Face Hub.",),
+    versions="read by peft < 0.4",
+    codes=("safetensors-unread",),
+    broken="""
+# peft 0.3.0
+model = PeftModel.from_pretrained(base, "adapter")      # the folder has adapter_model.safetensors
+""",
+    fixed="""
+# pip install 'peft>=0.4'
+model = PeftModel.from_pretrained(base, "adapter")
+""",
+)

@@ -1,0 +1,44 @@
+"""What older pairs of libraries raise although every tensor has its place: while they build a prompt, or when it first runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapterfit.expect.versions import rule
+from adapterfit.records import ModuleTree, Raised
+
+#: Base models whose forward takes no cache, so that prefix tuning goes another way, by their model type.
+_WITHOUT_CACHE = frozenset((
+    "albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "ernie", "longformer", "modernbert", "mpnet",
+    "roberta", "xlm-roberta",
+))  # fmt: skip
+_HEADED = {
+    "SEQ_CLS": "PeftModelForSequenceClassification",
+    "TOKEN_CLS": "PeftModelForTokenClassification",
+    "QUESTION_ANS": "PeftModelForQuestionAnswering",
+}
+
+
+def prompt_raises(config: Mapping[str, Any], tree: ModuleTree) -> Raised | None:
+    """What an older loader raises about a prompt of this kind on this base; None for the newest."""
+    task, kind = str(config.get("task_type")), str(config.get("peft_type"))
+    if task in _HEADED and rule(config, "prompt-of-classifier") == "raises":
+        line = f"{_HEADED[task]}.add_adapter() got an unexpected keyword argument 'low_cpu_mem_usage'"
+        return Raised("TypeError", line, stage="inject")
+    if rule(config, "prompt-config") == "raises":
+        return Raised("TypeError", f"argument of type '{_config_class(tree)}' is not iterable", stage="inject")
+    encoder_only = tree.model_type in _WITHOUT_CACHE
+    names = []
+    if kind == "PREFIX_TUNING":
+        names = ["prefix-encoder" if encoder_only else "prefix-seq2seq" if task == "SEQ_2_SEQ_LM" else "prefix-decoder"]
+    elif task == "SEQ_2_SEQ_LM":
+        names = ["prompt-seq2seq"]
+    line = next((str(rule(config, name)) for name in names if rule(config, name)), "")
+    error, _, said = line.partition(": ")
+    return Raised(error, said, stage="forward") if line else None
+
+
+def _config_class(tree: ModuleTree) -> str:
+    """`LlamaForCausalLM` → `LlamaConfig`."""
+    return tree.class_name.partition("For")[0].removesuffix("Model").removesuffix("LMHead") + "Config"

@@ -1,0 +1,92 @@
+"""What older peft and transformers do with an adapter, each rule by itself."""
+
+import pytest
+
+import adapterfit
+from adapterfit.consumers import model_types
+from adapterfit.testing import make
+
+
+def report(sample, consumer):
+    return adapterfit.check(sample.adapter, base=sample.case.base, consumer=consumer)
+
+
+def ids(found):
+    return {finding.id for finding in found.findings if finding.severity == "error"}
+
+
+@pytest.mark.parametrize(
+    ("consumer", "line", "remedy"),
+    [
+        ("peft==0.16.0,transformers==5.0.0", "ImportError: cannot import name 'HybridCache'", ">=4.44,<5"),
+        ("peft==0.21.2,transformers==4.40.0", "ImportError: cannot import name 'EncoderDecoderCache'", ">=4.43"),
+        ("peft==0.15.2,transformers==4.31.0", "ImportError: cannot import name 'Cache'", ">=4.43"),
+    ],
+    ids=["HybridCache", "EncoderDecoderCache", "Cache"],
+)
+def test_two_libraries_that_cannot_be_imported_together_are_named_with_a_cure(consumer, line, remedy):
+    found = report(make.lora("llama"), consumer)
+    assert found.predicted == "raises"
+    assert found.raised.text.startswith(line)
+    assert any(remedy in f.fix.summary for f in found.findings if f.id == "libraries-out-of-step")
+
+
+@pytest.mark.parametrize(
+    ("transformers", "line"), [("4.33.3", "KeyError: 'mixtral'"), ("4.40.0", "")], ids=["older", "younger"]
+)
+def test_a_base_that_transformers_does_not_know_yet_is_a_raise(transformers, line):
+    found = report(make.lora("mixtral"), f"peft==0.10.0,transformers=={transformers}")
+    assert ("base-unknown-to-transformers" in ids(found)) == bool(line)
+    assert not line or found.raised.text == line
+
+
+@pytest.mark.parametrize(("peft", "raises"), [("0.3.0", True), ("0.4.0", False)])
+def test_safetensors_are_read_from_0_4_on(peft, raises):
+    found = report(make.lora("llama"), f"peft=={peft},transformers==4.31.0")
+    assert ("safetensors-unread" in ids(found)) == raises
+
+
+@pytest.mark.parametrize(
+    ("peft", "predicted"),
+    [("0.5.0", "loads-differently"), ("0.7.1", "raises"), ("0.14.0", "loads"), ("0.21.0", "loads")],
+)
+def test_a_setting_that_the_loader_loses_is_no_load(peft, predicted):
+    sample = make.lora("llama", use_rslora=True)
+    found = report(sample, f"peft=={peft},transformers==4.44.2")
+    assert found.predicted == predicted
+    assert predicted == "loads" or any("peft>=0.14" in f.fix.summary for f in found.findings if f.fix)
+
+
+def test_a_setting_that_keeps_modules_out_may_be_lost_where_layers_start_at_nothing():
+    sample = make.lora("llama", target_modules=["q_proj", "v_proj"], exclude_modules=["v_proj"])
+    found = report(sample, "peft==0.5.0,transformers==4.33.3")
+    assert found.predicted == "loads"
+    assert any(f.id == "config-key-unknown" and f.severity == "warning" for f in found.findings)
+
+
+@pytest.mark.parametrize(
+    ("peft", "named", "predicted"),
+    [("0.6.2", "", "loads"), ("0.6.2", "base_layer.", "loads-partly"), ("0.7.1", "", "loads-partly"),
+     ("0.7.1", "base_layer.", "loads")],
+)  # fmt: skip
+def test_biases_lie_where_the_loader_of_their_time_looks(peft, named, predicted):
+    sample = make.adapter("bert", peft_type="LORA", r=4, target_modules=["query"], task_type=None, bias="all")
+    at = "base_model.model.bert.encoder.layer.{}.attention.self.query.{}bias"
+    sample = sample.added({at.format(layer, named): (64,) for layer in range(2)})
+    assert report(sample, f"peft=={peft},transformers==4.36.2").predicted == predicted
+
+
+@pytest.mark.parametrize(
+    ("consumer", "apart"), [("peft==0.13.2,transformers==4.45.2", True), ("peft==0.20.0,transformers==5.12.1", False)]
+)
+def test_experts_are_modules_of_their_own_before_transformers_5(consumer, apart):
+    tree = report(make.lora("mixtral", target_modules=["q_proj"]), consumer).diff.expectation.tree
+    names = {module.name for module in tree.modules}
+    assert ("model.layers.0.block_sparse_moe.experts.0.w1" in names) == apart
+
+
+def test_model_types_have_bounds():
+    assert model_types.lacks("4.35.2", "mixtral")
+    assert not model_types.lacks("4.36.0", "mixtral")
+    assert model_types.lacks("5.0.0", "nezha")
+    assert not model_types.lacks("4.20.0", "a type no release has")
