@@ -13,6 +13,14 @@ Fix: a transformers that has it; the finding says from which one on.
 Workaround: where the repository of the base brings its own code, `trust_remote_code=True`, after reading that code.
 
 Prevention: pin the transformers that the base was trained with, beside peft.
+
+Not run: it needs an older transformers than the one the pages are run with.
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("mixtral")  # transformers 4.31: KeyError: 'mixtral'
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("mixtral")  # after pip install 'transformers>=4.36.2'
 """
 
 from __future__ import annotations
@@ -30,12 +38,4 @@ CAUSE = Cause(
     ),
     versions="every version",
     codes=("base-unknown-to-transformers",),
-    broken="""
-# transformers 4.31
-model = AutoModelForCausalLM.from_pretrained("mixtral")
-""",
-    fixed="""
-# pip install 'transformers>=4.36.2'
-model = AutoModelForCausalLM.from_pretrained("mixtral")
-""",
 )

@@ -12,6 +12,14 @@ Fix: `pip install 'peft>=0.4'`.
 Workaround: write the same tensors with `torch.save` to `adapter_model.bin`.
 
 Prevention: keep PEFT no older than the one that saved the adapter.
+
+Not run: it needs PEFT 0.3.
+
+Broken:
+    model = PeftModel.from_pretrained(base, "adapter")  # peft 0.3, adapter_model.safetensors: ValueError
+
+Fixed:
+    model = PeftModel.from_pretrained(base, "adapter")  # after pip install 'peft>=0.4'
 """
 
 from __future__ import annotations
@@ -23,12 +31,4 @@ CAUSE = Cause(
     messages=("ValueError: Can't find weights for adapter in adapter or in the Hugging Face Hub.",),
     versions="read by peft < 0.4",
     codes=("safetensors-unread",),
-    broken="""
-# peft 0.3.0
-model = PeftModel.from_pretrained(base, "adapter")      # the folder has adapter_model.safetensors
-""",
-    fixed="""
-# pip install 'peft>=0.4'
-model = PeftModel.from_pretrained(base, "adapter")
-""",
 )
