@@ -99,10 +99,8 @@ class AdapterConfig:
 
     `values` holds only the fields the newest known PEFT has for this `peft_type`, defaults filled in; a value
     of the wrong type is reported as a flaw and kept as it is. `known` is false for a method PEFT never had or
-    no longer has. `oldest`/`newest` bound the PEFT versions that can have written the file. For an older loader
-    (`read.config_then`) `values` are as that PEFT takes them, `unknown_keys` what it does not know, `newer` those of them
-    that another PEFT knows → since when, `dropped` the settings among these that it loses, `full` the values as the newest
-    takes them.
+    no longer has. `oldest`/`newest` bound the PEFT versions that can have written the file. `newer`, `dropped`, `full` are
+    for an older loader: see `read/config_then.py`.
     """
 
     file: str
@@ -278,8 +276,8 @@ class Base:
 class Consumer:
     """Who will load it: library names with exact versions. `given` is false for the default.
 
-    `rules`: what is known to be otherwise there than in the newest versions, by the names of `consumers/peft.toml` and
-    `consumers/transformers.toml`; empty for the newest. `unknown` says why nothing is known about these versions.
+    `rules`: what is otherwise there than in the newest versions, by the ids of `consumers/peft.toml`; empty for the newest.
+    `unknown` says why nothing is known about these versions.
     """
 
     peft: str = ""

@@ -22,7 +22,11 @@ _METHOD = ("unknown-peft-type", "method-newer-than-peft")
 
 
 def as_loaded(config: AdapterConfig, rules: Mapping[str, Any]) -> AdapterConfig:
-    """The config as the PEFT of these rules takes it; as it is where it could not be read at all."""
+    """The config as the PEFT of these rules takes it; as it is where it could not be read at all.
+
+    `values` are those of that PEFT, `full` those of the newest; `unknown_keys` is what that PEFT does not know, `newer` those
+    of them that another PEFT knows → since when, `dropped` the settings among these whose loss changes what is computed.
+    """
     if not config.peft_type or any(flaw.refused for flaw in config.flaws if flaw.code not in _METHOD):
         return config
     facts = peft_facts.method(config.peft_type)

@@ -13,7 +13,7 @@ Workaround: write the same tensors with `torch.save` to `adapter_model.bin`.
 
 Prevention: keep PEFT no older than the one that saved the adapter.
 
-Not run: it needs PEFT 0.3.
+Not run: it needs PEFT 0.3, and the pages are run with the newest.
 
 Broken:
     model = PeftModel.from_pretrained(base, "adapter")  # peft 0.3, adapter_model.safetensors: ValueError
