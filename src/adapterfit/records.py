@@ -276,8 +276,7 @@ class Base:
 class Consumer:
     """Who will load it: library names with exact versions. `given` is false for the default.
 
-    `rules`: what is otherwise there than in the newest versions, by the ids of `consumers/peft.toml`; empty for the newest.
-    `unknown` says why nothing is known about these versions.
+    `rules`: what an older pair does otherwise, by the ids of `consumers/peft.toml`; `unknown`: why nothing is known of it.
     """
 
     peft: str = ""
