@@ -26,7 +26,8 @@ def cases(kind):
 
 
 def report(sample):
-    return adapterfit.check(sample.adapter, base=sample.case.base)
+    asked = sample.case.consumer if sample.case.consumer.given else None
+    return adapterfit.check(sample.adapter, base=sample.case.base, consumer=asked)
 
 
 def found(sample):

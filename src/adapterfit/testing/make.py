@@ -91,6 +91,12 @@ class Sample:
         """The same adapter on a base given as a record, or on none."""
         return Sample(dataclasses.replace(self.case, base=other))
 
+    def loaded_by(self, consumer: str) -> Sample:
+        """The same sample, loaded by these versions: `peft==0.6.2,transformers==4.35.2`."""
+        from adapterfit.consumers.choice import choose
+
+        return replace(self, case=replace(self.case, consumer=choose(consumer)))
+
     def with_tokenizer(self, rows: int) -> Sample:
         """With a tokenizer of so many tokens beside the adapter."""
         return self._adapter(tokenizer=Later(lambda: rows))

@@ -25,6 +25,8 @@ Fixed:
 
 from __future__ import annotations
 
+from typing import Any
+
 from adapterfit.causes.cause import Cause
 
 CAUSE = Cause(
@@ -39,3 +41,11 @@ CAUSE = Cause(
     versions="every version",
     codes=("base-unknown-to-transformers",),
 )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """The same adapter on both sides of the version."""
+    return {
+        "fires": [make.lora("mixtral").loaded_by("peft==0.6.2,transformers==4.35.2")],
+        "silent": [make.lora("mixtral").loaded_by("peft==0.14.0,transformers==4.47.1"), make.lora("mixtral")],
+    }

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import between, line_of, said, suspect
@@ -250,4 +250,13 @@ def logs() -> dict[str, list[str]]:
             "TypeError: fit() missing 1 required positional argument: 'data'",
             "TypeError: LoraConfig.__init__() got an unexpected keyword argument 'eva_config'",
         ],
+    }
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Two libraries that cannot be imported together; two that can."""
+    plain = make.lora("llama")
+    return {
+        "fires": [plain.loaded_by("peft==0.16.0,transformers==5.0.0")],
+        "silent": [plain.loaded_by("peft==0.18.1,transformers==5.0.0"), plain],
     }

@@ -24,6 +24,8 @@ Fixed:
 
 from __future__ import annotations
 
+from typing import Any
+
 from adapterfit.causes.cause import Cause
 
 CAUSE = Cause(
@@ -32,3 +34,11 @@ CAUSE = Cause(
     versions="read by peft < 0.4",
     codes=("safetensors-unread",),
 )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """The same adapter on both sides of the version."""
+    return {
+        "fires": [make.lora("llama").loaded_by("peft==0.3.0,transformers==4.31.0")],
+        "silent": [make.lora("llama").loaded_by("peft==0.4.0,transformers==4.31.0"), make.lora("llama")],
+    }
