@@ -95,7 +95,7 @@ class Sample:
         """The same sample, loaded by these versions: `peft==0.6.2,transformers==4.35.2`."""
         from adapterfit.consumers.choice import choose
 
-        return replace(self, case=replace(self.case, consumer=choose(consumer)))
+        return Sample(dataclasses.replace(self.case, consumer=choose(consumer)))
 
     def with_tokenizer(self, rows: int) -> Sample:
         """With a tokenizer of so many tokens beside the adapter."""
