@@ -119,6 +119,40 @@ DECIDED = {
     "LyCORIS by name, and no key": (
         "My LoKr of last night: lora key not loaded, lora key not loaded, and so on for all of them", "lycoris-not-lora",
     ),
+    "a row of GGUF's blocks is not another base": (
+        "ERROR lora diffusion_model.blocks.9.ffn.2.weight The size of tensor a (14688) must match the size of tensor b (13824) at non-singleton dimension 1",
+        "quantised-base-packed",
+    ),
+    "a view of GGUF's blocks": (
+        "ERROR lora diffusion_model.double_blocks.3.img_mlp.0.weight shape '[12288, 2112]' is invalid for input of size 37748736", "quantised-base-packed",
+    ),
+    "nine sixteenths that are a width": (
+        "LoRA: RuntimeError: The size of tensor a (2304) must match the size of tensor b (4096) at non-singleton dimension 1", "wrong-base",
+    ),
+    "a safetensors file that ends within a tensor": (
+        "webui lora\n" + frame("safetensors/torch.py", "load_file") + "RuntimeError: shape '[128, 640]' is invalid for input of size 70001",
+        "damaged-weights-file",
+    ),
+    "p-tuning of ChatGLM inside the whole model": (
+        misfit("transformer.prefix_encoder.embedding.weight", (64, 14336), (64, 4096)) + misfit("transformer.prefix_encoder.trans.2.bias", (14336,), (229376,)),
+        "prompt-shape-differs",
+    ),
+    "a projector that is new": (
+        ("Some weights of LlavaQwenForCausalLM were not initialized from the model checkpoint at /x/base and are newly initialized: "
+        "['model.mm_projector.0.bias', 'model.mm_projector.0.weight']"),
+        "extra-weights-not-in-adapter",
+    ),
+    "transformers' words on a vision tower are not diffusers'": (
+        ("Loading adapter weights from /x/out led to unexpected keys not found in the model: "
+        "['model.vision_tower.encoder.layers.3.self_attn.q_proj.lora_A.default.weight', 'model.vision_tower.encoder.layers.3.self_attn.q_proj.lora_B.default.weight']"),
+        "model-class-differs",
+    ),
+    "a class of LoRAX without a part": (
+        "Request failed during generation: Server error: 'GPTNeoXSharded' object has no attribute 'layers'", "targets-refused-by-engine",
+    ),
+    "a program whose LoRA was moved": (
+        "RuntimeError: Files for model 'ink' not found at D:\\art\\loras\\flux\\ink wash.safetensors", "adapter-path-missing",
+    ),
     "a prefix of other heads": (
         frame("peft/tuners/prefix_tuning/model.py", "forward")
         + "RuntimeError: Sizes of tensors must match except in dimension 2. Expected size 4 but got size 16 for tensor number 1 in the list.",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from adapterfit.causes.sizes import ENDS, HEADS, diffusion, tuner
+from adapterfit.causes.sizes import ENDS, HEADS, PROJECTORS, diffusion, tuner
 from adapterfit.symptoms import Symptoms
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ _UNET = re.compile(r"lora_unet_(?:(?:down|up|input|output)_blocks_\d|mid_block_|
 _CONVOLVED = re.compile(
     r"lora_unet_\w{1,80}_(?:conv\d?|conv_shortcut|time_emb_proj|in_layers_2|out_layers_3|emb_layers_1|skip_connection|op)\b"
 )
+#: Layers of language models and of their vision towers; the text encoder of an image model is `text_model`.
+_LANGUAGE = re.compile(r"^(?!(?:text_encoder|text_model)).*\blayers\.\d{1,4}\.(?:self_attn|mlp|attention)\.")
 _FILE_SIDE = frozenset({"comfyui", "vllm"})
 #: What is left where an adapter's name was cut out, or put in, in the wrong place.
 _MANGLED = re.compile(
@@ -105,6 +107,13 @@ def _image(symptoms: Symptoms) -> Readings:
     foreign = tuple(key for key in said if _is_lycoris(key.name))
     if foreign and (names or symptoms.errors):
         return {"lycoris-not-lora": Names(0.92, foreign)}
+    shared = [key for key in names if key.wording == "diffusers"]  # transformers' mixin says the same
+    if shared and len(shared) == len(names) and all(_LANGUAGE.search(key.name) for key in shared):
+        return {
+            "model-class-differs": Names(0.6, names),
+            "modules-renamed": Names(0.5, names),
+            "wrapper-prefix": Names(0.4, names),
+        }
     if not {key.wording for key in names} & {"comfyui", "diffusers", "webui"}:
         foreign = tuple(key for key in names if diffusion([key.name]))
         return {"diffusion-key-format": Names(0.8, foreign)} if foreign and len(foreign) * 2 >= len(names) else {}
@@ -156,6 +165,8 @@ def _nothing_lost(symptoms: Symptoms) -> Readings:
         return {"tied-weights-split": Names(0.88, missing), "missing-base-keys-harmless": Names(0.4, missing)}
     if all(set(name.split(".")) & HEADS for name in names):
         return {"head-not-restored": Names(0.75, missing), "missing-base-keys-harmless": Names(0.5, missing)}
+    if all(any(mark in name for mark in PROJECTORS) for name in names):
+        return {"extra-weights-not-in-adapter": Names(0.75, missing), "model-class-differs": Names(0.4, missing)}
     if all(key.wording in {"transformers", "report"} for key in missing):
         return {"model-class-differs": Names(0.45, missing)}
     strict = any(key.wording == "torch" for key in missing)

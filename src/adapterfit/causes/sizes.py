@@ -45,8 +45,8 @@ _MLP = (
     "wi",
     "wo",
 )
-_PROJECTORS = ("mm_projector", "non_lora", "multi_modal_projector", "visual_projection")
-_PROMPTS = ("prompt_encoder", "prompt_embeddings", "prompt_learning")
+PROJECTORS = ("mm_projector", "non_lora", "multi_modal_projector", "visual_projection")
+_PROMPTS = ("prompt_encoder", "prefix_encoder", "prompt_embeddings", "prompt_learning")
 #: Vocabularies that were published with a number of rows that is no multiple of 64.
 _ODD_VOCABULARIES = frozenset(
     {50257, 50265, 30522, 28996, 31002, 119547, 250002, 32100, 21128, 49953, 49954, 51865, 51864, 65025}
@@ -197,7 +197,7 @@ def _packed(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
 
 
 def _projector(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
-    extra = tuple(s for s in shapes if any(mark in s.key for mark in _PROJECTORS))
+    extra = tuple(s for s in shapes if any(mark in s.key for mark in PROJECTORS))
     if not extra or len(extra) < len(shapes):
         return {}
     return {"extra-weights-not-in-adapter": Reading(0.85, extra)}
@@ -252,7 +252,12 @@ def _image(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     """An image model: 1x1 convolutions beside linear layers, widths of another family, an input made wider."""
     told = _whole(shapes)
     convolved = any(_is_pointwise(found) != _is_pointwise(wanted) for _, found, wanted in told)
-    patched = all(s.wording == "comfyui" for s in shapes) and ("comfy" in symptoms.folded or "webui" in symptoms.folded)
+    cut = any(frame.library == "safetensors" for frame in symptoms.frames)
+    patched = (
+        not cut
+        and all(s.wording == "comfyui" for s in shapes)
+        and ("comfy" in symptoms.folded or "webui" in symptoms.folded)
+    )
     if not convolved and not patched and not diffusion(s.key for s in shapes):
         return {}
     same = tuple(s for s, found, wanted in told if len(found) != len(wanted) and _squeezed(found) == _squeezed(wanted))

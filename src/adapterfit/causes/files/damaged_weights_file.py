@@ -148,6 +148,14 @@ STOPS = {
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: what the readers of weight files say when they cannot read one."""
+    short = [
+        e.line for e in symptoms.errors if e.library == "safetensors" and "is invalid for input of size" in e.message
+    ]
+    if short:
+        yield suspect(
+            symptoms, "the file ends within a tensor: the download or the save was not finished", 0.88, short,
+            fix="compare its size with the original's and fetch it again", apart="its size: adapterfit check ADAPTER says what is missing",
+        )  # fmt: skip
     for phrase, meaning, likelihood in _SAID:
         told = said(symptoms, phrase)
         if told:
@@ -166,6 +174,7 @@ def logs() -> dict[str, list[str]]:
             "safetensors_rust.SafetensorError: Error while deserializing header: header too large",
             "SafetensorError: Error while deserializing header: MetadataIncompleteBuffer",
             "_pickle.UnpicklingError: invalid load key, 'v'.",
+            "  File \"/x/site-packages/safetensors/torch.py\", line 100, in load_file\nRuntimeError: shape '[64, 320]' is invalid for input of size 9000",
             "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory",
         ],
         "silent": ["FileNotFoundError: [Errno 2] No such file or directory: 'adapter_model.safetensors'"],

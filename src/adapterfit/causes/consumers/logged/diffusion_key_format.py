@@ -57,7 +57,7 @@ _WORDS = (
     ("state_dict` should be empty at this point", 0.88), ("state_dict` should be at this point", 0.88), ("which couldn't be parsed", 0.85), ("invalid lora state dict for", 0.88),
     ("all state dict entries have to be converted", 0.88), ("incompatible keys detected", 0.8), ("checkpoint not supported because layer", 0.88),
     ("for kohya flux2 lora conversion", 0.86), ("unsupported keys for ai-toolkit", 0.86), ("as unexpected keys while trying to load norm layers", 0.8),
-    ("have not been correctly renamed", 0.85), ("failed to match keys when loading", 0.86), ("not in the list of present adapters: set()", 0.85), ("lora key not loaded", 0.8), ("unexpected keys found in the lora", 0.8), ("doesn't seem to be a lora", 0.5),
+    ("have not been correctly renamed", 0.85), ("failed to match keys when loading", 0.86), ("not in the list of present adapters: set()", 0.85), ("lora key not loaded", 0.8), ("contains unexpected module keys", 0.75), ("unable to determine model type for", 0.55), ("unexpected keys found in the lora", 0.8), ("doesn't seem to be a lora", 0.5),
     ("lora_te1_text_model", 0.3), ("unable to match lora key", 0.8), ("could not load lora", 0.4), ("unknown lora format", 0.8), ("unsupported lora format", 0.8),
 )  # fmt: skip
 
@@ -79,7 +79,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, f"the loader does not know names such as {quote(names.keys[0].name)}", names.likelihood, names.lines, fix=fix,
             apart="all keys or a few: all mean a dialect, only text encoders mean that none was given to load them into",
         )  # fmt: skip
-    elif not magnitudes:
+    elif not magnitudes and not (symptoms.unexpected and names_of(symptoms, "model-class-differs")):
         for phrase, likelihood in _WORDS:
             told = said(symptoms, phrase)
             if told:

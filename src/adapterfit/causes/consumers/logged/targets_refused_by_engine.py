@@ -58,6 +58,10 @@ _WORDS = (
 )  # fmt: skip
 #: vLLM's word on an architecture, of all versions.
 _WHOLE = re.compile(r"(?P<name>[A-Z]\w{2,80}(?:For\w{2,60}|Model|LMHeadModel)) does not support LoRA\b")
+#: Classes of models in TGI and LoRAX, which an adapter's layers are looked up in.
+_ENGINES = re.compile(
+    r"'(?P<name>Flash[A-Z]\w{2,60}|[A-Z]\w{2,60}Sharded)' object has no attribute '(?P<part>\w{1,40})'"
+)
 _FUSED = ("qkv_proj", "gate_up_proj", "query_key_value", "Wqkv")
 
 #: Words that speak of this cause where no symptom decides.
@@ -106,6 +110,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 symptoms, f"the server looks for {show(error.message, 80)}, which it should have, or should not need", 0.85, [error.line],
                 fix="upgrade the server; for a missing q, k or v add zero tensors of the same rank, or merge the adapter",
             )  # fmt: skip
+    lacking = _ENGINES.search(symptoms.text)
+    if lacking is not None:
+        yield suspect(
+            symptoms, f"the server's {show(lacking['name'])} has no {show(lacking['part'])}: adapters are not made for this model there", 0.6,
+            [line_of(symptoms, lacking.start())], fix=fix,
+        )  # fmt: skip
     nested = [key for key in symptoms.keys if "language_model" in key.name and ("{" in key.name or "<" in key.name)]
     if nested and not (symptoms.errors or symptoms.missing or symptoms.unexpected):
         yield suspect(
@@ -119,6 +129,7 @@ def logs() -> dict[str, list[str]]:
         "fires": [
             "ValueError: While loading x, expected target modules in ['q_proj', 'o_proj'] but received ['lm_head', 'wte']. Please verify",
             "KeyError: (3, 'down_proj')",
+            "Server error: 'FlashPhiForCausalLM' object has no attribute 'decoder'",
             "KeyError: 'base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight'",
         ],
         "silent": [

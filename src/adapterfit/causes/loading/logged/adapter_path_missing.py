@@ -66,6 +66,11 @@ _SOUGHT = re.compile(
     re.IGNORECASE,
 )
 
+_AT = re.compile(
+    r"(?:not found|does not exist|no such file)(?: or directory)?(?: at|:) ['\"]?(?P<path>[^\n'\"]{0,200}[/\\](?:loras?|adapters?)[/\\][^\n'\"]{1,200}?\.(?:safetensors|bin|pt|gguf|ckpt))",
+    re.IGNORECASE,
+)
+
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
     "relative path", "absolute path",
@@ -106,7 +111,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, f"{quote(names[0].repo)} has no owner, as no adapter on the Hub has: a folder of that name is not there", 0.75, [names[0].line],
             fix="give the absolute path of the folder with adapter_config.json, or owner/name of the repository",
         )  # fmt: skip
-    sought = _SOUGHT.search(symptoms.text)
+    sought = _SOUGHT.search(symptoms.text) or _AT.search(symptoms.text)
     if sought is not None:
         yield suspect(
             symptoms, f"the program finds no adapter at {quote(sought['path'])}", 0.6, [line_of(symptoms, sought.start())],

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import sizes_of
 from adapterfit.records import Suspicion
 
@@ -65,6 +66,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             found.lines,
             fix=fix,
         )
+    names = names_of(symptoms, "extra-weights-not-in-adapter")
+    if names is not None:
+        yield suspect(
+            symptoms, "the projector is new: what was trained of it is not in the adapter, but in a file beside it", names.likelihood, names.lines,
+            fix="load non_lora_trainables.bin (or mm_projector.bin) after the base, as the trainer's own loader does",
+        )  # fmt: skip
     told = said(symptoms, "load_state_dict(non_lora_trainables", "load_state_dict(non_lora_state_dict")
     if told:
         yield suspect(
