@@ -217,7 +217,8 @@ class _Work:
         touches_config = any(isinstance(edit, OF_CONFIG) for edit in edits)
         tensors = made(taken(adapter, edits), edits) if rewrites(edits) else None
         fields = changed_config(_raw(adapter), edits) if touches_config else None
-        return Contents(adapter, tensors, fields, self._stamp(), self.source.names())
+        unread = {flaw.where or self.source.label: flaw.message for flaw in self.source.flaws}
+        return Contents(adapter, tensors, fields, self._stamp(), self.source.names(), unread)
 
     def _stamp(self) -> bytes | None:
         """The stamp beside the adapter, as it tells of the copy; None where there is none, or it stays."""

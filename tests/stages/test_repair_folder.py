@@ -211,6 +211,17 @@ def test_an_earlier_receipt_and_second_weights_are_left_out_and_named(broken, tm
     assert names(tmp_path / "out") == sorted([*FILES, "receipt.json"])
 
 
+def test_what_was_not_read_is_not_copied_and_named(broken, tmp_path):
+    (broken / "secret").symlink_to("/etc/hostname")
+    os.mkfifo(broken / "pipe")
+    lay(broken, {"a/b/c/d/deep.txt": b"x"})
+    receipt = mend(broken, tmp_path / "out")
+    left = {name: fate for name, fate in receipt.files.items() if fate.startswith("left out")}
+    assert left.keys() == {"secret", "pipe", "a/b/c/d"}
+    assert "leads out of the folder" in left["secret"]
+    assert names(tmp_path / "out") == sorted([*FILES, "receipt.json"])
+
+
 def test_one_file_is_mended_as_a_folder_is(broken, tmp_path):
     mend(broken / make.WEIGHTS, tmp_path / "out")
     assert names(tmp_path / "out") == ["adapter_config.json", make.WEIGHTS, "receipt.json"]

@@ -54,6 +54,15 @@ CASES = {
         FUSE, side({**pair("q", A, B), **pair("v", A2, B2)}), side(pair("qv", np.vstack([A, A2]), FUSED_B), r=4, lora_alpha=8),
         "the same in 1, multiplied out",
     ),
+    "two layers fused with one between that had none": (
+        [
+            *FUSE[:1], e.Fill("gap", (3, 4), "F32", 0.0), e.JoinDiagonal(("q.lora_B.weight", "v.lora_B.weight"), "both"),
+            e.Split("both", 0, (("top", 6), ("bottom", 4))), e.Join(("top", "gap", "bottom"), "qv.lora_B.weight", 0),
+        ],
+        side({**pair("q", A, B), **pair("v", A2, B2)}),
+        side(pair("qv", np.vstack([A, A2]), np.vstack([FUSED_B[:6], np.zeros((3, 4)), FUSED_B[6:]])), r=4, lora_alpha=8),
+        "the same in 1, multiplied out",
+    ),
     "a factor taken out of A into B": (
         [e.Scale("m.lora_A.weight", 2.0), e.Scale("m.lora_B.weight", 0.5)],
         side(pair("m", A, B)), side(pair("m", A * 2, B / 2)), "multiplied out",
@@ -97,6 +106,9 @@ def test_failed(case):
 
 
 NOT = {
+    "rows that are gone": (
+        [e.Trim("m.lora_B.weight", 0, 5)], side(pair("m", A, B)), side(pair("m", A, B[:5])),
+    ),
     "a method without two factors": ([], side({"m.ia3_l": A}, peft_type="IA3"), side({"m.ia3_l": A}, peft_type="IA3")),
     "no factors": ([], side({"m.weight": A}), side({"m.weight": A})),
     "a scale that a regular expression decides": (

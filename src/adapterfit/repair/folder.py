@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from adapterfit.plans import Made
@@ -26,7 +26,8 @@ class Contents:
     """What the new folder will hold.
 
     `made` are the tensors where the weights are written anew, else None. `fields` is the whole new config, None where it
-    stays. `stamp` is the new stamp likewise. `names` are the files of the adapter.
+    stays. `stamp` is the new stamp likewise. `names` are the files of the adapter, `unread` what lies there and was not read
+    (a link that leads out of the folder, what lies too deep), each with why.
     """
 
     adapter: Adapter
@@ -34,6 +35,7 @@ class Contents:
     fields: Mapping[str, Any] | None = None
     stamp: bytes | None = None
     names: tuple[str, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def taken(self) -> tuple[str, ...]:
@@ -45,7 +47,8 @@ class Contents:
         """What becomes of every file: `copied`, `rewritten`, `new` or `left out: WHY`."""
         old = self.taken
         seconds = {other.file for other in self.adapter.others if other.file.startswith("adapter_model.")}
-        fates = dict.fromkeys(self.names, "copied")
+        fates = {name: f"left out: {why}" for name, why in self.unread.items()}
+        fates.update(dict.fromkeys(self.names, "copied"))
         fates.update({RECEIPT: "left out: it tells of an earlier repair"} if RECEIPT in fates else {})
         fates.update(dict.fromkeys(seconds & fates.keys(), "left out: PEFT never reads it beside the other weights"))
         if self.made is not None:

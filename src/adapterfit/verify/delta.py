@@ -7,6 +7,7 @@ apart are compared one layer below the other, in the order in which the edits na
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -185,14 +186,18 @@ def _difference(
     """The largest difference of ΔW relative to its largest number, and what it may be; None where no rule compares them."""
     if not olds or any(pair.scale is None for pair in (*olds, *news)):
         return None, 0.0
-    rows = sum(pair.b.shape[0] for pair in olds), sum(pair.b.shape[0] for pair in news)
     columns = {math.prod(pair.a.shape[1:]) for pair in (*olds, *news)}
-    if rows[0] != rows[1] or len(columns) != 1 or not all(_can_multiply(pair) for pair in (*olds, *news)):
+    if len(columns) != 1 or not all(_can_multiply(pair) for pair in (*olds, *news)):
         return None, 0.0
     import numpy as np
 
+    # A fused layer of which only some parts had an adapter gets rows of zeros for the others: they add nothing.
+    dense = sum(pair.b.shape[0] for pair in olds) != sum(pair.b.shape[0] for pair in news)
     off = largest = 0.0
-    for ours, theirs in zip(_blocks_of(before, olds), _blocks_of(after, news)):
+    both = itertools.zip_longest(_blocks_of(before, olds, dense=dense), _blocks_of(after, news, dense=dense))
+    for ours, theirs in both:
+        if ours is None or theirs is None or ours.shape != theirs.shape:
+            return None, 0.0
         largest = max(largest, float(np.max(np.abs(ours), initial=0.0)))
         off = max(off, float(np.max(np.abs(ours - theirs), initial=0.0)))
     named = {name for pair in (*olds, *news) for name in (pair.a.name, pair.b.name)}
@@ -205,8 +210,8 @@ def _can_multiply(pair: Pair) -> bool:
     return {pair.a.dtype, pair.b.dtype} <= _COMPUTED.keys() and pair.a.shape[0] == math.prod(pair.b.shape[1:])
 
 
-def _blocks_of(side: Side, pairs: Sequence[Pair]) -> Iterator[Any]:
-    """ΔW of several modules, one below the other, `_ROWS` rows at a time."""
+def _blocks_of(side: Side, pairs: Sequence[Pair], *, dense: bool) -> Iterator[Any]:
+    """ΔW of several modules, one below the other, `_ROWS` rows at a time; with `dense` without rows that are all zero."""
     import numpy as np
 
     held: list[Any] = []
@@ -214,7 +219,8 @@ def _blocks_of(side: Side, pairs: Sequence[Pair]) -> Iterator[Any]:
         a = _matrix(side.files, pair.a, rows=pair.a.shape[0])
         b = _matrix(side.files, pair.b, rows=pair.b.shape[0])
         for start in range(0, len(b), _ROWS):
-            held.append((pair.scale or 0.0) * (b[start : start + _ROWS] @ a))
+            block = (pair.scale or 0.0) * (b[start : start + _ROWS] @ a)
+            held.append(block[np.any(block != 0, axis=1)] if dense else block)
             while sum(map(len, held)) >= _ROWS:
                 whole = np.concatenate(held)
                 yield whole[:_ROWS]
