@@ -287,10 +287,10 @@ _SMALL: Mapping[str, Any] = {
     "num_key_value_heads": 2, "num_experts_per_tok": 2, "vocab_size": 256, "pad_token_id": 0, "bos_token_id": 1,
     "eos_token_id": 2, "initializer_range": 0.1,
 }  # fmt: skip
-#: Made of other models' configs, or not run by tokens or an image alone.
+#: Made of other models' configs, not run by tokens or an image alone, or with a Linear whose output PEFT cannot cast.
 _NOT_SMALL = {
     "clip", "siglip", "gemma3", "llava", "llava_next", "paligemma", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen3_vl",
-    "deepseek_v3", "wav2vec2", "wavlm",
+    "deepseek_v3", "wav2vec2", "wavlm", "phimoe",
 }  # fmt: skip
 ARCHITECTURES = tuple(f"on {name}" for name in sorted(modules.known_types() - _NOT_SMALL))
 _HEADS = (
@@ -319,6 +319,8 @@ def _on(model_type: str) -> Any:
     }
     classes = _classes(model_type)
     chosen = next(name for head in _HEADS for name in classes if name.endswith(head))
+    if "multi_query" in default.to_dict():  # says itself how many heads keys have
+        sizes.pop("num_key_value_heads", None)
     raw = {"model_type": model_type, "architectures": [chosen], **sizes}
     base = read_base(MemorySource({"config.json": json.dumps(raw).encode()}, label=f"tiny-{model_type}"))
     return dataclasses.replace(broken.sample("llama lora").case, base=base)

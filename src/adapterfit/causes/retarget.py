@@ -22,7 +22,7 @@ def config_edits(case: Case, diff: Diff, names: Mapping[TensorInfo, str]) -> tup
     """
     config = case.adapter.config
     by_name = anatomy.modules(diff)
-    paths = {old: new for old, new in _paths(case, names) if not of_parameter(by_name, new)}
+    paths = {old: new for old, new in _paths(case, names) if not of_parameter(case, by_name, new)}
     if config is None or not paths or not all(anatomy.sides(by_name.get(path)) for path in paths.values()):
         return None
     if not _tables_stay(config.values, paths) or config.values.get("layer_replication"):
@@ -35,10 +35,17 @@ def config_edits(case: Case, diff: Diff, names: Mapping[TensorInfo, str]) -> tup
     return tuple(edits)
 
 
-def of_parameter(by_name: Mapping[str, Module], path: str) -> bool:
+def of_parameter(case: Case, by_name: Mapping[str, Module], path: str) -> bool:
     """Whether tensors of this module are for its parameters (`target_parameters`), not for a layer that is wrapped."""
-    module = by_name.get(path.partition(".base_layer")[0])
-    return module is not None and any(len(shape) == 3 for shape in module.params.values()) and not anatomy.sides(module)
+    outer = path.partition(".base_layer")[0]
+    module = by_name.get(outer)
+    if module is None:
+        return False
+    if any(len(shape) == 3 for shape in module.params.values()) and not anatomy.sides(module):
+        return True
+    named = case.adapter.config.values.get("target_parameters") if case.adapter.config is not None else None
+    own = tuple(f".{outer}.{param}" for param in module.params)
+    return isinstance(named, list) and any(name.endswith(f".{target}") for name in own for target in named)
 
 
 def _paths(case: Case, names: Mapping[TensorInfo, str]) -> Iterator[tuple[str, str]]:

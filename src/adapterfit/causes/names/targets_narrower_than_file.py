@@ -69,7 +69,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     here = {
         module: held
         for module, held in anatomy.of_modules(case.adapter.tensors).items()
-        if not retarget.of_parameter(own, module)
+        if not retarget.of_parameter(case, own, module)
     }
     sit = anatomy.sit(diff, {tensor: tensor.name for held in here.values() for tensor in held})
     edits = retarget.config_edits(case, diff, {}) if sit else None
