@@ -81,7 +81,7 @@ def search_index(tmp_path_factory):
     texts = {}
     for part in index["docs"]:
         page = part["location"].partition("#")[0]
-        texts[page] = f"{texts.get(page, '')} {html.unescape(part['text'])}"
+        texts[page] = f"{texts.get(page, '')} {html.unescape(re.sub(r'<[^>]+>', ' ', part['text']))}"
     return texts, index["config"]["separator"]
 
 
