@@ -81,6 +81,38 @@ def train(base: torch.nn.Module, config: PeftConfig, folder: str = "adapter") ->
     return logits(model)
 
 
+def image_pipe(width: int = 32) -> Any:
+    """A tiny pipeline of diffusers, of the kind of Stable Diffusion; `width` is what its cross attention reads."""
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        block_out_channels=(4, 8), layers_per_block=1, sample_size=8, norm_num_groups=2, cross_attention_dim=width,
+        attention_head_dim=2, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    others = dict.fromkeys(("vae", "text_encoder", "tokenizer", "safety_checker", "feature_extractor"))
+    return StableDiffusionPipeline(unet=unet, scheduler=DDIMScheduler(), requires_safety_checker=False, **others)
+
+
+def train_images(folder: str, **options: Any) -> torch.Tensor:
+    """Train a LoRA for that pipeline, and save it as diffusers does; gives a step of the picture."""
+    pipe = image_pipe()
+    targets = ["to_q", "to_k", "to_v"]
+    pipe.unet.requires_grad_(requires_grad=False)
+    pipe.unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=targets, **options))
+    noise(pipe.unet)
+    pipe.save_lora_weights(folder, unet_lora_layers=get_peft_model_state_dict(pipe.unet))
+    return picture(pipe)
+
+
+def picture(pipe: Any) -> torch.Tensor:
+    """A step of a picture."""
+    unet = pipe.unet.eval()
+    with torch.no_grad():
+        return unet(torch.ones(1, 4, 8, 8), 1, torch.ones(1, 3, unet.config.cross_attention_dim)).sample
+
+
 def tokenizer(tokens: int) -> PreTrainedTokenizerFast:
     """A tokenizer of that many tokens."""
     from tokenizers import Tokenizer, models

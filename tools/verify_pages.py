@@ -17,6 +17,8 @@ import argparse
 import ast
 import contextlib
 import datetime as dt
+import importlib.metadata
+import importlib.util
 import io
 import json
 import logging
@@ -105,7 +107,7 @@ class _Heard(logging.Handler):
 def listening() -> Iterator[tuple[_Heard, list[warnings.WarningMessage]]]:
     """Warnings, and lines logged as warnings by the libraries."""
     heard = _Heard()
-    loggers = [logging.getLogger(name) for name in ("transformers", "peft", "accelerate", "root")]
+    loggers = [logging.getLogger(name) for name in ("transformers", "peft", "accelerate", "diffusers")]
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("always")
         for logger in loggers:
@@ -305,6 +307,8 @@ class Tally:
         told = ["; ".join(one.words for one in outcomes) for outcomes in (broken, fixed)]
         today = dt.datetime.now(dt.timezone.utc).date().isoformat()
         self.seen[page.id] = dict(zip(ROW, (page.id, _verified.digest(page.code), today, *told)))
+        if page.code.needs:
+            self.seen[page.id]["with"] = f"{page.code.needs} {importlib.metadata.version(page.code.needs)}"
         print(f"{page.id}: {told[0]} | {time.perf_counter() - start:.1f} s{self._answered(page, broken)}")
 
     def _answered(self, page: Page, broken: list[Outcome]) -> str:
@@ -339,14 +343,22 @@ def main() -> int:
     asked = parser.parse_args()
     found, before, tally = pages(), _verified.read(), Tally()
     same = before.prelude == _verified.prelude_digest(PRELUDE) and before.versions == _versions()
+    away = {page.id for page in found.values() if page.code.needs and importlib.util.find_spec(page.code.needs) is None}
     with bench() as at:
         for page in found.values():
-            if page.code.runs and (not asked.ids or page.id in asked.ids or not (same or asked.check)):
+            if (
+                page.code.runs
+                and page.id not in away
+                and (not asked.ids or page.id in asked.ids or not (same or asked.check))
+            ):
                 tally.run(page, at)
     if not asked.check:
-        kept = {key: row for key, row in before.pages.items() if same and key in found and found[key].code.runs}
+        kept = {key: row for key, row in before.pages.items() if key in found and found[key].code.runs}
+        kept = {key: row for key, row in kept.items() if same or key in away}
         _write({key: row for key, row in {**kept, **tally.seen}.items() if key not in tally.failed})
     tally.tell(found)
+    if away:
+        print(f"{len(away)} pages were left as they are, for want of a library: {', '.join(sorted(away))}")
     return 1 if tally.failed else 0
 
 

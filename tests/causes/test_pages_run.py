@@ -35,6 +35,8 @@ OWN = ("AdapterMisfit: ", "TimeoutError: ")
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.id)
 def test_the_code_of_a_page_does_what_the_page_says_and_a_user_finds_its_line_on_the_page(page, bench, verify):
+    if page.code.needs:
+        pytest.importorskip(page.code.needs, reason=f"{page.code.needs} is not installed")
     broken, fixed = bench.page(page)
     assert fixed
     line = next((one.line for one in broken if one.line), "")

@@ -19,7 +19,10 @@ FILE = Path(__file__).parents[1] / "causes" / "verified.jsonl"
 
 
 class Verified(NamedTuple):
-    """`versions`: library → version; `prelude`: its digest; `pages`: id → `code` (a digest), `date`, `broken`, `fixed`."""
+    """`versions`: library → version; `prelude`: its digest; `pages`: id → `code` (a digest), `date`, `broken`, `fixed`.
+
+    A page that needs another library says `with` which version of it.
+    """
 
     versions: Mapping[str, str]
     prelude: str
@@ -58,6 +61,7 @@ def lines(page: Page) -> tuple[str, ...]:
     if seen["code"] != digest(page.code):
         return (f"Not verified: the code has changed since it was run on {seen['date']}.",)
     versions = ", ".join(f"{name} {version}" for name, version in verified.versions.items())
+    versions += f", {seen['with']}" if seen.get("with") else ""
     return (
         f"Verified with {versions} on {seen['date']}.",
         f"Broken: {seen['broken']}.",

@@ -16,14 +16,15 @@ Workaround: cut lora_B of gate and up, and lora_A of down, to the smaller width:
 Prevention: compare intermediate_size of both config.json files before training on a quantised copy.
 
 Setup:
-    LlamaForCausalLM(llama(intermediate_size=64)).save_pretrained("padded")  # the quantised copy: 64 instead of 48
+    LlamaForCausalLM(llama(intermediate_size=4096)).save_pretrained("base")
+    LlamaForCausalLM(llama(intermediate_size=4160)).save_pretrained("padded")  # the quantised copy, a little wider
     padded = AutoModelForCausalLM.from_pretrained("padded")
     trained = train(padded, LoraConfig(r=4, target_modules=["up_proj", "down_proj"]))
 
 Broken:
     base = AutoModelForCausalLM.from_pretrained("base")
     model = PeftModel.from_pretrained(base, "adapter")
-    # raises RuntimeError: size mismatch ... up_proj.lora_B.default.weight: copying a param with shape torch.Size([64, 4]) from checkpoint, the shape in current model is torch.Size([48, 4]).
+    # raises RuntimeError: size mismatch ... up_proj.lora_B.default.weight: copying a param with shape torch.Size([4160, 4]) from checkpoint, the shape in current model is torch.Size([4096, 4]).
 
 Fixed:
     base = AutoModelForCausalLM.from_pretrained("padded")  # the copy of the training

@@ -14,15 +14,20 @@ Workaround: none: the layers have other sizes.
 
 Prevention: keep the family in the file's name; kohya-ss writes it into the metadata as ss_base_model_version.
 
-Not run: diffusers is not among the libraries of the tests.
+Needs: diffusers
+
+Setup:
+    trained = train_images("lora")
 
 Broken:
-    pipe = StableDiffusionXLPipeline.from_pretrained("stabilityai/stable-diffusion-xl-base-1.0")
-    pipe.load_lora_weights("a-lora-for-sd-1.5.safetensors")
+    pipe = image_pipe(width=64)  # another family: SDXL has 2048 where SD 1.5 has 768
+    pipe.load_lora_weights("lora")
+    # raises RuntimeError: size mismatch for down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.default_0.weight: copying a param with shape torch.Size([2, 32]) from checkpoint, the shape in current model is torch.Size([2, 64]).
 
 Fixed:
-    pipe = StableDiffusionPipeline.from_pretrained("stable-diffusion-v1-5/stable-diffusion-v1-5")
-    pipe.load_lora_weights("a-lora-for-sd-1.5.safetensors")
+    pipe = image_pipe()  # the family of the training
+    pipe.load_lora_weights("lora")
+    torch.allclose(picture(pipe), trained, atol=1e-5)  # -> True
 """
 
 from __future__ import annotations

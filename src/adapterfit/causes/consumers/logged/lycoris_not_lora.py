@@ -13,16 +13,23 @@ Workaround: merge it into the base with `lycoris-lora`, or extract a LoRA from t
 
 Prevention: train plain LoRA where diffusers is to load it.
 
-Not run: diffusers is not among the libraries of the tests.
+Needs: diffusers
+
+Setup:
+    trained = train_images("lora")
+    tensors = load_file("lora/pytorch_lora_weights.safetensors")
+    loha = {name.replace("lora_A.weight", "hada_w1_a").replace("lora_B.weight", "hada_w1_b"): tensor
+            for name, tensor in tensors.items()}  # names of another method
 
 Broken:
-    pipe.load_lora_weights("a-loha.safetensors")  # Invalid LoRA checkpoint
+    pipe = image_pipe()
+    pipe.load_lora_weights(loha)
+    # raises ValueError: Invalid LoRA checkpoint. Make sure all LoRA param names contain `'lora'` substring.
 
 Fixed:
-    from lycoris import create_lycoris_from_weights
-
-    network, weights = create_lycoris_from_weights(1.0, "a-loha.safetensors", pipe.unet)
-    network.merge_to()
+    pipe = image_pipe()
+    pipe.load_lora_weights("lora")  # a LoRA; a LoHa is loaded by ComfyUI, A1111 or the lycoris-lora package
+    torch.allclose(picture(pipe), trained, atol=1e-5)  # -> True
 """
 
 from __future__ import annotations
