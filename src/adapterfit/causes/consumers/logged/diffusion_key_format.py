@@ -20,7 +20,7 @@ Needs: diffusers
 Setup:
     trained = train_images("lora")
     tensors = load_file("lora/pytorch_lora_weights.safetensors")
-    by_peft = {name.replace("unet.", "base_model.model.", 1): tensor for name, tensor in tensors.items()}  # as PEFT names it
+    by_peft = {name.replace("unet.", "base_model.model.", 1): tensor for name, tensor in tensors.items()}  # by PEFT
 
 Broken:
     pipe = image_pipe()

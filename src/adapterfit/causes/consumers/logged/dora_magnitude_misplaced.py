@@ -50,7 +50,10 @@ if TYPE_CHECKING:
 CAUSE = Cause(
     level="intermediate",
     minutes=10,
-    messages=("lora key not loaded: transformer.transformer_blocks.0.attn.to_k.lora_magnitude_vector",),
+    messages=(
+        "lora key not loaded: transformer.transformer_blocks.0.attn.to_k.lora_magnitude_vector",
+        "It seems like you are using a DoRA checkpoint that is not compatible in Diffusers at the moment. So, we are going to filter out the keys associated to 'dora_scale` from the state dict.",
+    ),
 )
 
 #: Words that speak of this cause where no symptom decides.
