@@ -195,3 +195,85 @@ def test_an_adapter_is_merged_into_a_unet_in_diffusers_own_layout(form, tmp_path
     adapterfit.convert(source, "merged", tmp_path / "m", base=tmp_path / "unet")
     found = outputs(diffusers.UNet2DConditionModel.from_pretrained(tmp_path / "m").eval())
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def flux():
+    torch.manual_seed(0)
+    return diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=4,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=8,
+        pooled_projection_dim=8,
+        axes_dims_rope=(2, 2, 4),
+    ).eval()
+
+
+def flux_output(model):
+    torch.manual_seed(1)
+    more = {
+        "pooled_projections": torch.randn(1, 8),
+        "timestep": torch.tensor([0.3]),
+        "img_ids": torch.zeros(4, 3),
+        "txt_ids": torch.zeros(5, 3),
+    }
+    model = model.get_base_model() if isinstance(model, peft.PeftModel) else model
+    with torch.no_grad():
+        return model(torch.randn(1, 4, 4), encoder_hidden_states=torch.randn(1, 5, 8), **more).sample
+
+
+@pytest.mark.parametrize("form", ["kohya", "diffusers"])
+def test_flux_computes_the_same(form, tmp_path):
+    beside = [] if form == "kohya" else ["proj_mlp", "ff.net.0.proj"]  # diffusers reads only attention of kohya's
+    chosen = ["to_q", "add_k_proj", "to_out.0", *beside]
+    wrapped = peft.get_peft_model(flux(), peft.LoraConfig(r=4, lora_alpha=6, target_modules=chosen)).eval()
+    torch.manual_seed(2)
+    for name, parameter in wrapped.named_parameters():
+        if "lora_" in name:
+            parameter.data = torch.randn_like(parameter) * 0.3
+    wrapped.save_pretrained(tmp_path / "a")
+    expected = flux_output(wrapped)
+    adapterfit.convert(tmp_path / "a", form, tmp_path / "b")
+    pipeline, model = diffusers.FluxPipeline, flux()
+    state, alphas, metadata = pipeline.lora_state_dict(
+        str(tmp_path / "b"), return_alphas=True, return_lora_metadata=True
+    )
+    pipeline.load_lora_into_transformer(state, alphas or None, model, metadata=metadata)
+    assert not torch.allclose(expected, flux_output(flux()), atol=1e-3)
+    assert torch.allclose(flux_output(model), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_fluxs_own_names_give_what_diffusers_makes_of_them(tmp_path):
+    """Joined q, k and v of Flux's makers, by diffusers' converter and by ours, on a model as wide as Flux."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(3)
+    shapes = {
+        "double_blocks_0_img_attn_qkv": (9216, 3072),
+        "single_blocks_0_linear1": (21504, 3072),
+        "double_blocks_0_img_mlp_0": (12288, 3072),
+    }
+    state = {}
+    for name, (rows, width) in shapes.items():
+        state[f"lora_unet_{name}.lora_down.weight"] = torch.randn(2, width)
+        state[f"lora_unet_{name}.lora_up.weight"] = torch.randn(rows, 2)
+        state[f"lora_unet_{name}.alpha"] = torch.tensor(4.0)
+    save_file(state, tmp_path / "flux.safetensors")
+    adapterfit.convert(tmp_path / "flux.safetensors", "peft", tmp_path / "p")
+    theirs = diffusers.FluxPipeline.lora_state_dict(str(tmp_path), weight_name="flux.safetensors")
+    from safetensors.torch import load_file
+
+    ours = load_file(tmp_path / "p/adapter_model.safetensors")
+    modules = {name.removesuffix(".lora_A.weight") for name in ours if name.endswith("lora_A.weight")}
+    assert {f"transformer.{module[len('base_model.model.') :]}.lora_A.weight" for module in modules} == {
+        n for n in theirs if "lora_A" in n
+    }
+    for module in modules:
+        name = f"transformer.{module[len('base_model.model.') :]}"
+        rows = slice(0, 7)
+        wanted = theirs[f"{name}.lora_B.weight"][rows] @ theirs[f"{name}.lora_A.weight"]
+        found = 2.0 * ours[f"{module}.lora_B.weight"][rows] @ ours[f"{module}.lora_A.weight"]
+        assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-5)

@@ -225,3 +225,30 @@ def test_a_scale_of_nothing_is_refused(form, tmp_path):
     source = peft_folder(tmp_path / "a", {"text_model.encoder.layers.0.mlp.fc1": (8, 8)}, lora_alpha=0)
     with pytest.raises(CannotConvert, match="alpha 0"):
         adapterfit.convert(source, form, tmp_path / "b")
+
+
+def test_fluxs_joined_modules_are_taken_apart_and_every_part_changes_its_rows_the_same(tmp_path):
+    qkv, one = "lora_unet_double_blocks_3_img_attn_qkv", "lora_unet_single_blocks_0_linear1"
+    shapes = {qkv: (24, 8), one: (56, 8), "lora_unet_double_blocks_3_txt_mlp_2": (8, 32)}
+    tensors = {}
+    for stem, (rows, width) in shapes.items():
+        tensors[f"{stem}.lora_down.weight"], tensors[f"{stem}.lora_up.weight"] = numbers((2, width)), numbers((rows, 2))
+        tensors[f"{stem}.alpha"] = np.array(3, dtype="<f4")
+    done = adapterfit.convert(lay(tmp_path / "k", {"flux.safetensors": weights_bytes(tensors)}), "peft", tmp_path / "p")
+    back = {
+        name: np.frombuffer(data, "<f4").reshape(shape)
+        for name, (_, shape, data) in read(tmp_path / "p/adapter_model.safetensors").items()
+    }
+    assert config(tmp_path / "p")["lora_alpha"] == 3
+    parts = {
+        qkv: [f"transformer_blocks.3.attn.to_{x}" for x in "qkv"],
+        one: [*(f"single_transformer_blocks.0.attn.to_{x}" for x in "qkv"), "single_transformer_blocks.0.proj_mlp"],
+    }
+    for stem, names in parts.items():
+        whole = tensors[f"{stem}.lora_up.weight"] @ tensors[f"{stem}.lora_down.weight"]
+        found = [
+            back[f"base_model.model.{n}.lora_B.weight"] @ back[f"base_model.model.{n}.lora_A.weight"] for n in names
+        ]
+        assert np.array_equal(np.concatenate(found), whole)
+    assert "transformer_blocks.3.ff_context.net.2" in config(tmp_path / "p")["target_modules"]
+    assert "taken apart" in " ".join(done.notes)

@@ -7,10 +7,11 @@ scale · rank whatever PEFT's config says, and rsLoRA is written as the alpha th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from adapterfit.conversion.components import placed
 from adapterfit.conversion.flat_names import flat, from_sgm, unflattened
+from adapterfit.conversion.flux import is_flux, taken_apart
 from adapterfit.conversion.neutral import Layer, Neutral, Rest, refuse_layers, refuse_rest
 from adapterfit.conversion.numbers import Tensor, scalar
 from adapterfit.conversion.opened import Opened
@@ -37,6 +38,9 @@ _DIFFERING = (
     "Modules have different alphas: kohya's own tools and ComfyUI apply each, diffusers takes the most common one for all "
     "attention; for diffusers use --to diffusers."
 )
+#: Measured on diffusers 0.42.1, Flux.
+_BESIDE_ATTENTION = "diffusers reads of such a file of a transformer the attention only, ComfyUI all of it; for diffusers use --to diffusers."
+_FLUX = "Flux's own joined modules are taken apart, as diffusers names them; every part keeps the whole A."
 _LEAVES = {"lora_down.weight": "a", "lora_up.weight": "b", "alpha": "alpha", "dora_scale": "magnitude"}
 
 
@@ -61,17 +65,24 @@ def read(opened: Opened) -> Neutral:
             found.setdefault(stem, {})[_LEAVES[leaf]] = tensor
         else:
             others.append(name)
-    modules = _modules(found, opened)
-    layers = tuple(_layer(stem, pair, *modules[stem]) for stem, pair in found.items())
+    unet = {stem: stem[len("lora_unet_") :] for stem in found if stem.startswith("lora_unet_")}
+    own = {stem: name for stem, name in unet.items() if is_flux(name)}
+    modules = dict(_modules([stem for stem in found if stem not in own], opened))
+    modules.update({stem: ("transformer", module) for stem, module in own.items()})
+    read_layers = (_layer(stem, pair, *modules[stem]) for stem, pair in found.items())
+    layers = tuple(
+        part for layer in read_layers for part in (taken_apart(layer) if is_flux(layer.module) else (layer,))
+    )
     rest = (Rest("tensors that are no down, up or alpha", tuple(others)),) if others else ()
     unscaled = [stem for stem, pair in found.items() if "alpha" not in pair]
-    notes = (
+    notes: tuple[str, ...] = (
         (f"{len(unscaled)} modules have no alpha: their scale is 1, as kohya's own tools take it.",) if unscaled else ()
     )
+    notes += (_FLUX,) if own else ()
     return Neutral(layers, {}, rest, notes)
 
 
-def _modules(stems: Mapping[str, object], opened: Opened) -> Mapping[str, tuple[str, str]]:
+def _modules(stems: Sequence[str], opened: Opened) -> Mapping[str, tuple[str, str]]:
     """Stem → component and module path."""
     known = _recorded(opened.weights.metadata)
     if opened.base is not None:
@@ -154,15 +165,16 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
 
 
 def _readers(layers: tuple[Layer, ...]) -> list[str]:
-    return [_DIFFERING] if len({layer.plain_alpha for layer in layers}) > 1 else []
+    """What readers of such a file are known to leave out."""
+    several = len({layer.plain_alpha for layer in layers}) > 1 and any(layer.part != "transformer" for layer in layers)
+    beside = any(layer.part == "transformer" and ".attn." not in layer.module for layer in layers)
+    return [*((_DIFFERING,) if several else ()), *((_BESIDE_ATTENTION,) if beside else ())]
 
 
 def _stems(layers: tuple[Layer, ...]) -> list[str]:
     several = any(layer.part in ("text_encoder_2", "text_encoder_3") for layer in layers)
-    starts = {
-        part: start for start, part in _STARTS.items() if start not in ("lora_te_", "lora_te1_", "lora_transformer_")
-    }
-    starts.update({"text_encoder": "lora_te1_" if several else "lora_te_", "transformer": "lora_unet_"})
+    starts = {part: start for start, part in _STARTS.items() if start not in ("lora_te_", "lora_te1_")}
+    starts["text_encoder"] = "lora_te1_" if several else "lora_te_"
     stems = [starts[layer.part] + flat(layer.module) for layer in layers]
     doubled = sorted({stem for stem in stems if stems.count(stem) > 1}) if len(set(stems)) < len(stems) else []
     if doubled:
