@@ -113,3 +113,5 @@ def test_llama_cpps_converter_writes_the_same(model_type, tmp_path):
     mine, other = (gguf.GGUFReader(path).fields for path in (tmp_path / "g/adapter.gguf", theirs))
     for key in ("general.architecture", "general.type", "adapter.type", "adapter.lora.alpha"):
         assert mine[key].contents() == other[key].contents()
+    adapterfit.convert(theirs, "peft", tmp_path / "back", base=tmp_path / "base")
+    assert read(tmp_path / "back/adapter_model.safetensors") == read(tmp_path / "a/adapter_model.safetensors")

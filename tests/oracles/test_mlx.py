@@ -96,3 +96,34 @@ def test_modules_have_the_same_names_in_mlx_lm(kind, tmp_path):
     ours = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     assert ours - {"lm_head"} == names - {"lm_head"}
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == kind
+
+
+@pytest.mark.parametrize("fine_tune_type", ["lora", "dora"])
+def test_what_mlx_lm_trained_computes_the_same_under_peft(fine_tune_type, tmp_path):
+    """An adapter made by mlx-lm itself, on its last two layers, with its own config."""
+    from mlx.utils import tree_flatten
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+
+    base = saved_base("llama", tmp_path / "base")
+    model, _ = load_model(tmp_path / "base")
+    model.freeze()
+    parameters = {"rank": 4, "scale": 2.5, "dropout": 0.0, "keys": ["self_attn.q_proj", "mlp.down_proj"]}
+    linear_to_lora_layers(model, 2, parameters, use_dora=fine_tune_type == "dora")
+    drawn = np.random.default_rng(4)
+    weights = {
+        name: mx.array(drawn.standard_normal(value.shape, dtype=np.float32))
+        for name, value in tree_flatten(model.trainable_parameters())
+    }
+    weights = {name: value * (0.2 if name.endswith(("lora_a", "lora_b")) else 1.0) for name, value in weights.items()}
+    model.load_weights(list(weights.items()), strict=False)
+    (tmp_path / "m").mkdir()
+    mx.save_safetensors(str(tmp_path / "m/adapters.safetensors"), weights)
+    config = {"fine_tune_type": fine_tune_type, "num_layers": 2, "lora_parameters": parameters}
+    (tmp_path / "m/adapter_config.json").write_text(json.dumps(config))
+    model.eval()
+    expected = np.array(model(mx.array([[1, 5, 9, 3]])).astype(mx.float32))
+    adapterfit.convert(tmp_path / "m", "peft", tmp_path / "p")
+    wrapped = peft.PeftModel.from_pretrained(base, tmp_path / "p").eval()
+    with torch.no_grad():
+        found = wrapped(torch.tensor([[1, 5, 9, 3]])).logits.numpy()
+    assert np.abs(found - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())
