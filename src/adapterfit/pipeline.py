@@ -78,12 +78,14 @@ def check(
         CannotCheck: A path is not there, cannot be read, or changed meanwhile.
     """
     libraries, engines = ((), ()) if isinstance(consumer, Consumer) else asked.sort(consumer)
-    who = consumer if isinstance(consumer, Consumer) else choose(libraries[-1] if libraries else None)
+    text = libraries[-1] if libraries else None
+    ranged = text if text is not None and asked.is_range(text) else None
+    who = consumer if isinstance(consumer, Consumer) else choose(None if ranged else text)
     found = adapter if isinstance(adapter, Adapter) else _adapter(str(adapter), online=online, values=values)
     case = Case(found, _base(base, found.config, online=online), who)
     case = dataclasses.replace(case, seen=_seen(case, base, full=values))
-    report = _after_cure(_best(case, base_class))
-    unlike = () if who.given else tuple(_not_for(other) for other in others_installed())
+    report = _after_cure(_worst(case, ranged, base_class) if ranged else _best(case, base_class))
+    unlike = () if who.given or ranged else tuple(_not_for(other) for other in others_installed())
     report = dataclasses.replace(
         report,
         not_checked=(*report.not_checked, *_unseen(case), *unlike),
@@ -91,6 +93,13 @@ def check(
         exact=_exact(report, base_class, python) if exact else None,
     )
     return _served(report, engines) if engines else report
+
+
+def _worst(case: Case, text: str, base_class: str | None) -> Report:
+    """The report for the versions of a range that do worst."""
+    from adapterfit.ranging import worst
+
+    return worst(case, text, lambda one: _best(one, base_class))
 
 
 def _served(report: Report, engines: tuple[str, ...]) -> Report:

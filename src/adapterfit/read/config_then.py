@@ -134,3 +134,21 @@ def _refused(
             remedy="pip install 'peft>=0.14', which takes such keys with a warning",
         )
     ]
+
+
+# ------------------------------------------------------------------------------------------------ who can read it
+
+
+def readable_by(config: AdapterConfig) -> tuple[str, ...]:
+    """The PEFT releases, oldest first, that take the config without an error and without losing a setting that matters."""
+    facts = peft_facts.method(config.peft_type)
+    if facts is None:
+        return ()
+    return tuple(release for release in facts.releases() if release != "0.2.0" and _reads(config, facts, release))
+
+
+def _reads(config: AdapterConfig, facts: peft_facts.Method, release: str) -> bool:
+    names = facts.fields_of(release) | {"peft_type", "runtime_config"}
+    strangers = [key for key in config.raw if key not in names]
+    stops = bool(strangers) and (0, 6) <= peft_facts.as_tuple(release)[:2] < (0, 14)
+    return not stops and not any(_matters(facts, key, config.raw[key]) for key in strangers)

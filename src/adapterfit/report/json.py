@@ -11,7 +11,7 @@ from adapterfit.text import show
 
 if TYPE_CHECKING:
     from adapterfit.answers import Answer, Effect
-    from adapterfit.records import Adapter, Base, Consumer, Exact, Finding, NotChecked, Report
+    from adapterfit.records import Adapter, AdapterConfig, Base, Consumer, Exact, Finding, NotChecked, Report
 
 SCHEMA = "adapterfit/report/v1"
 
@@ -122,7 +122,17 @@ def _adapter(adapter: Adapter) -> dict[str, Any]:
         "weights_file": show(weights.file) if weights is not None else None,
         "weights_format": weights.format if weights is not None else None,
         "tensors": len(weights.tensors) if weights is not None else None,
+        **_dates(config),
     }
+
+
+def _dates(config: AdapterConfig | None) -> dict[str, Any]:
+    """The PEFT releases that can have written the config, and those that read it without losing a setting."""
+    if config is None or not config.oldest:
+        return {"written_by": None, "read_by": None}
+    from adapterfit.report._dates import readers
+
+    return {"written_by": {"oldest": config.oldest, "newest": config.newest}, "read_by": readers(config)}
 
 
 def _base(base: Base, report: Report) -> dict[str, Any]:
@@ -138,7 +148,12 @@ def _base(base: Base, report: Report) -> dict[str, Any]:
 
 
 def _consumer(consumer: Consumer) -> dict[str, Any]:
-    return {"peft": show(consumer.peft), "transformers": show(consumer.transformers), "given": consumer.given}
+    return {
+        "peft": show(consumer.peft),
+        "transformers": show(consumer.transformers),
+        "given": consumer.given,
+        "range": _line(consumer.text) if ": of " in consumer.text else None,
+    }
 
 
 def _finding(finding: Finding, names: int) -> dict[str, Any]:

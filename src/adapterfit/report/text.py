@@ -11,7 +11,7 @@ from adapterfit.text import shorten, show
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from adapterfit.records import Finding, Report
+    from adapterfit.records import Case, Finding, Report
 
 #: Narrower than this nothing is readable, wider than this no eye finds the next line.
 _WIDTHS = (40, 120)
@@ -137,6 +137,8 @@ def _loader(report: Report, width: int) -> Iterator[Line]:
     versions = (("peft", case.consumer.peft), ("transformers", case.consumer.transformers))
     consumer = ", ".join(f"{name} {show(version)}" for name, version in versions if version)
     yield from _labelled("with", consumer or show(case.consumer.text) or "no known loader", width)
+    if case.consumer.given:
+        yield from _dates(case, width)
     yield from _labelled("loader", PREDICTIONS.get(report.predicted, report.predicted), width)
     raised = report.raised if report.predicted == "raises" else None
     for line in raised_lines(raised, 3):
@@ -223,6 +225,17 @@ def _not_checked(report: Report, width: int) -> Iterator[Line]:
     left_out = len(report.not_checked) - limits.REPORT_FINDINGS
     if left_out > 0:
         yield Line(f"  and {left_out:,} more", "dim")
+
+
+def _dates(case: Case, width: int) -> Iterator[Line]:
+    """What a whole range of versions does, and which versions the config is of."""
+    from adapterfit.report._dates import dated
+
+    config = case.adapter.config
+    if ": of " in case.consumer.text:
+        yield from _labelled("worst", show(case.consumer.text, limits.REPORT_MESSAGE_CHARS), width)
+    if config is not None and config.oldest:
+        yield from _labelled("dated", dated(config), width)
 
 
 def _labelled(label: str, value: str, width: int, indent: str = "  ") -> Iterator[Line]:
