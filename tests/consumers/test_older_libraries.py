@@ -90,3 +90,10 @@ def test_model_types_have_bounds():
     assert not model_types.lacks("4.36.0", "mixtral")
     assert model_types.lacks("5.0.0", "nezha")
     assert not model_types.lacks("4.20.0", "a type no release has")
+
+
+@pytest.mark.parametrize(("transformers", "raises"), [("5.5.4", False), ("5.12.1", True)])
+def test_peft_0_19_cannot_convert_fused_experts_beside_a_later_transformers(transformers, raises):
+    found = report(make.lora("mixtral", target_modules=["q_proj"]), f"peft==0.19.1,transformers=={transformers}")
+    assert (found.predicted == "raises") == raises
+    assert not raises or "distributed_operation" in found.raised.text

@@ -38,7 +38,9 @@ def arrivals(tensors: Iterable[TensorInfo], found: Expectation) -> list[Arrival]
     fused: dict[tuple[str, str], dict[str, list[TensorInfo]]] = {}
     for tensor in tensors:
         key = _mapped(tensor.name, found.tree.key_mapping) if found.prefix else tensor.name
-        key = _converted(key, found.tree.adapter_renames) if found.prefix == "lora_" else key
+        if found.prefix == "lora_":
+            undoes = found.config.get("loader rules", {}).get("renaming-undone", True)
+            key = _converted(key, found.tree.adapter_renames, undoes=undoes)
         expert = _expert(key, found.fusion) if found.fusion is not None else None
         if expert is None:
             came.append(Arrival(_renamed(key, found.renames), tensor.shape, (tensor,)))
@@ -66,11 +68,11 @@ def _mapped(name: str, mapping: Sequence[LoadRename]) -> str:
     return name
 
 
-def _converted(name: str, renames: Sequence[LoadRename]) -> str:
+def _converted(name: str, renames: Sequence[LoadRename], *, undoes: bool = True) -> str:
     """Transformers' renamings for this class of base, which PEFT applies to keys with `.lora_` only.
 
     A renaming whose result is a suffix of the old name is undone: PEFT takes it for a missing prefix. Keys without
-    PEFT's own prefix get it on the way out.
+    PEFT's own prefix get it on the way out. PEFT 0.19 did not undo (`undoes`).
     """
     if not renames or ".lora_" not in name:
         return name
@@ -78,7 +80,7 @@ def _converted(name: str, renames: Sequence[LoadRename]) -> str:
     for old, new in ((f"{_PREFIX}model.", "model."), (_PREFIX, "")):
         bare = bare.replace(old, new, 1)
     renamed = _renamed(bare, renames)
-    if name.endswith(renamed):
+    if undoes and name.endswith(renamed):
         renamed = name
     return renamed if renamed.startswith("base_model.") else _PREFIX + renamed
 

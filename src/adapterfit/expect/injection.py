@@ -51,6 +51,8 @@ def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
     method.prepare(config)
     patterns = Patterns()
     if tree.expert_fusion and config["peft_type"] == "LORA":
+        if rule(config, "moe-conversion"):
+            raise InjectionFails("TypeError", str(rule(config, "moe-conversion")))
         config = experts.convert_config(config, tree, patterns)
     tied = tie(config, tree, patterns)
     if not hasattr(method, "choose"):
