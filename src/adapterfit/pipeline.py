@@ -92,7 +92,16 @@ def check(
         next_step=next_step(report),
         exact=_exact(report, base_class, python) if exact else None,
     )
+    if text is not None and asked.is_native(text):
+        report = dataclasses.replace(report, not_checked=(*report.not_checked, _native(report)))
     return _served(report, engines) if engines else report
+
+
+def _native(report: Report) -> NotChecked:
+    """Where transformers alone was named: what its own loader does otherwise."""
+    from adapterfit.consumers.native import apart
+
+    return apart(report.case.consumer, report.case.adapter.config)
 
 
 def _worst(case: Case, text: str, base_class: str | None) -> Report:

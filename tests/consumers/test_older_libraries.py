@@ -97,3 +97,23 @@ def test_peft_0_19_cannot_convert_fused_experts_beside_a_later_transformers(tran
     found = report(make.lora("mixtral", target_modules=["q_proj"]), f"peft==0.19.1,transformers=={transformers}")
     assert (found.predicted == "raises") == raises
     assert not raises or "distributed_operation" in found.raised.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "consumer", "said"),
+    [
+        ({"use_dora": True}, "transformers==5.23.0", "magnitudes of DoRA"),
+        ({"modules_to_save": ["lm_head"]}, "transformers==5.12.1", "does not restore modules_to_save"),
+        ({}, "transformers==4.31.0", "no model.load_adapter before"),
+    ],
+    ids=["DoRA", "a head", "before there was one"],
+)
+def test_where_transformers_alone_is_named_its_own_loader_is_told_apart(fields, consumer, said):
+    found = report(make.lora("llama", **fields), consumer)
+    apart = [entry.why for entry in found.not_checked if entry.what.startswith("model.load_adapter")]
+    assert len(apart) == 1
+    assert said in apart[0]
+    assert not any(
+        e.what.startswith("model.load_adapter")
+        for e in report(make.lora("llama"), f"peft==0.21.2,{consumer}").not_checked
+    )
