@@ -35,7 +35,11 @@ WORDS = {
 
 
 def examine(model_type: str, seeds: int) -> dict[str, Any]:
-    """Each class of this type: `exact`, `doubts`, `wrong`, `unknown` (it builds, no facts) or `unbuilt`, and why."""
+    """Each class of this type, and why.
+
+    `exact` on all configs; `partly`: on some, the others said not to be known; `doubts`: said for all; `wrong` without
+    saying so; `unknown`: it builds, and there are no facts; `unbuilt`.
+    """
     from adapterfit.expect import modules
     from architectures.heads import heads
 
@@ -67,6 +71,8 @@ def _compared(model_type: str, name: str, seeds: int) -> tuple[str, str]:
         return "unbuilt", "no config was found that it builds from, though it has facts"
     worst = max(answers, key=lambda answer: ("exact", "doubts", "wrong").index(answer[0]))
     several = f"{sum(a[0] != 'exact' for a in answers)} of {len(answers)} configs: " if worst[1] else ""
+    if worst[0] == "doubts" and any(state == "exact" for state, _ in answers):
+        return "partly", several + worst[1]
     return worst[0], several + worst[1]
 
 
@@ -100,9 +106,9 @@ def judged(classes: dict[str, Any] | None, why: str) -> tuple[str, str]:
 
 
 def adoptable(classes: dict[str, Any] | None) -> bool:
-    """Whether something is known exactly, and nothing is wrong without saying so."""
+    """Whether something is reproduced exactly, and nothing is wrong without saying so."""
     states = {state for state, _ in (classes or {}).values()}
-    return "exact" in states and "wrong" not in states
+    return bool(states & {"exact", "partly"}) and "wrong" not in states
 
 
 def page(rows: dict[str, tuple[str, str, int]], version: str) -> str:

@@ -34,6 +34,8 @@ class Job:
     def facts(self) -> dict[str, Any]:
         """The whole file as data."""
         tasks = heads(self.model_type)
+        if not tasks:
+            raise LookupError("transformers has a config class for it but no model class")
         first = getattr(transformers, next(iter(tasks)))
         self.sampler.settle(lambda config: build(first, config))
         shared, classes, bodies, unbuilt = Fragments(), {}, {}, []
@@ -80,7 +82,7 @@ class Job:
         Once a class is known, others of its type need fewer samples: what they share is tried first.
         """
         cls = getattr(transformers, name, None)
-        count = self.count // 2 if any(self.proven.values()) else self.count
+        count = max(8, self.count // 2) if any(self.proven.values()) else self.count
         seen, models = self.draw(cls, count) if cls is not None else ([], [])
         if len(seen) < count:
             return None
@@ -108,10 +110,11 @@ class Job:
         """Random configs that build, each as (fields, observed tree), and the models."""
         seen: list[Seen] = []
         models: list[PreTrainedModel] = []
-        for _ in range(16 * count):
+        for attempt in range(16 * count):
             try:
                 raw = self.sampler.raw()
-                config = self.sampler.config(thinned(raw, "", self.rng) if self.rng.random() < 0.25 else raw)
+                hard = attempt > 2 * count and len(seen) < attempt // 8
+                config = self.sampler.config(thinned(raw, "", self.rng) if hard or self.rng.random() < 0.25 else raw)
                 env = self.sampler.env(config)
                 model = build_traced(cls, config)
                 node = observe(model, opaque=opaque_parts(model, self.sampler.auto))

@@ -245,11 +245,24 @@ class Grower:
                 return key
         if "given" in envs[0] and holds("split(given)", envs, [tuple(v) if isinstance(v, list) else v for v in values]):
             return "split(given)"
+        if "given" in envs[0] and holds("pair(given)", envs, [tuple(v) if isinstance(v, list) else v for v in values]):
+            return "pair(given)"
         if all(isinstance(value, bool) for value in values):
             return self.condition(what, envs, values)
         if all(isinstance(value, int) for value in values):
             return self.number(what, envs, values, [tell() for tell in told])
+        if all(isinstance(value, list) for value in values):
+            return self._listing(what, envs, values)
         return self._table(what, envs, values)
+
+    def _listing(self, what: str, envs: list[Env], values: list[list[Any]]) -> str:
+        """`each(n, …)`: a list with as many items as layers, each by its place; null, with a doubt, where none is found."""
+        count = self.number(what, envs, [len(value) for value in values])
+        items = [({**env, "i": at}, item) for env, value in zip(envs, values) for at, item in enumerate(value)]
+        if count == "unknown" or not items:
+            return "null"
+        inner = self.value(what, [env for env, _ in items], [item for _, item in items])
+        return f"each({count}, {inner})"
 
     def _table(self, what: str, envs: list[Env], values: list[Any]) -> str:
         for text, mask in literals(envs).items():

@@ -276,7 +276,7 @@ def _small(key: str, values: list[Any]) -> list[str]:
 def _loop_literals(envs: list[Env]) -> list[str]:
     texts: list[str] = []
     for loop in [name for name in ("i", "j") if name in envs[0]]:
-        texts += [f"{loop} == 0", f"{loop} % 2 == 0"]
+        texts += [f"{loop} == 0", f"{loop} % 2 == 0", *(f"({loop}+1) % {every} == 0" for every in range(2, 9))]
         for key in envs[0]:
             values = [env.get(key) for env in envs]
             if key in {"i", "j"} or _is_token(key):

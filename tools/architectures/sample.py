@@ -96,9 +96,9 @@ Builds = typing.Callable[[PreTrainedConfig], Any]
 class Sampler:
     """Draws configs of one model type. `domains` are the values found to build, per field."""
 
-    def __init__(self, model_type: str, rng: random.Random, part: bool = False) -> None:
+    def __init__(self, model_type: str, rng: random.Random, part: bool = False, cls: Any = None) -> None:
         self.model_type, self.rng, self.part = model_type, rng, part
-        self.cls: type[PreTrainedConfig] = CONFIG_MAPPING[model_type]
+        self.cls: type[PreTrainedConfig] = cls or CONFIG_MAPPING[model_type]
         self.default = self.cls()
         self.annotated = {f.name: f for f in dataclasses.fields(self.cls)}
         self.fields = [f.name for f in dataclasses.fields(self.cls) if f.name not in _SKIP]
@@ -106,7 +106,9 @@ class Sampler:
         if "tie_word_embeddings" not in self.fields and (not part or "vocab_size" in self.fields):
             self.fields.append("tie_word_embeddings")
         self.optional = {name for name in self.fields if self._optional(name)}
-        self.parts = {key: Sampler(spec.model_type, rng, part=True) for key, spec in self.specs.items()}
+        self.parts = {
+            key: Sampler(spec.model_type, rng, part=True, cls=_fixed(spec)) for key, spec in self.specs.items()
+        }
         self.auto = [key for key, spec in self.specs.items() if not issubclass(spec.config_class, PreTrainedConfig)]
         self.frozen: set[str] = set()
         self.stiff: set[str] = set()
@@ -139,7 +141,7 @@ class Sampler:
 
     def _strings(self, name: str) -> list[str]:
         """Values for a text field: activations, or the literals its own source compares it with."""
-        default = getattr(self.default, name, None)
+        default = attribute(self.default, name)
         if not isinstance(default, str):
             return []
         if default not in transformers.activations.ACT2FN:
@@ -175,14 +177,15 @@ class Sampler:
         for at, name in enumerate(self.fields):
             if name in self.frozen or name in self.specs:
                 continue
-            default = getattr(self.default, name, None)
+            default = attribute(self.default, name)
             value = self._draw(name, default, heads, kv, wide, sizes[at % 30] + 400 * (at // 30), even)
             if value is not dataclasses.MISSING:
                 out[name] = value
         for key, part in self.parts.items():
             if key not in self.frozen:
                 out[key] = part.raw(tame=tame)
-                out[key]["model_type"] = part.model_type
+                if part.model_type in CONFIG_MAPPING:
+                    out[key]["model_type"] = part.model_type
         for name, defaults in self.extras.items():
             value = self._extra(name, defaults, heads, kv, wide, rng.choice(sizes), even)
             if value is not dataclasses.MISSING and name not in self.frozen and rng.random() < 0.6:
@@ -333,7 +336,7 @@ class Sampler:
         if len(path) > 1:
             self.parts[path[0]]._restrict(path[1:])  # noqa: SLF001 - another of its own kind
             return
-        default = getattr(self.default, path[0], None)
+        default = attribute(self.default, path[0])
         sized = isinstance(default, int) and not isinstance(default, bool) and default > 2
         if sized and path[0] not in self.stiff and not is_depth(path[0]):
             self.stiff.add(path[0])
@@ -387,6 +390,19 @@ def _modeling_modules(cls: type) -> list[Any]:
         return [importlib.import_module(name)]
     except ImportError:
         return []
+
+
+def attribute(config: PreTrainedConfig, name: str) -> Any:
+    """A field of a config; None where it has none, or one for each layer."""
+    try:
+        return getattr(config, name, None)
+    except Exception:
+        return None
+
+
+def _fixed(spec: Any) -> Any:
+    """The class of a sub-config, unless any may stand there."""
+    return spec.config_class if issubclass(spec.config_class, PreTrainedConfig) else None
 
 
 def thinned(raw: dict[str, Any], name: str, rng: random.Random) -> dict[str, Any]:

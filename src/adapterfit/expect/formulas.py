@@ -4,10 +4,11 @@ Grammar, loosest first::
 
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * / // %    **
     12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  len(field)  split(field)  (…)
-    int(x)  ceil(x)  floor(x)  round(x)  max(a, b)  min(a, b)
+    int(x)  ceil(x)  floor(x)  round(x)  max(a, b)  min(a, b)  pair(x)  each(n, of i)
 
 `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
-text at `|`), no attributes, no loops. A formula comes from our own facts; the values it meets come from a stranger's
+text at `|`, `pair` makes two of one number, `each` is a list with one value for each i below n), no attributes, no
+other loops. A formula comes from our own facts; the values it meets come from a stranger's
 config.json, so every operation checks what it is given.
 """
 
@@ -18,6 +19,8 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Callable, Protocol
+
+from adapterfit import limits
 
 
 class Env(Protocol):
@@ -58,7 +61,7 @@ def compile_formula(text: str) -> Formula:
 def names_in(text: str) -> frozenset[str]:
     """The fields that a formula reads."""
     return frozenset(
-        value for kind, value in _tokens(text) if kind == "name" and value not in (*_WORDS, *_FUNCTIONS, "in")
+        value for kind, value in _tokens(text) if kind == "name" and value not in (*_WORDS, *_FUNCTIONS, "in", "each")
     )
 
 
@@ -169,9 +172,15 @@ def _split(value: object) -> tuple[Any, ...]:
     return _sequence(value)
 
 
+def _pair(value: object) -> tuple[Any, ...]:
+    """A list as it is, a number twice: what models make of the size of an image."""
+    return (value, value) if isinstance(value, (int, float)) else _sequence(value)
+
+
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "len": _length,
     "split": _split,
+    "pair": _pair,
     "int": _whole(int),
     "ceil": _whole(math.ceil),
     "floor": _whole(math.floor),
@@ -197,6 +206,16 @@ def _constant(value: object) -> Formula:
         return value
 
     return always
+
+
+class _Turn:
+    """The environment of one item of `each`."""
+
+    def __init__(self, env: Env, at: int) -> None:
+        self.env, self.at = env, at
+
+    def __getitem__(self, name: str) -> Any:
+        return self.at if name == "i" else self.env[name]
 
 
 class _Parser:
@@ -296,11 +315,27 @@ class _Parser:
             self.take(",")
         return lambda env: tuple(item(env) for item in items)
 
+    def each(self) -> Formula:
+        count = self.ternary()
+        self.need(",")
+        inner = self.ternary()
+        self.need(")")
+
+        def made(env: Env) -> tuple[Any, ...]:
+            number = integer(count(env))
+            if number > limits.LAYERS:
+                raise FormulaError(f"a list of {number}; at most {limits.LAYERS} are plausible")
+            return tuple(inner(_Turn(env, at)) for at in range(number))
+
+        return made
+
     def name(self, name: str) -> Formula:
         if name in _WORDS:
             return _constant(_WORDS[name])
         if name == "unknown":
             return _unknown
+        if name == "each" and self.take("("):
+            return self.each()
         if name in _FUNCTIONS and self.take("("):
             given, do = [self.ternary()], _FUNCTIONS[name]
             while self.take(","):
