@@ -197,8 +197,8 @@ def test_that_a_flat_config_of_qwen2_vl_is_read():
 
 
 def test_that_a_part_without_facts_is_doubted():
-    found = tree({"model_type": "llava", "vision_config": {"model_type": "sam"}}, "LlavaForConditionalGeneration")
-    assert any('"sam"' in doubt for doubt in found.doubts)
+    found = tree({"model_type": "llava", "vision_config": {"model_type": "made_up"}}, "LlavaForConditionalGeneration")
+    assert any('"made_up"' in doubt for doubt in found.doubts)
 
 
 def test_that_an_unknown_activation_is_doubted():
