@@ -2,7 +2,8 @@
 
 python tools/architecture_coverage.py                 all types; writes docs/architectures.md
 python tools/architecture_coverage.py bert swin …     these, printed only
-python tools/architecture_coverage.py --json out.json the answers class by class, too
+python tools/architecture_coverage.py --known --json answers.json
+                                                      those with facts; what the file has about others is kept
 
 Each class is built from random config.json files (all fields, half of them, few) and from the default config, on the
 meta device, and compared with the tree from facts: names, order, kinds, classes, shapes, ties, embeddings.
@@ -16,6 +17,7 @@ import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ WORDS = {
     "part": "in part",
     "not": "not",
     "unbuilt": "does not build",
+    "open": "not examined",
 }
 
 
@@ -93,22 +96,32 @@ def _builds(model_type: str, name: str) -> tuple[bool, str]:
 def judged(classes: dict[str, Any] | None, why: str) -> tuple[str, str]:
     """One word for the type, and the reason where it is not `exact`."""
     if classes is None:
-        return ("not", why)
+        return "open", why
     if not classes:
         return "unbuilt", "transformers has a config class for it but no model class"
-    states = Counter(state for state, _ in classes.values())
-    if set(states) == {"unbuilt"}:
+    states = {state for state, _ in classes.values()}
+    if states == {"unbuilt"}:
         return "unbuilt", next(iter(classes.values()))[1]
-    if set(states) <= {"exact", "unbuilt"}:
+    if states <= {"exact", "unbuilt"}:
         return "exact", ""
     reasons = [f"{name}: {reason}" for name, (state, reason) in classes.items() if state not in {"exact", "unbuilt"}]
-    return ("not" if set(states) <= {"unknown", "unbuilt"} else "part"), "; ".join(reasons[:2])
+    return ("not" if states <= {"unknown", "unbuilt"} else "part"), "; ".join(reasons[:2])
 
 
 def adoptable(classes: dict[str, Any] | None) -> bool:
     """Whether something is reproduced exactly, and nothing is wrong without saying so."""
     states = {state for state, _ in (classes or {}).values()}
     return bool(states & {"exact", "partly"}) and "wrong" not in states
+
+
+def _rows(details: dict[str, Any], names: Iterable[str]) -> dict[str, tuple[str, str, int]]:
+    """Each type with its state, the reason, and how many of its classes were compared."""
+    rows = {}
+    for name in sorted(names):
+        entry = details.get(name, {"state": "open", "why": "", "classes": {}})
+        compared = sum(state not in {"unknown", "unbuilt"} for state, _ in entry["classes"].values())
+        rows[name] = (entry["state"], entry["why"], compared)
+    return rows
 
 
 def page(rows: dict[str, tuple[str, str, int]], version: str) -> str:
@@ -138,6 +151,12 @@ def page(rows: dict[str, tuple[str, str, int]], version: str) -> str:
         "",
         ", ".join(f"`{name}`" for name, (state, _, _) in rows.items() if state == "exact") + ".",
         "",
+        "## Not examined",
+        "",
+        "Without facts, and not yet tried; the answer about them is *cannot tell*: "
+        + (", ".join(f"`{name}`" for name, (state, _, _) in rows.items() if state == "open") or "none")
+        + ".",
+        "",
         "## Not buildable from a config",
         "",
         "| model type | what transformers says |",
@@ -155,12 +174,14 @@ def _cell(text: str) -> str:
 def summary(rows: dict[str, tuple[str, str, int]]) -> list[str]:
     """The table of counts."""
     counts = Counter(state for state, _, _ in rows.values())
-    builds = len(rows) - counts["unbuilt"]
+    builds = len(rows) - counts["unbuilt"] - counts["open"]
     share = {key: f"{100 * counts[key] / max(1, builds):.1f} %" for key in WORDS}
     return [
         "| model types | number | of those that build |",
         "|---|--:|--:|",
         f"| in transformers | {len(rows)} | |",
+        f"| not examined yet | {counts['open']} | |",
+        f"| no model class, or none that a config alone builds | {counts['unbuilt']} | |",
         f"| build on the meta device | {builds} | |",
         *(f"| whole tree known {WORDS[key]} | {counts[key]} | {share[key]} |" for key in ("exact", "part", "not")),
         f"| classes compared | {sum(number for _, _, number in rows.values())} | |",
@@ -175,7 +196,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1, help="random configs per class and share of fields")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=int, default=240, help="CPU time for one type")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="keep the answers there, and add to those that it has")
+    parser.add_argument("--known", action="store_true", help="only types that have facts")
+    parser.add_argument("--page", action="store_true", help="write the page even if only some types were named")
     options = parser.parse_args()
     import torch
     import transformers
@@ -188,23 +211,25 @@ def main() -> int:
     torch.set_num_threads(1)
     if options.facts:
         modules._FACTS = options.facts  # noqa: SLF001 - facts that are not adopted yet
-    rows, details = {}, {}
+    details: dict[str, Any] = {}
+    if options.json and options.json.exists():
+        details = json.loads(options.json.read_text())
     names = options.types or sorted(CONFIG_MAPPING_NAMES)
+    if options.known:
+        names = [name for name in names if name in modules.known_types()]
     for name, classes, why, seconds in farm(
         lambda name: examine(name, options.seeds), names, options.workers, options.seconds
     ):
         state, reason = judged(classes, why)
-        compared = sum(entry[0] not in {"unknown", "unbuilt"} for entry in (classes or {}).values())
-        rows[name] = (state, reason, compared)
-        details[name] = {"state": state, "why": reason, "seconds": round(seconds, 1), "classes": classes}
+        details[name] = {"state": state, "why": reason, "classes": classes or {}}
         print(f"{name}: {WORDS[state]}, {seconds:.1f} s{': ' + reason if reason else ''}", flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(details, indent=1) + "\n")
         if options.adopt and adoptable(classes):
             shutil.copy(options.facts / f"{name}.json", FACTS)
-    rows = dict(sorted(rows.items()))
+    rows = _rows(details, CONFIG_MAPPING_NAMES if options.json or not options.types else details)
     print("\n".join(summary(rows)))
-    if options.json:
-        options.json.write_text(json.dumps(details, indent=1) + "\n")
-    if not options.types:
+    if options.page or not options.types:
         PAGE.write_text(page(rows, transformers.__version__))
     wrong = [
         name for name, entry in details.items() for told in (entry["classes"] or {}).values() if told[0] == "wrong"
