@@ -27,9 +27,10 @@ _FOLDS = 5
 NONE = "none"
 #: The figures above are those of cases that were seen; these are those of cases that were not, when they were first asked.
 _HONESTY = (
-    "  Every case has been looked at by now, so these figures show what is learned, not how it carries over. Measured before a case was\n"
-    "  seen, with procedures written on the other 70 %: 15 of 22 settled cases right at first (68 %), no certain answer wrong; with the\n"
-    "  unsettled ones 44 of 66 (67 %), one certain answer wrong. What half of these taught moved the unseen half from 23 to 24 of 34 only."
+    "  Every case here has been looked at by now, so these figures show what is learned, not how it carries over. Measured on 214 pasted\n"
+    "  errors of other threads, in seven rounds, each labelled before it was run and each scored before it was learned from, with no thread\n"
+    "  twice: 145 right at first (68 %), by the code at the start of those rounds 127 (59 %); of the 132 that a maintainer or the\n"
+    "  reporter settled 93 (70 %) and 79 (60 %). Of the answers called certain 30 of 32 were right, of the medium ones 82 of 95."
 )
 
 

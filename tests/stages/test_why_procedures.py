@@ -153,6 +153,27 @@ DECIDED = {
     "a program whose LoRA was moved": (
         "RuntimeError: Files for model 'ink' not found at D:\\art\\loras\\flux\\ink wash.safetensors", "adapter-path-missing",
     ),
+    "a script that wraps a wrapped model": (
+        "Same answers as before.\nmodel = get_peft_model(model, config)\nmodel = PeftModel.from_pretrained(model, out)", "wrapped-twice",
+    ),
+    "twice the rank on a fused layer, and no B in sight": (
+        misfit("base_model.model.transformer.h.3.attn.c_attn.lora_A.default.weight", (64, 768), (32, 768)), "merged-linear-era",
+    ),
+    "five halves of the rank on a fused layer": (
+        misfit("base_model.model.transformer.h.3.attn.c_attn.lora_A.default.weight", (20, 768), (8, 768)), "rank-mismatch",
+    ),
+    "a base's config in another encoding": (
+        frame("transformers/configuration_utils.py", "_dict_from_json_file") + "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xe9 in position 7",
+        "base-config-unreadable",
+    ),
+    "an adapter's config in another encoding": (
+        frame("peft/config.py", "from_json_file") + "UnicodeDecodeError: 'cp932' codec can't decode byte 0x87 in position 40: illegal multibyte sequence",
+        "config-not-json",
+    ),
+    "names of a transformer in a list": (
+        "My LoRA has these keys: single_transformer_blocks.3.attn.to_k.lora_A.weight single_transformer_blocks.3.attn.to_k.lora_B.weight",
+        "diffusion-key-format",
+    ),
     "a prefix of other heads": (
         frame("peft/tuners/prefix_tuning/model.py", "forward")
         + "RuntimeError: Sizes of tensors must match except in dimension 2. Expected size 4 but got size 16 for tensor number 1 in the list.",
@@ -269,6 +290,7 @@ NOT_OURS = {
         frame("transformers/trainer.py", "_load_rng_state")
         + "_pickle.UnpicklingError: Weights only load failed. Unsupported global: numpy"
     ),
+    "some JSON": "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
     "the user's own call": "TypeError: collate() missing 1 required positional argument: 'batch'",
     "an assignment of the user's": "RuntimeError: The expanded size of the tensor (16) must match the existing size (8) at non-singleton dimension 0.",
     "types that differ, and no adapter": "RuntimeError: expected scalar type Half but found Float",

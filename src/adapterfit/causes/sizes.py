@@ -410,8 +410,10 @@ def _rank(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     readings = {"rank-mismatch": Reading(sure, shapes, file, model, note="" if len(pairs) == 1 else "pattern")}
     fused = module_leaf(first.key) in {"c_attn", "qkv", "query_key_value", "attn", "qkv_proj", "Wqkv", "W_pack"}
     if fused and not any(side(s.key) == "B" for s in shapes) and model and file % model == 0:
-        readings["rank-mismatch"] = Reading(0.6, shapes, file, model)
-        readings["merged-linear-era"] = Reading(0.5, shapes, file, model)
+        # MergedLinear stacked the A of two or three of q, k and v; any other rank is as likely as not to be no multiple.
+        stacked = file // model in {2, 3}
+        readings["rank-mismatch"] = Reading(0.5 if stacked else 0.6, shapes, file, model)
+        readings["merged-linear-era"] = Reading(0.6 if stacked else 0.5, shapes, file, model)
     return readings
 
 

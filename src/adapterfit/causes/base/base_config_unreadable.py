@@ -32,15 +32,45 @@ Fixed:
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Suspicion
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=2,
     messages=("OSError: It looks like the config file at '…/config.json' is not a valid JSON file.",),
     codes=("base-config-not-json", "base-config-key-twice"),
 )
+
+
+#: Functions of transformers and diffusers that read a model's config.
+_READERS = frozenset({"_dict_from_json_file", "_get_config_dict", "get_config_dict"})
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: the libraries' words, or a decoder that fails in their readers of a config."""
+    told = said(symptoms, "is not a valid json file")
+    failed = [e.line for e in symptoms.errors if e.kind in {"UnicodeDecodeError", "JSONDecodeError"}]
+    inside = any(frame.function in _READERS for frame in symptoms.frames)
+    if (told or (failed and inside)) and not said(symptoms, "adapter_config.json", most=1):
+        yield suspect(
+            symptoms, "the base's config.json is not text in UTF-8, or no JSON", 0.86 if told else 0.75, told or failed,
+            fix="fetch the base's config.json again; a path to a weights file in its place says the same",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """The libraries' sentence; an adapter's config is another cause."""
+    return {
+        "fires": ["OSError: It looks like the config file at '/x/base/config.json' is not a valid JSON file."],
+        "silent": ["json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)"],
+    }
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -77,13 +77,22 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "the config could not be saved: since peft 0.6 target_modules is a set", 0.93, unwritten,
             fix="save with config.save_pretrained(folder), or turn the set into a list before json.dump",
         )  # fmt: skip
+    undecoded = [error for error in symptoms.errors if error.kind == "UnicodeDecodeError"]
+    if undecoded and (
+        said(symptoms, "adapter_config", "peftconfig")
+        or any(frame.function == "from_json_file" for frame in symptoms.frames)
+    ):
+        yield suspect(
+            symptoms, "adapter_config.json has letters that are not ASCII, and this machine reads another encoding than it was written in", 0.8,
+            [error.line for error in undecoded], fix="write it anew in ASCII (json.dump does), or start Python with PYTHONUTF8=1",
+        )  # fmt: skip
     decoded = [error for error in symptoms.errors if error.kind == "JSONDecodeError"]
     ours = said(symptoms, "adapter_config") or any(frame.library == "peft" for frame in symptoms.frames)
     if decoded:
         yield suspect(
             symptoms,
             "a config is empty or is not JSON",
-            0.88 if ours else 0.6,
+            0.88 if ours else 0.6 if said(symptoms, "lora", "peft", "adapter", most=1) else 0.4,
             [error.line for error in decoded],
             fix=fix,
         )

@@ -152,6 +152,10 @@ HINTS = (
 )  # fmt: skip
 
 
+#: Characters between two calls of one script.
+_NEAR = 400
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT's warning, a layer inside a layer, or an adapter's name that is not known where it is injected."""
     fix = "wrap once: load the base anew, and use model.load_adapter(path, adapter_name) for a second adapter"
@@ -167,6 +171,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, f"an adapter called {quote(taken['name'])} is already in the model", 0.86, [line_of(symptoms, taken.start())],
             fix=f"load it once; a second adapter gets a name of its own: adapter_name={taken['name'] + '_2'!r}, or delete_adapter({taken['name']!r}) first",
+        )  # fmt: skip
+    wraps, loads = symptoms.folded.find("get_peft_model(model"), symptoms.folded.find("peftmodel.from_pretrained(model")
+    if 0 <= wraps < loads < wraps + _NEAR:
+        yield suspect(
+            symptoms, "the code wraps the model, and then loads an adapter onto the wrapped model", 0.8, [line_of(symptoms, wraps), line_of(symptoms, loads)],
+            fix="leave out get_peft_model: PeftModel.from_pretrained(base, path, is_trainable=True) wraps the base itself",
         )  # fmt: skip
     found = names_of(symptoms, "wrapped-twice")
     if found is not None:

@@ -132,7 +132,17 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             key
             for key in symptoms.keys
             if key.name.startswith(
-                ("text_model.encoder.", "lora_unet_", "lora_te", "transformer.", "diffusion_model.", "unet.")
+                (
+                    "text_model.encoder.",
+                    "lora_unet_",
+                    "lora_te",
+                    "transformer.",
+                    "diffusion_model.",
+                    "unet.",
+                    "transformer_blocks.",
+                    "single_transformer_blocks.",
+                    "double_blocks.",
+                )
             )
         ]
         if adapted and diffusion_names(adapted):

@@ -83,7 +83,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         "identical to the base model",
     )
     if told:
-        yield suspect(symptoms, "no layer of the served model got the adapter's weights", 0.92, told, fix=fix)
+        sure = 0.92 if said(symptoms, *_SERVERS, most=1) else 0.6
+        yield suspect(symptoms, "no layer of the served model got the adapter's weights", sure, told, fix=fix)
         return
     roots = {root(key.name): key for key in symptoms.keys if ".layers." in key.name}
     wrapped = [
