@@ -58,6 +58,16 @@ def test_mended_is_0_and_says_where_and_how_it_is_proven(here, capsys):
     assert run(["check", "good", "--base", "base"]) == 0
 
 
+def test_a_program_reads_the_receipt_and_where_it_was_written(here, capsys):
+    assert fix("wrapped", "--base", "base", "--out", "good", "--format", "json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed.pop("out") == str(here / "good")
+    assert printed == json.loads((here / "good" / "receipt.json").read_bytes())
+    assert fix("whole", "--base", "base", "--plan", "--format", "json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["out"], printed["plan"]["steps"], printed["plan"]["after"]) == ("", [], "fits")
+
+
 def test_nothing_to_do_is_0_and_writes_nothing(here, capsys):
     assert fix("whole", "--base", "base", "--out", "good") == 0
     assert capsys.readouterr().out == "Nothing to do: the adapter fits\n"

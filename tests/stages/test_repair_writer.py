@@ -226,6 +226,14 @@ def test_a_float_too_large_becomes_infinite_and_the_proof_says_it_is_right(tmp_p
     assert proof.outcome == "proven"
 
 
+def test_a_signalling_nan_is_a_number_like_any_other(tmp_path):
+    for bits, kind in ((0x7F800001, "<u4"), (0x7C01, "<u2")):
+        array = np.array([bits, 0], kind).view("<f4" if kind == "<u4" else "<f2")
+        for edits in ([e.Rename("s", "t")], [e.Scale("s", 2.0)], [e.Cast("s", "F64")], [e.Cast("s", "BF16")]):
+            _, proof = result(tmp_path, {"s": array}, edits)
+            assert proof.outcome == "proven"
+
+
 def test_wide_types_come_first_so_that_every_tensor_starts_where_it_may(tmp_path):
     _, _, _, after = carried_out(tmp_path, file_of({"odd": ODD, "a": A, "ids": IDS}), [])
     assert [info.name for info in after] == ["ids", "a", "odd"]

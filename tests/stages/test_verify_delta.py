@@ -77,6 +77,12 @@ CASES = {
 }  # fmt: skip
 
 
+def test_what_is_not_finite_stays_so():
+    for b in (HOLED, ENDLESS):
+        after = side({**pair("q", A, b[:4]), **pair("v", A, b[4:])})
+        assert same_delta(side(pair("qkv", A, b)), after, SPLIT).outcome == "proven"
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_proven(case):
     edits, before, after, said = CASES[case]
@@ -85,7 +91,18 @@ def test_proven(case):
     assert said in shown.detail
 
 
+HOLED = B.copy()
+HOLED[0, 0] = np.nan
+ENDLESS = B.copy()
+ENDLESS[5, 1] = np.inf
+
+
 FAILED = {
+    "a NaN that was not there": (SPLIT, side(pair("qkv", A, B)), side({**pair("q", A, HOLED[:4]), **pair("v", A, B[4:])})),
+    "a NaN that went": (SPLIT, side(pair("qkv", A, HOLED)), side({**pair("q", A, B[:4]), **pair("v", A, B[4:])})),
+    "one number wrong beside a NaN": (
+        SPLIT, side(pair("qkv", A, HOLED)), side({**pair("q", A, HOLED[:4]), **pair("v", A, B[4:] * 2)}),
+    ),
     "a split in the wrong order": (
         SPLIT, side(pair("qkv", A, B)), side({**pair("q", A, B[2:]), **pair("v", A, B[:2])}),
     ),

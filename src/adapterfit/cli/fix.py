@@ -35,6 +35,7 @@ _LARGE = 256 * 1024 * 1024
 @click.option("--exact", is_flag=True, help="The installed PEFT, too, must load what was written. Takes seconds.")
 @click.option("--python", metavar="PY", help="With --exact: the Python whose PEFT is asked, such as venv/bin/python.")
 @click.option("--online", is_flag=True, help="Allow the network: look up Hub ids that are not in the local cache.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--color", "color", type=_screen.COLOURS, default="auto", show_default=True)
 def command(
     *,
@@ -48,6 +49,7 @@ def command(
     exact: bool,
     python: str | None,
     online: bool,
+    form: str,
     color: str,
 ) -> int:
     """Mend an adapter: a list of edits, a new folder, and the proof that they did what they should.
@@ -71,7 +73,10 @@ def command(
         )  # fmt: skip
     if only_plan and plan_file is not None:
         _save(receipt.plan, plan_file, [path for path in (adapter, base) if path])
-    _screen.emit(_receipt.render(receipt, width=_screen.width(), colour=_screen.colour(color)))
+    if form == "json":
+        _screen.emit(_receipt.as_text(receipt, out=receipt.out))
+    else:
+        _screen.emit(_receipt.render(receipt, width=_screen.width(), colour=_screen.colour(color)))
     return _code(receipt)
 
 

@@ -114,9 +114,8 @@ def to_float64(bits: Any, dtype: str) -> Any:
     import numpy as np
 
     bits = np.ascontiguousarray(bits)
-    if dtype == "BF16":
-        return (bits.astype("<u4") << np.uint32(16)).view("<f4").astype(np.float64)
-    return bits.view(_FLOATS[dtype]).astype(np.float64)
+    wide = bits.astype("<u4") << np.uint32(16) if dtype == "BF16" else bits
+    return _quietly(wide.view(_FLOATS.get(dtype, "<f4")), "<f8")
 
 
 def from_float64(array: Any, dtype: str) -> Any:

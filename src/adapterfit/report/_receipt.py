@@ -43,9 +43,9 @@ def document(receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def as_text(receipt: Receipt) -> str:
-    """receipt.json."""
-    return json.dumps(document(receipt), indent=2, ensure_ascii=True) + "\n"
+def as_text(receipt: Receipt, **more: str) -> str:
+    """receipt.json; `more` are fields that stand in what is printed only."""
+    return json.dumps({**document(receipt), **more}, indent=2, ensure_ascii=True) + "\n"
 
 
 # ------------------------------------------------------------------------------------------------ for people

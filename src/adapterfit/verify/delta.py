@@ -198,8 +198,11 @@ def _difference(
     for ours, theirs in both:
         if ours is None or theirs is None or ours.shape != theirs.shape:
             return None, 0.0
-        largest = max(largest, float(np.max(np.abs(ours), initial=0.0)))
-        off = max(off, float(np.max(np.abs(ours - theirs), initial=0.0)))
+        with np.errstate(all="ignore"):
+            same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+            apart = np.nan_to_num(np.abs(ours - theirs), nan=np.inf)
+        largest = max(largest, float(np.max(np.abs(ours), initial=0.0, where=np.isfinite(ours))))
+        off = max(off, float(np.max(apart, initial=0.0, where=~same)))
     named = {name for pair in (*olds, *news) for name in (pair.a.name, pair.b.name)}
     moved = all(is_bit_exact(edit) for edit in edits if named & {*uses(edit), *makes(edit)})
     stored = max(_COMPUTED[pair.b.dtype] for pair in (*olds, *news))
@@ -219,7 +222,8 @@ def _blocks_of(side: Side, pairs: Sequence[Pair], *, dense: bool) -> Iterator[An
         a = _matrix(side.files, pair.a, rows=pair.a.shape[0])
         b = _matrix(side.files, pair.b, rows=pair.b.shape[0])
         for start in range(0, len(b), _ROWS):
-            block = (pair.scale or 0.0) * (b[start : start + _ROWS] @ a)
+            with np.errstate(all="ignore"):  # what is not finite stays so, and compares as it is
+                block = (pair.scale or 0.0) * (b[start : start + _ROWS] @ a)
             held.append(block[np.any(block != 0, axis=1)] if dense else block)
             while sum(map(len, held)) >= _ROWS:
                 whole = np.concatenate(held)

@@ -180,9 +180,12 @@ def _arrays(edit: Edit, arrays: list[Any]) -> Iterator[tuple[str, Any]]:
 
 def _computed(now: Held, old: Held, edit: Cast | Scale) -> Held:
     """The numbers after a Cast or Scale; every rounding adds what it may be off."""
+    import numpy as np
+
     if old.is_exact and isinstance(edit, Cast) and old.dtype == edit.dtype:
         return old
-    numbers = as_numbers(old) * (edit.factor if isinstance(edit, Scale) else 1.0)
+    with np.errstate(all="ignore"):
+        numbers = as_numbers(old) * (edit.factor if isinstance(edit, Scale) else 1.0)
     return replace(now, array=numbers, slack=old.slack + _ROUNDING[now.dtype][0])
 
 
@@ -231,7 +234,8 @@ def as_numbers(held: Held) -> Any:
     array = np.ascontiguousarray(held.array)
     if held.dtype == "BF16":
         return np.ldexp(*_parts_of_bfloat16(array))
-    return array.view({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[held.dtype]).astype(np.float64)
+    with np.errstate(all="ignore"):  # a signalling NaN is one of the numbers to compare
+        return array.view({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[held.dtype]).astype(np.float64)
 
 
 def _parts_of_bfloat16(array: Any) -> tuple[Any, Any]:
