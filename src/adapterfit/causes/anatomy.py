@@ -94,6 +94,19 @@ def belongs(module: Module | None, leaf: str, shape: Shape) -> bool:
     return own[known[0]] == known[1] and (flat or len(shape) in (2, len(module.params["weight"])))
 
 
+def holder(name: str, by_name: Mapping[str, Module]) -> str:
+    """The fused module of that path, also under the name that transformers 5 gives its parent."""
+    for path in (name, name.replace(".block_sparse_moe.", ".mlp.")):
+        if of_experts(by_name.get(path)):
+            return path
+    return ""
+
+
+def of_experts(module: Module | None) -> dict[str, Shape]:
+    """The three-dimensional parameters of a module."""
+    return {name: shape for name, shape in module.params.items() if len(shape) == 3} if module is not None else {}
+
+
 def modules(diff: Diff) -> Mapping[str, Module]:
     """The base's modules by name."""
     return {module.name: module for module in diff.expectation.tree.modules}

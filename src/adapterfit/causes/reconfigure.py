@@ -12,11 +12,10 @@ from math import sqrt
 from typing import Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence
+from adapterfit.causes.retarget import NARROWING
 from adapterfit.edits import DropConfig, Edit, SetConfig
 from adapterfit.records import Case, ModuleTree, TensorInfo
 
-#: Fields that narrow `target_modules`; a list of full paths says everything they say.
-NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
 #: Fields under which a layer is more than B A times a scale, or the base is changed on loading.
 _MORE = (
     "layer_replication", "use_qalora", "use_bdlora", "kasa_config", "velora_config", "monteclora_config",

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from adapterfit.causes import anatomy, evidence
-from adapterfit.causes.reconfigure import NARROWING
 from adapterfit.edits import Edit, Rename, SetConfig
 from adapterfit.records import Case, Diff, Fix, Module, TensorInfo
 from adapterfit.text import quote, shorten
 
+#: Fields that narrow `target_modules`; a list of full paths says everything they say.
+NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
 _PLAIN = re.compile(r"[A-Za-z0-9_.]+")
 
 

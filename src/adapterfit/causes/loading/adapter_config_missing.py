@@ -38,7 +38,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from adapterfit.causes import anatomy, evidence, reconfigure
+from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import between, said, suspect
 from adapterfit.records import Case, Fix, Flaw, Suspicion
@@ -76,6 +76,8 @@ CAUSE = Cause(
 
 def cure(case: Case, flaw: Flaw) -> Fix | None:
     """The config as far as the tensors of a LoRA show it. The strength they do not show, so a person must write the file."""
+    from adapterfit.causes import reconfigure  # for the few that need it
+
     tensors = case.adapter.tensors
     layers = anatomy.of_modules(tensors)
     leaves = {evidence.parts(tensor.name).leaf for held in layers.values() for tensor in held}

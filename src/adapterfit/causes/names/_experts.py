@@ -45,7 +45,7 @@ def found(case: Case, by_name: Mapping[str, Module]) -> dict[str, Experts]:
     layers: dict[str, Experts] = {}
     for tensor in case.adapter.tensors:
         match = _NAME.match(tensor.name)
-        path = holder(match["holder"], by_name) if match is not None else ""
+        path = anatomy.holder(match["holder"], by_name) if match is not None else ""
         if match is None or not path:
             continue
         one = layers.setdefault(path, Experts(path, by_name[path]))
@@ -53,19 +53,6 @@ def found(case: Case, by_name: Mapping[str, Module]) -> dict[str, Experts]:
         one.parts.setdefault(leaf, {}).setdefault(at, {})[match["leaf2"]] = tensor
         one.names[leaf, at] = match["module"]
     return layers
-
-
-def holder(name: str, by_name: Mapping[str, Module]) -> str:
-    """The fused module of that path, also under the name that transformers 5 gives its parent."""
-    for path in (name, name.replace(".block_sparse_moe.", ".mlp.")):
-        if of_experts(by_name.get(path)):
-            return path
-    return ""
-
-
-def of_experts(module: Module | None) -> dict[str, Shape]:
-    """The three-dimensional parameters of a module."""
-    return {name: shape for name, shape in module.params.items() if len(shape) == 3} if module is not None else {}
 
 
 def strengths(case: Case, layers: Mapping[str, Experts]) -> dict[str, Strength] | None:
@@ -130,7 +117,7 @@ def _layer(one: Experts, then: Mapping[str, Strength], *, rslora: bool) -> tuple
     """The fused tensors of one layer. With both parameters PEFT wraps twice, the first one inside."""
     if set(one.parts) - set(PLACES) or one.module.transposed_experts:
         raise Cannot("these experts are laid out otherwise")
-    shapes = of_experts(one.module)
+    shapes = anatomy.of_experts(one.module)
     used = [name for name in shapes if any(PLACES[leaf][0] == name for leaf in one.parts)]
     if {PLACES[leaf][0] for leaf in one.parts} != set(used):
         raise Cannot("the base has no such parameters")

@@ -7,29 +7,19 @@ With W = [W1; W2] stacked by rows, B A = [B1; B2] A: every part gets the whole A
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from adapterfit.causes import anatomy, evidence, reconfigure
 from adapterfit.causes.reconfigure import Strength
 from adapterfit.edits import Copy, Edit, Fill, Join, JoinDiagonal, Pad, Rename, Scale, Split
 from adapterfit.records import Case, Diff, TensorInfo
 
+if TYPE_CHECKING:
+    from adapterfit.causes.names.fused_versus_split import Found
+
 _A, _B = "lora_A.weight", "lora_B.weight"
 #: One number per row of the layer: DoRA's magnitudes, the bias of `lora_bias`.
 _PER_ROW = ("lora_magnitude_vector", "lora_magnitude_vector.weight", "lora_B.bias")
-
-
-class Found(NamedTuple):
-    """Modules of the file and of the base that stand for each other.
-
-    `heights` are the rows of the separate ones, in order; where the file has the separate ones, `gaps` are the rows of
-    parts it has no adapter for: before the first, and behind each.
-    """
-
-    file: tuple[str, ...]
-    base: tuple[str, ...]
-    heights: tuple[int, ...]
-    gaps: tuple[int, ...] = ()
 
 
 class Cannot(Exception):

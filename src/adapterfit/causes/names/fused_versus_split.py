@@ -52,13 +52,11 @@ Fixed:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
-from adapterfit.causes.names import _fusing
-from adapterfit.causes.names._fusing import Found
 from adapterfit.records import Case, Diff, Finding, Fix, Module, Suspicion, TensorInfo
 from adapterfit.text import shorten, show
 
@@ -89,6 +87,19 @@ _LAYERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
 }
 #: Layers in which rows lie head by head in some models, and part after part in others.
 _EITHER = ("query_key_value", "wqkv", "wi")
+
+
+class Found(NamedTuple):
+    """Modules of the file and of the base that stand for each other.
+
+    `heights` are the rows of the separate ones, in order; where the file has the separate ones, `gaps` are the rows of
+    parts it has no adapter for: before the first, and behind each.
+    """
+
+    file: tuple[str, ...]
+    base: tuple[str, ...]
+    heights: tuple[int, ...]
+    gaps: tuple[int, ...] = ()
 
 
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
@@ -193,6 +204,8 @@ def _cure(case: Case, diff: Diff, found: list[Found], held: Mapping[str, list[Te
                 "they lie head by head (GPT-NeoX, BLOOM, InternLM2): query, key and value of one head, then of the next",
             ),
         )
+    from adapterfit.causes.names import _fusing  # for the few that need it
+
     try:
         edits = _fusing.cure(case, diff, found, held)
     except _fusing.Cannot as why:

@@ -68,9 +68,6 @@ from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.dates import loader
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.causes.names import _experts
-from adapterfit.causes.names._experts import holder, of_experts
-from adapterfit.causes.names._fusing import Cannot
 from adapterfit.causes.sizes import sizes_of
 from adapterfit.edits import Edit, Rename, Reshape, SetConfig, Transpose
 from adapterfit.records import Case, Diff, Finding, Fix, Match, Misshape, Module, Suspicion, TensorInfo
@@ -92,6 +89,8 @@ CAUSE = Cause(
     needs=("config", "diff"),
 )
 _EXPERT = re.compile(r"(?P<holder>.*\.experts)\.\d+\.(?P<leaf>\w+)", re.ASCII)
+#: Names that PEFT's translation of experts takes out of target_modules. Source: `_MODEL_TO_CONVERSION_PATTERN` of mixtral, qwen2_moe.
+_TAKEN = ("gate_proj", "up_proj", "down_proj", "w1", "w2", "w3", "gate")
 _DONE = "exchange A and B of every expert: A'[e, r, :] = B[:, r, e] and B'[:, r, e] = A[e, r, :]"
 _SWAP = "exchange A and B of every expert (A'[e, r, :] = B[:, r, e]), or load with the versions of the training"
 
@@ -114,7 +113,7 @@ def _refused(case: Case, diff: Diff) -> Iterator[Finding]:
     values = case.adapter.config.values if case.adapter.config is not None else {}
     by_name = anatomy.modules(diff)
     experts = [tensor for tensor in case.adapter.tensors if ".experts." in tensor.name]
-    dense = [t for t in case.adapter.tensors if _is_linear(evidence.parts(t.name).module, by_name, {*_experts.PLACES})]
+    dense = [t for t in case.adapter.tensors if _is_linear(evidence.parts(t.name).module, by_name)]
     if not experts and not dense:
         return
     fix = Fix("unsafe", "train again on these versions, or load with transformers 4, which has one Linear per expert")
@@ -140,11 +139,11 @@ def _refused(case: Case, diff: Diff) -> Iterator[Finding]:
 def _exchanged(case: Case, diff: Diff) -> Iterator[Finding]:
     """A and B of a fused layer have each other's sizes. Where one parameter shows it, it is true for square ones, too."""
     by_name = anatomy.modules(diff)
-    wrong = {entry.key: entry for entry in diff.misshapen if of_experts(by_name.get(entry.module))}
+    wrong = {entry.key: entry for entry in diff.misshapen if anatomy.of_experts(by_name.get(entry.module))}
     swapped = [entry for entry in wrong.values() if is_exchanged(entry, wrong)]
     if swapped:
         first = swapped[0]
-        square = [match for match in diff.matched if of_experts(by_name.get(match.slot.module))]
+        square = [match for match in diff.matched if anatomy.of_experts(by_name.get(match.slot.module))]
         edits: tuple[Edit, ...] = ()
         if len(swapped) == len(diff.misshapen) and _all_square(square):
             edits = _exchange(
@@ -172,7 +171,7 @@ def _exchange(case: Case, by_name: Mapping[str, Module], of: Mapping[TensorInfo,
     for a in (tensor for tensor in of if tensor.name.endswith(".lora_A.weight")):
         b = named.get(a.name.replace(".lora_A.", ".lora_B."))
         sides = sorted((a.shape[1], b.shape[0])) if b is not None else []
-        counts = [shape[0] for shape in of_experts(by_name.get(of[a])).values() if sorted(shape[1:]) == sides]
+        counts = [shape[0] for shape in anatomy.of_experts(by_name.get(of[a])).values() if sorted(shape[1:]) == sides]
         if b is None or not counts or a.shape[0] != b.shape[1] or a.shape[0] % counts[0]:
             return ()
         count, rank = counts[0], a.shape[0] // counts[0]
@@ -199,7 +198,7 @@ def _not_fused(case: Case, diff: Diff) -> Iterator[Finding]:
     """Tensors per expert on fused experts, or the other way round."""
     by_name = anatomy.modules(diff)
     many = {t: m for t in diff.extra if (m := _EXPERT.match(evidence.parts(t.name).module))}
-    holders = {holder(path, by_name) for path in {match["holder"] for match in many.values()}} - {""}
+    holders = {anatomy.holder(path, by_name) for path in {match["holder"] for match in many.values()}} - {""}
     fused = [t for t in diff.extra if _has_linears(evidence.parts(t.name).module, by_name)]
     if not holders and not fused:
         return
@@ -236,6 +235,9 @@ def _why(case: Case, diff: Diff, leaves: list[str]) -> tuple[str, Fix]:
 
 def _fused_here(case: Case, diff: Diff) -> Fix | None:
     """The file written as this base has it: nothing is left for the loader to translate."""
+    from adapterfit.causes.names import _experts  # for the few that need it
+    from adapterfit.causes.names._fusing import Cannot
+
     layers = _experts.found(case, anatomy.modules(diff))
     try:
         edits = _experts.cure(case, diff, layers)
@@ -254,8 +256,7 @@ def _taken_for_experts(case: Case, diff: Diff) -> Iterator[Finding]:
     by_name = anatomy.modules(diff)
     if not diff.expectation.tree.expert_fusion or case.adapter.config is None:
         return
-    names = {*_experts.PLACES, "gate"}
-    stray = [t for t in diff.extra if _is_linear(evidence.parts(t.name).module, by_name, names)]
+    stray = [t for t in diff.extra if _is_linear(evidence.parts(t.name).module, by_name)]
     fix = _fused_here(case, diff) if stray else None
     if fix is None:
         return
@@ -272,14 +273,17 @@ def _taken_for_experts(case: Case, diff: Diff) -> Iterator[Finding]:
     )
 
 
-def _is_linear(module: str, by_name: Mapping[str, Module], names: set[str]) -> bool:
-    return module.rpartition(".")[2] in names and bool(anatomy.sides(by_name.get(module)))
+def _is_linear(module: str, by_name: Mapping[str, Module]) -> bool:
+    """Whether it is a layer of the base whose name PEFT takes for an expert's."""
+    return module.rpartition(".")[2] in _TAKEN and bool(anatomy.sides(by_name.get(module)))
 
 
 def _scaled_otherwise(case: Case, diff: Diff) -> Iterator[Finding]:
     """PEFT doubles rank and alpha of gate and up: right for a plain LoRA, not with rsLoRA or an alpha of their own."""
     if diff.expectation.fusion is None or (diff.raised is not None and not diff.misshapen):
         return
+    from adapterfit.causes.names import _experts
+
     layers = _experts.found(case, anatomy.modules(diff))
     if not layers or _experts.read_by_peft(case, diff, layers):
         return
@@ -301,7 +305,7 @@ def _scaled_otherwise(case: Case, diff: Diff) -> Iterator[Finding]:
 def _has_linears(module: str, by_name: Mapping[str, Module]) -> bool:
     """Whether a fused tensor's module holds one Linear per expert in the base."""
     holder = module.partition(".base_layer")[0]
-    return holder.endswith(".experts") and f"{holder}.0" in by_name and not of_experts(by_name.get(holder))
+    return holder.endswith(".experts") and f"{holder}.0" in by_name and not anatomy.of_experts(by_name.get(holder))
 
 
 # ------------------------------------------------------------------------------------------ silent ones
@@ -310,7 +314,7 @@ def _has_linears(module: str, by_name: Mapping[str, Module]) -> bool:
 def _never_trained(case: Case, diff: Diff) -> Iterator[Finding]:
     """target_parameters that matched nothing where the adapter was saved: no tensors for them, empty slots now."""
     by_name = anatomy.modules(diff)
-    empty = [slot for slot in diff.missing if of_experts(by_name.get(slot.module))]
+    empty = [slot for slot in diff.missing if anatomy.of_experts(by_name.get(slot.module))]
     values = case.adapter.config.values if case.adapter.config is not None else {}
     if not empty or not values.get("target_parameters") or any(".experts." in t.name for t in case.adapter.tensors):
         return
@@ -330,7 +334,9 @@ def _never_trained(case: Case, diff: Diff) -> Iterator[Finding]:
 def _square(case: Case, diff: Diff) -> Iterator[Finding]:
     """Everything lands, and the sides may be exchanged all the same: no size shows it."""
     by_name = anatomy.modules(diff)
-    layers = {match.slot.module for match in diff.matched} & {name for name, m in by_name.items() if of_experts(m)}
+    layers = {match.slot.module for match in diff.matched} & {
+        name for name, m in by_name.items() if anatomy.of_experts(m)
+    }
     landed = [match for match in diff.matched if match.slot.module in layers and "lora_" in match.slot.key]
     config = case.adapter.config
     if (

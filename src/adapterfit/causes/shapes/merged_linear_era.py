@@ -41,7 +41,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from adapterfit.causes import anatomy, evidence, reconfigure
+from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.sizes import sizes_of
@@ -104,6 +104,8 @@ def _merged(tensors: tuple[TensorInfo, ...]) -> Iterator[tuple[TensorInfo, Tenso
 
 def _edits(case: Case, diff: Diff | None, merged: list[tuple[TensorInfo, TensorInfo]]) -> tuple[Edit, ...]:
     """The plain LoRA that computes the same; empty where it cannot be told which parts were trained."""
+    from adapterfit.causes import reconfigure  # for the few that need it
+
     config = case.adapter.config
     if config is None or diff is None or not reconfigure.is_plain(config.values):
         return ()

@@ -40,7 +40,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapterfit.causes import anatomy, evidence, renames
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
-from adapterfit.causes.names._experts import of_experts
 from adapterfit.causes.names.moe_layout_changed import is_exchanged
 from adapterfit.causes.shapes.rank_mismatch import differs
 from adapterfit.causes.sizes import sizes_of
@@ -233,7 +232,7 @@ def _other_experts(diff: Diff) -> tuple[str, str, str] | None:
     by_name = anatomy.modules(diff)
     counts = set()
     for entry in diff.misshapen:
-        leaf, own = evidence.parts(entry.key).leaf, of_experts(by_name.get(entry.module))
+        leaf, own = evidence.parts(entry.key).leaf, anatomy.of_experts(by_name.get(entry.module))
         found, wanted = anatomy.rank(leaf, entry.found), anatomy.rank(leaf, entry.wanted)
         if not own or not found or not wanted or differs(entry) != "rank":
             return None
