@@ -35,11 +35,15 @@ Row = tuple[str, str, Any]
 def broken_ways(name: str) -> list[Row]:
     """Every way to break one adapter that applies to it."""
     import breaking
+    import mending
 
     rows = []
     with tempfile.TemporaryDirectory() as folder, quiet():
         for way in breaking.WAYS:
-            found = breaking.mended(name, way, Path(folder))
+            try:
+                found = breaking.mended(name, way, Path(folder))
+            except breaking.NotRun as why:
+                return [("not run", name, mending.Outcome("not run", str(why)))]
             if found is not None:
                 rows.append((way, name, found))
     return rows
@@ -131,6 +135,8 @@ def _rows(measure: Callable[[Any], list[Row]], of: list[Any]) -> list[Row]:
 
 def table(title: str, rows: list[Row], *, verbose: bool) -> int:
     """Print one table and what is wrong; how many are."""
+    unrun = [name for _, name, found in rows if found.word == "not run"]
+    rows = [row for row in rows if row[2].word != "not run"]
     counts = Counter((kind, found.word) for kind, _, found in rows)
     total = Counter(found.word for _, _, found in rows)
     print(f"\n{title}: {len(rows)}\n\n{'':<46}" + "".join(f"{head:>9}" for head in HEADS))
@@ -141,6 +147,8 @@ def table(title: str, rows: list[Row], *, verbose: bool) -> int:
     done = mended + total["wrong"]
     if done:
         print(f"\nmended and right: {mended} of {done} ({100 * mended / done:.1f} %)")
+    if unrun:
+        print(f"not run, as no small model of it can be made or run here: {len(unrun)} ({', '.join(sorted(unrun))})")
     for kind, name, found in rows:
         if found.word == "wrong" or (verbose and found.word == "refused"):
             print(f"  {found.word}: {name}, {kind}: {found.why[:300]}")

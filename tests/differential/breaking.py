@@ -260,6 +260,10 @@ WAYS: Mapping[str, Callable[[Files], Files | None]] = {
 }
 
 
+class NotRun(Exception):
+    """A small model of this architecture cannot be made, or not be run by tokens or an image alone."""
+
+
 @dataclass(frozen=True)
 class Saved:
     """An adapter that real PEFT saved after its parameters became noise, and the logits it gives when loaded again."""
@@ -318,7 +322,7 @@ def _on(model_type: str) -> Any:
         key: value for key, value in _SMALL.items() if key in default.to_dict() and key not in default.attribute_map
     }
     classes = _classes(model_type)
-    chosen = next(name for head in _HEADS for name in classes if name.endswith(head))
+    chosen = next((name for head in _HEADS for name in classes if name.endswith(head)), classes[0])
     if "multi_query" in default.to_dict():  # says itself how many heads keys have
         sizes.pop("num_key_value_heads", None)
     raw = {"model_type": model_type, "architectures": [chosen], **sizes}
@@ -334,11 +338,29 @@ def saved(name: str, root: Path) -> Saved:
     config = {**broken.LORA, "target_modules": "all-linear"} if where else case.adapter.config.raw
     folder = root / re.sub(r"\W+", "-", name)
     fresh = partial(broken.real_base, case, case.base.architecture)
-    save(fresh(), config, folder)
-    logits = computed(mending.loaded(fresh(), folder))
+    try:
+        _must_be_small(case)
+        save(fresh(), config, folder)
+        logits = computed(mending.loaded(fresh(), folder))
+    except Exception as error:
+        if where:
+            raise NotRun(f"{type(error).__name__}: {error}") from None
+        raise
     if not moved(logits, computed(fresh())):
         raise ValueError(f"{name} changes nothing, so nothing could be seen of it")
     return Saved(folder, case, case.base.architecture, logits)
+
+
+def _must_be_small(case: Any) -> None:
+    """Where sizes have other names than those above, a model has its full size."""
+    import torch
+    import transformers
+
+    with torch.device("meta"):
+        made = transformers.AutoConfig.for_model(**dict(case.base.config))
+        model = getattr(transformers, case.base.architecture)._from_config(made)
+    if sum(parameter.numel() for parameter in model.parameters()) > 5_000_000:
+        raise NotRun("it is not small")
 
 
 def save(model: Any, config: Mapping[str, Any], folder: Path) -> None:
