@@ -43,6 +43,14 @@ def test_the_head_uses_the_words_of_the_contract(cause):
 
 
 @every_cause
+def test_a_page_shows_a_line_that_users_see_or_says_that_there_is_none(cause):
+    head = PAGES[cause].cause
+    assert head.messages
+    assert all(head.messages)
+    assert head.versions
+
+
+@every_cause
 def test_a_cause_is_found_in_files_or_in_a_log_or_names_what_a_reader_saw(cause):
     module = MODULES[cause]
     assert hasattr(module, "check") or hasattr(module, "recognise") or PAGES[cause].cause.codes

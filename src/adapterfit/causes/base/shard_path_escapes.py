@@ -45,7 +45,9 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(level="advanced", minutes=15, codes=("shard-path-escapes",))
+CAUSE = Cause(
+    messages=("(none: the load reports nothing)",), level="advanced", minutes=15, codes=("shard-path-escapes",)
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -45,4 +45,4 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {"silent": [make.folder(plain)], "fires": [make.folder({**plain, make.CONFIG: twice})]}
 
 
-CAUSE = Cause(messages=(), codes=("duplicate-config-key",), minutes=2)
+CAUSE = Cause(messages=("(none: the load reports nothing)",), codes=("duplicate-config-key",), minutes=2)

@@ -41,7 +41,7 @@ from typing import Any
 from adapterfit.causes.cause import Cause
 from adapterfit.records import Flaw
 
-CAUSE = Cause(level="advanced", codes=("ambiguous-format",))
+CAUSE = Cause(messages=("(none: the load reports nothing)",), level="advanced", codes=("ambiguous-format",))
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

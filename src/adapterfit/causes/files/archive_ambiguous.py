@@ -46,7 +46,7 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(level="advanced", codes=("archive-ambiguous",))
+CAUSE = Cause(messages=("(none: the load reports nothing)",), level="advanced", codes=("archive-ambiguous",))
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -43,7 +43,7 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(level="advanced", codes=("compressed-member",))
+CAUSE = Cause(messages=("(none: the load reports nothing)",), level="advanced", codes=("compressed-member",))
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -42,7 +42,7 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(level="advanced", codes=("duplicate-name",))
+CAUSE = Cause(messages=("(none: the load reports nothing)",), level="advanced", codes=("duplicate-name",))
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

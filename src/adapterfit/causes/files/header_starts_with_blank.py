@@ -35,7 +35,12 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(severity="note", level="advanced", codes=("header-starts-with-blank", "unknown-field"))
+CAUSE = Cause(
+    messages=("(none: the load reports nothing)",),
+    severity="note",
+    level="advanced",
+    codes=("header-starts-with-blank", "unknown-field"),
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -38,7 +38,9 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(severity="warning", level="advanced", codes=("look-alike-names",))
+CAUSE = Cause(
+    messages=("(none: the load reports nothing)",), severity="warning", level="advanced", codes=("look-alike-names",)
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -36,7 +36,9 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(severity="warning", level="advanced", codes=("over-limit",))
+CAUSE = Cause(
+    messages=("(none: the load reports nothing)",), severity="warning", level="advanced", codes=("over-limit",)
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -43,7 +43,7 @@ from typing import Any
 from adapterfit.causes.cause import Cause
 from adapterfit.records import Flaw
 
-CAUSE = Cause(codes=("path-escapes", "dangling-link"), minutes=2)
+CAUSE = Cause(messages=("(none: the load reports nothing)",), codes=("path-escapes", "dangling-link"), minutes=2)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -35,7 +35,9 @@ from typing import Any
 
 from adapterfit.causes.cause import Cause
 
-CAUSE = Cause(severity="warning", level="advanced", codes=("zero-size-tensor",))
+CAUSE = Cause(
+    messages=("(none: the load reports nothing)",), severity="warning", level="advanced", codes=("zero-size-tensor",)
+)
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

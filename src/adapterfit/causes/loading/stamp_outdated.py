@@ -41,7 +41,7 @@ from adapterfit.records import Case, Diff, Finding, Fix, Stamp, WeightSample
 CAUSE = Cause(
     severity="note",
     minutes=1,
-    messages=(),
+    messages=("(none: PEFT does not read adapterfit.json)",),
     needs=("weights",),
 )
 

@@ -36,7 +36,7 @@ from adapterfit.causes.cause import Cause
 CAUSE = Cause(
     severity="warning",
     minutes=1,
-    messages=(),
+    messages=("(none: PEFT does not read adapterfit.json)",),
     codes=("stamp-unreadable",),
 )
 

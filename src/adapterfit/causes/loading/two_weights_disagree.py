@@ -44,4 +44,6 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {"silent": [make.folder(files)], "fires": [make.folder({**files, "adapter_model.bin": b"stale"})]}
 
 
-CAUSE = Cause(severity="warning", messages=(), codes=("two-weights-disagree",), minutes=2)
+CAUSE = Cause(
+    severity="warning", messages=("(none: the load reports nothing)",), codes=("two-weights-disagree",), minutes=2
+)

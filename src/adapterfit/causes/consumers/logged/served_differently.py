@@ -46,7 +46,12 @@ from adapterfit.records import Suspicion
 if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
 
-CAUSE = Cause(level="intermediate", minutes=10, versions="every engine whose scale is known to differ")
+CAUSE = Cause(
+    messages=("(none: the engine serves it without a word)",),
+    level="intermediate",
+    minutes=10,
+    versions="every engine whose scale is known to differ",
+)
 _WORDS = ("use_rslora", "rslora", "alpha_pattern")
 _IGNORED = (
     "is ignored",
