@@ -67,5 +67,5 @@ def _public(model_type: str) -> list[str]:
         if isinstance(cls, type)
         and issubclass(cls, PreTrainedModel)
         and getattr(cls, "config_class", None) is config
-        and not cls.__name__.endswith("PreTrainedModel")
+        and cls.forward.__name__ != "_forward_unimplemented"
     ]
