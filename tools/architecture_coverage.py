@@ -17,7 +17,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,15 @@ def _rows(details: dict[str, Any], names: Iterable[str]) -> dict[str, tuple[str,
     return rows
 
 
-def page(rows: dict[str, tuple[str, str, int]], version: str) -> str:
+def _open(rows: dict[str, tuple[str, str, int]]) -> list[str]:
+    return [name for name, (state, _, _) in rows.items() if state == "open"]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return (", ".join(f"`{name}`" for name in names) or "none") + "."
+
+
+def page(rows: dict[str, tuple[str, str, int]], version: str, known: Collection[str]) -> str:
     """docs/architectures.md."""
     out = [
         "# Architectures",
@@ -153,9 +161,12 @@ def page(rows: dict[str, tuple[str, str, int]], version: str) -> str:
         "",
         "## Not examined",
         "",
-        "Without facts, and not yet tried; the answer about them is *cannot tell*: "
-        + (", ".join(f"`{name}`" for name, (state, _, _) in rows.items() if state == "open") or "none")
-        + ".",
+        "No answer of this comparison is at hand about them. Those with facts are held by the differential tests; about the",
+        "others the answer is *cannot tell*.",
+        "",
+        "With facts: " + _listed(name for name in _open(rows) if name in known),
+        "",
+        "Without: " + _listed(name for name in _open(rows) if name not in known),
         "",
         "## Not buildable from a config",
         "",
@@ -230,7 +241,7 @@ def main() -> int:
     rows = _rows(details, CONFIG_MAPPING_NAMES if options.json or not options.types else details)
     print("\n".join(summary(rows)))
     if options.page or not options.types:
-        PAGE.write_text(page(rows, transformers.__version__))
+        PAGE.write_text(page(rows, transformers.__version__, modules.known_types()))
     wrong = [
         name for name, entry in details.items() for told in (entry["classes"] or {}).values() if told[0] == "wrong"
     ]
