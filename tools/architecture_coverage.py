@@ -188,7 +188,7 @@ def summary(rows: dict[str, tuple[str, str, int]]) -> list[str]:
     builds = len(rows) - counts["unbuilt"] - counts["open"]
     share = {key: f"{100 * counts[key] / max(1, builds):.1f} %" for key in WORDS}
     return [
-        "| model types | number | of those that build |",
+        "| model types | number | of those examined that build |",
         "|---|--:|--:|",
         f"| in transformers | {len(rows)} | |",
         f"| not examined yet | {counts['open']} | |",
