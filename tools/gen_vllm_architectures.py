@@ -37,7 +37,7 @@ def entry(found: dict[str, Any]) -> dict[str, Any] | None:
 def main() -> int:
     """Read the scan named on the command line, write the table."""
     scan = json.loads(Path(sys.argv[1]).read_text("utf-8"))["architectures"]
-    rows = [f" {json.dumps(name)}: {json.dumps(entry(found), sort_keys=True)}" for name, found in sorted(scan.items())]
+    rows = [f" {json.dumps(name)}: {json.dumps(entry(found))}" for name, found in sorted(scan.items())]
     OUT.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
     print(f"{len(rows)} architectures, {sum(found['supports_lora'] for found in scan.values())} with LoRA")
     return 0

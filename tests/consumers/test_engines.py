@@ -66,6 +66,41 @@ def test_a_wrappers_prefix_is_passed_over_without_a_word():
     assert (answer.predicted, answer.applied) == ("loads-without-effect", 0)
 
 
+def multimodal():
+    """A base whose language model is a part of it."""
+    return make.base("llava", architectures=["LlavaForConditionalGeneration"])
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["today's names", "the names of its text model alone"])
+def test_names_of_a_language_model_land_in_vllms_multimodal_one(old):
+    sample = make.lora(base=multimodal(), target_modules=r".*language_model.*\.(q_proj|v_proj)")
+    if old:
+        sample = sample.renamed(lambda name: name.replace("model.model.language_model.", "model.model."))
+    assert (one(sample).predicted, one(sample).applied) == ("loads", 8)
+
+
+def test_a_vision_tower_needs_a_flag_and_is_left_out_elsewhere():
+    sample = make.lora(base=multimodal(), target_modules=r".*vision_tower.*\.q_proj")
+    assert one(sample).accepted == "with-flags"
+    assert one(sample, "llama.cpp").predicted == "loads-without-effect"
+
+
+def test_experts_with_pairs_of_their_own_are_taken_where_all_have_one():
+    shapes = {"gate_proj": (32, 64), "up_proj": (32, 64), "down_proj": (64, 32)}
+    pairs = {
+        f"base_model.model.model.layers.{layer}.mlp.experts.{expert}.{leaf}.lora_{half}.weight": shape
+        for layer in range(2)
+        for expert in range(4)
+        for leaf, (out, width) in shapes.items()
+        for half, shape in (("A", (4, width)), ("B", (out, 4)))
+    }
+    base = make.base("mixtral", moe_intermediate_size=32)
+    whole = make.lora(base=base).added(pairs)
+    assert one(whole).predicted != "raises"
+    short = whole.dropped(lambda name: "experts.3." in name)
+    assert any("each of the 4 experts" in effect.message for effect in one(short).effects if effect.kind == "refused")
+
+
 def test_layers_beyond_the_base_are_dropped():
     answer = one(make.lora().on("llama", num_hidden_layers=1))
     assert (answer.predicted, answer.applied, answer.tensors) == ("loads-partly", 4, 8)

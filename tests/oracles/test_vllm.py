@@ -124,6 +124,17 @@ def test_vllm_does_what_we_say(name, kind, tmp_path):
     compare(loaded(folder, kind), asked(folder, tmp_path / "base"))
 
 
+def test_a_classification_head_is_taken(tmp_path):
+    import transformers
+
+    model = base_of("llama", tmp_path / "base")
+    headed = transformers.LlamaForSequenceClassification(model.config)
+    folder = adapter_of(headed, tmp_path / "adapter", task_type="SEQ_CLS")
+    assert set(loaded(folder, "llama").values()) == {2.0}
+    (answer,) = adapterfit.check(str(folder), base=str(tmp_path / "base"), consumer="vllm==0.33.0").consumers
+    assert answer.predicted != "raises"
+
+
 def test_a_lora_on_embeddings_of_another_vocabulary_is_refused(tmp_path):
     folder = adapter_of(base_of("llama", tmp_path / "small"), tmp_path / "adapter", target_modules=["embed_tokens"])
     (tmp_path / "base").mkdir()

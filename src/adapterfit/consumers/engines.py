@@ -12,6 +12,7 @@ from adapterfit.answers import Answer, Effect, Pair, Place, Ratio, Sight
 from adapterfit.consumers import cures, facts
 from adapterfit.consumers.asked import LIBRARIES
 from adapterfit.consumers.facts import Claim, Facts
+from adapterfit.consumers.rules.modules import has_place
 from adapterfit.consumers.versions import version_range
 from adapterfit.errors import CannotCheck
 from adapterfit.records import NotChecked, TensorInfo
@@ -27,7 +28,7 @@ _WEIGHTY = ("refused", "dropped", "differs", "scaled", "flags")
 #: What an engine must be known to do something about, where an adapter has it; else nothing it does is called fine.
 _MATTERS = (
     "dora", "bias", "lora-bias", "saved-modules", "whole-weights", "trainable-tokens", "init-changes-base", "embedding",
-    "lm-head", "fused-experts", "per-expert", "adapter-name-in-keys", "other-prefix", "wrapper-in-keys", "unpaired", "not-lora", "half-pairs", "torn-pairs", "rank-differs",
+    "lm-head", "fused-experts", "per-expert", "adapter-name-in-keys", "other-prefix", "wrapper-in-keys", "unpaired", "not-lora", "half-pairs", "vision", "torn-pairs", "rank-differs",
 )  # fmt: skip
 
 
@@ -122,8 +123,10 @@ def judge(known: Facts, at: str, sight: Sight) -> Answer:
         if hasattr(rule, "ratios") and claim.mark != "suspected":
             ratios = _of_applied(rule.ratios(claim.value, sight), sight, effects)
             effects += [_signed(effect, claim) for effect in _scaled(ratios)]
-    effects += _untold([claim.value for claim in claims], sight)
-    effects += _misfits(effects, sight, by_leaf=any(claim.value.get("by_leaf") for claim in claims))
+    values = [claim.value for claim in claims]
+    effects += _untold(values, sight)
+    placed = any(value.get("by_leaf") or value["rule"] == "architecture-table" for value in values)
+    effects += _misfits(effects, sight, placed=placed)
     return _added_up(known, at, sight, effects, ratios, launch)
 
 
@@ -159,13 +162,13 @@ def _signed(effect: Effect, claim: Claim) -> Effect:
     )
 
 
-def _misfits(effects: Iterable[Effect], sight: Sight, *, by_leaf: bool) -> Iterable[Effect]:
-    """Tensors that do not fit the base, where no claim decides what becomes of them."""
+def _misfits(effects: Iterable[Effect], sight: Sight, *, placed: bool) -> Iterable[Effect]:
+    """Tensors that do not fit the base, where no claim decides what becomes of them; `placed`: one finds their modules."""
     if sight.places is None:
         return
     decided = {name for effect in effects if effect.kind in _ORDER[:2] for name in effect.at}
-    strangers = [pair for pair in sight.pairs if pair.kind != "experts" and pair.module not in sight.places]
-    unplaced = [] if by_leaf else [name for pair in strangers for name in pair.names]
+    strangers = [pair for pair in sight.pairs if not has_place(pair, sight)]
+    unplaced = [] if placed else [name for pair in strangers for name in pair.names]
     odd = [name for pair in sight.pairs if _differs(pair, sight.places.get(pair.module)) for name in pair.names]
     odd += [tensor.name for tensor in sight.others if _is_other_size(tensor, sight)]
     for names, what in ((unplaced, "modules that the base does not have"), (odd, "modules of other sizes")):

@@ -25,6 +25,7 @@ The words of `features`, which the facts of engines use:
 `torn-pairs`              an A and a B of different ranks
 `not-lora`                another method than LoRA
 `unpaired`                tensors that are none of these
+`vision`                  pairs on a vision or audio tower, or on what connects it
 `base-copies`             copies of the base's embeddings that PEFT stores beside a LoRA on them
 `added-tokens`            an `added_tokens.json` lies in the folder
 `mixed-ranks`             pairs of different ranks
@@ -49,9 +50,17 @@ _MAGNITUDE = re.compile(r".+\.lora_magnitude_vector(\.[^.]+)*")
 _LORA_BIAS = re.compile(r".+\.lora_B(\.[^.]+)?\.bias")
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
+#: Heads that PEFT saves for these tasks, whether the config names them or not.
+_HEADS = ("classifier", "score")
+_CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")
 _WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.")
 #: `init_lora_weights` that change the base's own weight while the adapter is created (PEFT, `tuners/lora/layer.py`).
 _TAKES_FROM_BASE = ("pissa", "olora", "corda", "loftq")
+#: Parts of paths that lead to a tower beside the language model, or to what connects it.
+_TOWERS = frozenset(
+    ("visual", "vision_tower", "vision_model", "vision_encoder", "vision_embed_tokens", "multi_modal_projector", "connector",
+     "audio_tower", "audio_encoder", "image_encoder", "embed_vision", "embed_audio", "merger")
+)  # fmt: skip
 _VOCABULARY = ("embed_tokens", "lm_head", "wte", "word_embeddings", "embed_in", "embed_out", "tok_embeddings")
 
 
@@ -218,7 +227,7 @@ def _role(name: str, config: Mapping[str, Any]) -> str:
         return "bias"
     if config.get("peft_type") != "LORA" or ".lora_" in name or not name.startswith(_PREFIX):
         return "unpaired"
-    listed = config.get("modules_to_save") or ()
+    listed = (*(config.get("modules_to_save") or ()), *(_HEADS if config.get("task_type") in _CLASSIFIERS else ()))
     return "saved-modules" if any(f".{word}." in name for word in listed) else "whole-weights"
 
 
@@ -233,6 +242,7 @@ def _of_pairs(pairs: tuple[Pair, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
         "other-prefix": [p for p in pairs if not p.prefix],
         "wrapper-in-keys": [p for p in pairs if any(word in f"{p.module}." for word in _WRAPPERS)],
         "half-pairs": [p for p in pairs if p.halves < 2],
+        "vision": [p for p in pairs if _TOWERS & set(p.module.split("."))],
         "torn-pairs": [p for p in pairs if _is_torn(p)],
         "mixed-ranks": list(pairs) if len(ranks) > 1 else [],
         "layer-subset": list(incomplete(pairs)),

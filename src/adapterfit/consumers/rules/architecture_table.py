@@ -15,12 +15,14 @@ from typing import Any
 
 from adapterfit.answers import Effect, Pair, Sight
 from adapterfit.consumers.rules._effects import effect, names
-from adapterfit.consumers.rules.modules import of_group
+from adapterfit.consumers.rules.modules import has_place, of_group
 
 FIELDS = {
     "table": str, "module_says": str, "fused_says": str, "fused_cure": str, "unknown": str, "beyond": str,
     "half_fused": str,
 }  # fmt: skip
+#: Modules that are wrapped only where the table says so.
+_VOCABULARY = {"embed_tokens", "lm_head", "wte", "embed_out"}
 _TABLES = Path(__file__).parent.parent
 
 
@@ -53,7 +55,13 @@ def _modules(value: Mapping[str, Any], entry: Mapping[str, Any], sight: Sight) -
     places = sight.places or {}
     leaves = {name.rpartition(".")[2] for name, place in places.items() if place.kind in ("Linear", "Conv1D")}
     wrapped = (leaves - {"lm_head", "embed_out"}) | set(entry["leaves"]) | set(entry["embeddings"])
-    outside = [pair for pair in sight.pairs if pair.kind != "experts" and pair.leaf not in wrapped]
+    known = {name.rpartition(".")[2] for name in places} - _VOCABULARY
+    singles = [pair for pair in sight.pairs if pair.kind != "experts" and pair.expert is None]
+    unsure = [pair for pair in singles if pair.leaf not in wrapped and pair.leaf in known]
+    if unsure:
+        kinds = sorted({pair.leaf for pair in unsure})
+        yield effect("unknown", {}, f"whether it takes a LoRA on {', '.join(kinds)} is not known", names(unsure))
+    outside = [pair for pair in singles if pair.leaf not in wrapped and pair.leaf not in known]
     if outside:
         kinds = sorted({pair.leaf for pair in outside})
         yield effect(
@@ -92,7 +100,7 @@ def _landing(value: Mapping[str, Any], entry: Mapping[str, Any], sight: Sight) -
     """Pairs whose path, as the engine renames it, is none of the model's: passed over without a word."""
     prefixes = entry["prefixes"]
     paths = {renamed(name, prefixes) for name in sight.places or ()}
-    lost = [p for p in sight.pairs if p.kind != "experts" and renamed(p.module, prefixes) not in paths]
+    lost = [p for p in sight.pairs if not has_place(p, sight) and not _lands(renamed(p.module, prefixes), paths)]
     beyond = [pair for pair in lost if sight.layers is not None and (pair.layer or 0) >= sight.layers]
     rest: list[Pair] = [pair for pair in lost if pair not in beyond]
     unsure = sight.guessed or not entry["certain"]
@@ -100,9 +108,15 @@ def _landing(value: Mapping[str, Any], entry: Mapping[str, Any], sight: Sight) -
     yield from of_group(value, "beyond", beyond, f"the base has {sight.layers} layers only")
 
 
+def _lands(path: str, paths: set[str]) -> bool:
+    """Names of a text model fit the language model of a multimodal one, too (since 0.33)."""
+    return path in paths or f"language_model.{path}" in paths
+
+
 def renamed(name: str, prefixes: Mapping[str, str | None]) -> str:
-    """A path as the engine's model has it: the first prefix that fits is replaced."""
+    """A path as the engine's model has it: each prefix in turn is replaced."""
+    path = f"{name}."
     for old, new in prefixes.items():
-        if f"{name}.".startswith(old):
-            return f"{new or ''}{f'{name}.'[len(old) :]}".rstrip(".")
-    return name
+        if path.startswith(old):
+            path = (new or "") + path[len(old) :]
+    return path.rstrip(".")

@@ -23,12 +23,16 @@ def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:
     saved = sight.config.get("modules_to_save")
     if value.get("in_file") and not sight.features[feature]:
         return
-    if "allowed" in value and isinstance(saved, list) and set(saved) <= set(value["allowed"]):
-        return
     at = sight.features[feature]
+    if "allowed" in value and set(saved or ()) <= set(value["allowed"]) and _all_under(at, value["allowed"]):
+        return
     kind = ANSWERS[value["answer"]]
     if kind == "dropped" and not at:  # nothing in the file falls away
         kind = "note"
     name = at[0] if at else ""
     words: dict[str, Any] = {"saved": saved, **of_tensor(name)}
     yield effect(kind, value, f"{feature.replace('-', ' ')}: {value['answer']}", at, **words)
+
+
+def _all_under(names: tuple[str, ...], modules: list[str]) -> bool:
+    return all(any(f".{module}." in name for module in modules) for name in names)

@@ -2,7 +2,7 @@
 
 `unknown`: no such module. `beyond`: a layer that the base does not have. `smaller`, `larger`: a pair made for a smaller
 or larger module. `embedding`: a pair
-on embeddings of another number of rows (else as the others). Each is `refused`, `ignored` or `unknown`, with a line of the engine in `unknown_says`, `beyond_says`,
+on embeddings of another number of rows (else as the others). Each is `refused`, `ignored`, `unknown` or `elsewhere` (another claim says), with a line of the engine in `unknown_says`, `beyond_says`,
 `larger_says`, `embedding_says`. `by_leaf`: the engine finds modules by the last part of their path, and their layer.
 """
 
@@ -27,7 +27,7 @@ def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:
     if places is None:
         return
     leaves = {name.rpartition(".")[2] for name in places} if value.get("by_leaf") else set()
-    strangers = [pair for pair in sight.pairs if pair.kind != "experts" and pair.module not in places]
+    strangers = [pair for pair in sight.pairs if not has_place(pair, sight)]
     beyond = [pair for pair in strangers if sight.layers is not None and (pair.layer or 0) >= sight.layers]
     unknown = [pair for pair in strangers if pair not in beyond and pair.leaf not in leaves]
     if unknown and sight.guessed:
@@ -45,9 +45,18 @@ def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:
     yield from of_group(value, "smaller", smaller, "made for a smaller module")
 
 
+def has_place(pair: Pair, sight: Sight) -> bool:
+    """Whether the base has a module for it; experts that newer transformers fuse have one together."""
+    places = sight.places or {}
+    return pair.module in places or (
+        (pair.kind == "experts" or pair.expert is not None)
+        and f"{pair.module.partition('.experts')[0]}.experts" in places
+    )
+
+
 def of_group(value: Mapping[str, Any], word: str, pairs: list[Pair], what: str) -> Iterable[Effect]:
     """One effect for the pairs of one kind of mismatch, as the claim says; `unknown` where it says nothing."""
-    if not pairs:
+    if not pairs or value.get(word) == "elsewhere":
         return
     answer = value.get(word, "unknown")
     page = "served-without-effect" if answer == "ignored" else "weights-refused-by-engine"

@@ -2,7 +2,7 @@
 
 `answer`: `note` (the default), `flags` (it must be told something to be right) or `unknown` (it keeps the answer open).
 It may be restricted to adapters with a `feature`, to bases of some `types`, to adapters of modules with some `leaves`, or
-to adapters in another layout than PEFT's (`foreign`).
+to adapters in another layout than PEFT's (`foreign`), or to bases with more than a language model (`multimodal`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from adapterfit.answers import Effect, Sight
 from adapterfit.consumers.rules._effects import effect
 
-FIELDS = {"feature": str, "answer": str, "types": list, "leaves": list, "foreign": bool}
+FIELDS = {"feature": str, "answer": str, "types": list, "leaves": list, "foreign": bool, "multimodal": bool}
 
 
 def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:
@@ -29,5 +29,6 @@ def _concerns(value: Mapping[str, Any], sight: Sight) -> bool:
         value.get("feature", "") in ("", *sight.features)
         and sight.model_type in value.get("types", (sight.model_type,))
         and ("leaves" not in value or any(pair.leaf in value["leaves"] for pair in sight.pairs))
+        and not (value.get("multimodal") and not {"vision_config", "audio_config"} & set(sight.base_config))
         and not (value.get("foreign") and sight.dialect in ("peft", "transformers"))
     )
