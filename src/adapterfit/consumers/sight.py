@@ -227,6 +227,8 @@ def _role(name: str, config: Mapping[str, Any]) -> str:
         return "bias"
     if config.get("peft_type") != "LORA" or ".lora_" in name or not name.startswith(_PREFIX):
         return "unpaired"
+    if {"modules_to_save", "default"} & set(name.split(".")):  # an adapter's name where PEFT saves none
+        return "unpaired"
     listed = (*(config.get("modules_to_save") or ()), *(_HEADS if config.get("task_type") in _CLASSIFIERS else ()))
     return "saved-modules" if any(f".{word}." in name for word in listed) else "whole-weights"
 
