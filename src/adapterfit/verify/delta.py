@@ -153,7 +153,9 @@ def _joined(
 ) -> Iterator[tuple[list[Pair], list[Pair]]]:
     """Pairs before and after that edits bring together, each in the order in which the edits name their B."""
     named = (name for edit in edits for name in (*uses(edit), *makes(edit)))
-    place = {name: at for at, name in reversed(list(enumerate(named)))}
+    place = {
+        name: at for at, name in enumerate(named)
+    }  # the last time: some are scaled or padded before all are joined
     root: dict[int, int] = {}
 
     def find(number: int) -> int:
