@@ -129,7 +129,10 @@ def test_that_names_are_mapped_as_transformers_maps_them(model_type, class_name)
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-    raw, model = proof().drawn(model_type, class_name, 1, 1)
+    raw, model = proof().drawn(model_type, class_name, 1, 1, seconds=10) or (
+        {},
+        proof().default(model_type, class_name),
+    )
     ours = modules.tree(Base("x", config={**raw, "model_type": model_type}), class_name)
     loader = Loader(ours, own_rules(model_type, class_name, raw))
     rules = get_model_conversion_mapping(model)
