@@ -2,9 +2,10 @@
 
 import pytest
 
-from adapterfit.expect import modules
+from adapterfit.expect import candidates, modules
 from adapterfit.expect.expectation import expect
 from adapterfit.read.config import parse_config
+from adapterfit.records import Base
 from adapterfit.testing import make
 
 LAYER = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -141,3 +142,16 @@ def test_the_state_is_every_parameter_under_the_name_it_has_then():
     assert state["base_model.model.lm_head.original_module.weight"] == (256, 64)
     assert state["base_model.model.lm_head.modules_to_save.default.weight"] == (256, 64)
     assert state["base_model.model.model.norm.weight"] == (64,)
+
+
+def test_a_base_is_taken_as_the_class_it_names_even_where_no_task_leads_there():
+    """Every class of every type: an adapter without a task on a base that names the class."""
+    parsed = parse_config(make.config_json(task_type=None, auto_mapping=None), "adapter_config.json")
+    wrong = []
+    for model_type in sorted(modules.known_types()):
+        for name in modules.class_names(model_type):
+            base = Base("base", config={"model_type": model_type, "architectures": [name]})
+            first = next(iter(candidates._names(base, parsed)), "")
+            if first != name:
+                wrong.append((model_type, name, first))
+    assert wrong == []

@@ -27,25 +27,25 @@ def candidates(base: Base, config: AdapterConfig, wanted: str | None = None) -> 
 
 
 def _names(base: Base, config: AdapterConfig) -> Iterator[str]:
-    known = modules.classes(base.model_type)
+    known, named = modules.classes(base.model_type), modules.class_names(base.model_type)
     by_task = known.get(str(config.values.get("task_type")))
     recorded = config.values.get("auto_mapping")
     trained = recorded.get("base_model_class") if isinstance(recorded, dict) else None
     if config.values.get("task_type") == "FEATURE_EXTRACTION" and by_task:
         yield by_task
-    if base.architecture in known.values():
+    if base.architecture in named:
         yield base.architecture
     if by_task:
         yield by_task
-    if isinstance(trained, str) and trained in known.values():
+    if isinstance(trained, str) and trained in named:
         yield trained
-    if base.architecture not in known.values() and not by_task and "bare" in known:
+    if base.architecture not in named and not by_task and "bare" in known:
         yield known["bare"]
 
 
 def _with_loading_facts(base: Base, live: ModuleTree) -> ModuleTree:
     """A live model's own modules, with what its objects do not show: how transformers renames adapter keys for it."""
-    if live.class_name not in modules.classes(base.model_type).values():
+    if live.class_name not in modules.class_names(base.model_type):
         return live
     facts = modules.tree(dataclasses.replace(base, tree=None, tensors={}), live.class_name)
     return dataclasses.replace(live, adapter_renames=facts.adapter_renames, expert_fusion=facts.expert_fusion)

@@ -69,6 +69,12 @@ def classes(model_type: str) -> Mapping[str, str]:
     return MappingProxyType(found)
 
 
+def class_names(model_type: str) -> frozenset[str]:
+    """Every class that the facts of this type know, those included that no task leads to; empty for an unknown type."""
+    known = facts(model_type)
+    return frozenset(known["classes"] if known else ())
+
+
 # ------------------------------------------------------------------------------------------------ trees
 
 
