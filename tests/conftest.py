@@ -40,7 +40,7 @@ def adapterfit(tmp_path):
 
 
 #: Folders and files whose tests take long together, most of them a process each: they run in the slow tier.
-SLOW = {"crash", "hostile", "property", "test_read_hub.py", "test_command.py"}
+SLOW = {"crash", "hostile", "property", "test_read_hub.py", "test_command.py", "test_commands.py"}
 
 
 def pytest_collection_modifyitems(items):

@@ -96,6 +96,7 @@ def test_guesses_alone_are_headed_as_such():
     assert _why.render(adapterfit.why(GROWN), "text").startswith("vocabulary-grown")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     ["size mismatch for a.lora_A.weight: ", "Target modules ['x'", "base_model.model.a.lora_A.b ", "00000000: 20 "],

@@ -222,6 +222,7 @@ load(get_peft_model(AutoModelForCausalLM.from_pretrained("b"), LoraConfig(), "tw
     assert finding.fix is None
 
 
+@pytest.mark.slow
 def test_calls_that_nest_without_end_are_given_up():
     doubling = "".join(f"def f{n}(x):\n    f{n + 1}(x)\n    f{n + 1}(x)\n" for n in range(40))
     with pytest.raises(CannotCheck, match="too complex"):
