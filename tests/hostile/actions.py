@@ -22,13 +22,19 @@ __all__ = ["CannotCheck", "adapter", "base", "check", "warm_up", "weights"]
 
 def warm_up(work: Path) -> None:
     """Everything that is loaded on first use is loaded before the fence closes."""
+    import difflib  # noqa: F401
+    import importlib
+    import pkgutil
     import signal  # noqa: F401
     import threading  # noqa: F401
     import unicodedata  # noqa: F401
     import zlib  # noqa: F401
 
-    from adapterfit.read.formats import _npz, _torch  # noqa: F401
+    import adapterfit
 
+    for module in pkgutil.walk_packages(adapterfit.__path__, "adapterfit."):
+        if module.name.split(".")[1] not in ("__main__", "cli", "exact", "guard", "lint"):
+            importlib.import_module(module.name)
     read_weights(MemorySource({"adapter_model.safetensors": b""}), "adapter_model.safetensors")
     for name in ("x.bin", "x.safetensors"):
         read_weights(MemorySource({name: b"\x80\x02}."}), name)
@@ -36,7 +42,8 @@ def warm_up(work: Path) -> None:
     FolderSource(work / "path").names()
     for axis in ("read.dialects", "expect.methods"):
         members(f"adapterfit.{axis}")
-    pipeline.check(make.lora().adapter, base=make.base())
+    for sample in (make.lora(), make.lora(target_modules=None)):  # the second reads PEFT's tables of default targets
+        pipeline.check(sample.adapter, base=make.base())
     check(str(work / "path"))
 
 

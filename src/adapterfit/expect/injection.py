@@ -31,6 +31,10 @@ from adapterfit.records import Module, ModuleTree
 _PREFIX = "base_model.model."
 #: The one value with which PEFT accepts that nothing matches.
 _DUMMY = "dummy-target-modules"
+#: Modules that PEFT refuses to wrap in these model types, whose fast kernels pass over them; and by which methods.
+_FUSED_IN_MAMBA = ("conv1d", "out_proj")
+_MAMBA_TYPES = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
+_LORA_LIKE = frozenset({"LORA", "ADALORA", "XLORA", "RANDLORA"})
 _DEFAULTS = Path(__file__).with_name("default_targets.json")
 
 
@@ -146,6 +150,7 @@ def _expand_targets(config: dict[str, Any], tree: ModuleTree) -> None:
 
 
 def _wrap(wrapped: Wrapped, module: Module, method: Any, config: Mapping[str, Any], patterns: Patterns) -> None:
+    _not_inside_mamba(wrapped.tree, module, config)
     slots = method.layer(module, module.name, _rank(config, module.name, patterns), config)
     if slots is not None:
         wrapped.tuned.setdefault(module.name, []).append(slots)
@@ -162,6 +167,18 @@ def _no_child_beside_its_parent(targets: Sequence[str], modules: Mapping[str, Mo
         parent, _, leaf = name.rpartition(".")
         if inside and parent in chosen and inside.get(modules[parent].kind) == leaf:
             raise Undecided(f"{name} is targeted beside its {modules[parent].kind}, which wraps it too")
+
+
+def _not_inside_mamba(tree: ModuleTree, module: Module, config: Mapping[str, Any]) -> None:
+    """`_check_lora_target_modules_mamba` of PEFT, which goes by the last name of a target and the base's model type."""
+    leaf = module.name.rpartition(".")[2]
+    if tree.model_type in _MAMBA_TYPES and leaf in _FUSED_IN_MAMBA and config["peft_type"] in _LORA_LIKE:
+        raise InjectionFails(
+            "ValueError",
+            f"[PEFT:PeftType.{config['peft_type']}] Module '{leaf}' is incompatible with Mamba-based models "
+            f"(model_type='{tree.model_type}'). Incompatible modules: {_as_set(_FUSED_IN_MAMBA)}. "
+            "Please remove it from `target_modules` to avoid compatibility issues.",
+        )
 
 
 def _wrap_child(
