@@ -24,10 +24,13 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/vermin --quiet --no-tips -t=3.9- src
 
+# Many tests start a process of their own; where nothing may write bytecode by the way, each would compile us anew.
 fast: .venv/dev
+	$(BIN)/python -m compileall -q src tests
 	$(PYTEST) -n 2 -m "not exact and not slow and not oracle"
 
 slow: .venv/dev
+	$(BIN)/python -m compileall -q src tests
 	$(PYTEST) -n 2 -m "(exact or slow) and not oracle"
 
 python39: .venv/dev
