@@ -143,9 +143,10 @@ def test_a_reader_that_has_had_enough_is_no_error(sample):
 
 def test_an_interrupt_is_exit_code_130_and_silent(sample):
     script = """
-import sys, time
+import signal, sys, time
 import adapterfit.pipeline
 from adapterfit.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and its children with it
 adapterfit.pipeline.check = lambda *_, **__: (print("ready", flush=True), time.sleep(30))
 sys.exit(main.run(["check", "adapter"]))
 """

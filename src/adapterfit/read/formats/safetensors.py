@@ -346,7 +346,9 @@ def _tail(source: Source, name: str, end: int) -> BadInput:
 
 
 def _hole(name: str, before: _Entry | None, entry: _Entry, position: int) -> BadInput:
-    raised = header_says(f"invalid offset for tensor `{show(entry.name)}`")
+    # Of two tensors on the very same range the library names the one or the other, as its table happens to be ordered.
+    either = before is not None and (before.start, before.end) == (entry.start, entry.end)
+    raised = header_says("invalid offset for tensor" if either else f"invalid offset for tensor `{show(entry.name)}`")
     if before is not None and entry.start < position:
         problem = f"lets {quote(before.name)} and {quote(entry.name)} share bytes"
         return refuse("bytes-shared", name, problem, raised=raised)
