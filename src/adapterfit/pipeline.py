@@ -13,7 +13,7 @@ from typing import Any
 
 from adapterfit.compare.difference import compare
 from adapterfit.consumers import asked
-from adapterfit.consumers.choice import NEWEST, choose, others_installed
+from adapterfit.consumers.choice import choose, default, others_installed
 from adapterfit.diagnose.diagnosis import diagnose
 from adapterfit.diagnose.steps import next_step
 from adapterfit.edits import Edit
@@ -67,7 +67,8 @@ def check(
         base: A folder, `config.json`, a safetensors file or index, a Hub id, a live `nn.Module`, or a `Base` read
             before. Without one, the base the adapter names is looked up in the local Hub cache.
         consumer: Who will load it, such as `peft==0.21.2,transformers==5.23.0` or `vllm==0.33.0`; a list for several.
-            `all` is every engine there are facts of. A `Consumer` chosen before serves as well.
+            `all` is every engine there are facts of. A `Consumer` chosen before serves as well. By default the
+            installed peft and transformers; else, and where there are no facts of those, the newest known.
         online: Whether the network may be asked.
         values: Whether to read the numbers too.
         base_class: The transformers class the base is loaded as; by default what its config and the adapter say.
@@ -80,12 +81,12 @@ def check(
     libraries, engines = ((), ()) if isinstance(consumer, Consumer) else asked.sort(consumer)
     text = libraries[-1] if libraries else None
     ranged = text if text is not None and asked.is_range(text) else None
-    who = consumer if isinstance(consumer, Consumer) else choose(None if ranged else text)
+    who = consumer if isinstance(consumer, Consumer) else _chosen(text, ranged=ranged is not None)
     found = adapter if isinstance(adapter, Adapter) else _adapter(str(adapter), online=online, values=values)
     case = Case(found, _base(base, found.config, online=online), who)
     case = dataclasses.replace(case, seen=_seen(case, base, full=values))
     report = _after_cure(_worst(case, ranged, base_class) if ranged else _best(case, base_class))
-    unlike = () if who.given or ranged else tuple(_not_for(other) for other in others_installed())
+    unlike = () if who.given or ranged else tuple(_not_for(other, who) for other in others_installed(who))
     report = dataclasses.replace(
         report,
         not_checked=(*report.not_checked, *_unseen(case), *unlike),
@@ -95,6 +96,11 @@ def check(
     if text is not None and asked.is_native(text):
         report = dataclasses.replace(report, not_checked=(*report.not_checked, _native(report)))
     return _served(report, engines) if engines else report
+
+
+def _chosen(text: str | None, *, ranged: bool) -> Consumer:
+    """Who is asked for; of a range the newest, until each of its versions is asked."""
+    return default() if text is None else choose(None if ranged else text)
 
 
 def _native(report: Report) -> NotChecked:
@@ -118,9 +124,10 @@ def _served(report: Report, engines: tuple[str, ...]) -> Report:
     return served(report, engines)
 
 
-def _not_for(other: str) -> NotChecked:
+def _not_for(other: str, who: Consumer) -> NotChecked:
     return NotChecked(
-        f"{show(other)}, which is installed here", f"the answer is for peft {NEWEST[0]} and transformers {NEWEST[1]}"
+        f"{show(other)}, which is installed here",
+        f"the answer is for peft {who.peft} and transformers {who.transformers}",
     )
 
 

@@ -95,7 +95,37 @@ def test_nothing_is_changed_on_disk(tmp_path):
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
 
 
-def test_other_versions_than_the_known_ones_are_named_when_installed(tmp_path, monkeypatch):
-    (tmp_path / "peft-0.17.1.dist-info").mkdir()
-    monkeypatch.setattr("sys.path", [str(tmp_path)])
-    assert check(make.lora()).not_checked[-1].what == "peft 0.17.1, which is installed here"
+def _installed(folder, **versions):
+    for name, version in versions.items():
+        (folder / f"{name}-{version}.dist-info").mkdir()
+    return [str(folder)]
+
+
+def test_without_a_consumer_the_answer_is_for_the_installed_versions(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", _installed(tmp_path, peft="0.13.2", transformers="4.45.2"))
+    report = adapterfit.check(
+        make.lora(use_dora=True, lora_ga_config={"direction": "x"}).adapter, base=make.base("llama")
+    )
+    assert (report.case.consumer.peft, report.case.consumer.transformers) == ("0.13.2", "4.45.2")
+    assert report.predicted == "raises", "PEFT before 0.14 raises on a key it does not know"
+    assert not [one for one in report.not_checked if "installed here" in one.what]
+
+
+@pytest.mark.parametrize(
+    ("versions", "said"),
+    [
+        pytest.param(
+            {"peft": "0.17.1"}, "peft 0.17.1, which is installed here", id="one without the other loads nothing"
+        ),
+        pytest.param(
+            {"peft": "9.0.0", "transformers": "5.23.0"},
+            "peft 9.0.0, which is installed here",
+            id="a version nobody has facts of",
+        ),
+    ],
+)
+def test_installed_versions_that_are_not_answered_for_are_named(versions, said, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", _installed(tmp_path, **versions))
+    report = adapterfit.check(make.lora().adapter, base=make.base("llama"))
+    assert report.case.consumer.peft == "0.21.2"
+    assert said in [one.what for one in report.not_checked]

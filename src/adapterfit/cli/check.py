@@ -25,7 +25,7 @@ _THRESHOLDS = {"error": ("error",), "warning": ("error", "warning"), "never": ()
     metavar="CONSUMER",
     multiple=True,
     help="Who will load it: peft==0.21.2,transformers==5.23.0, an engine such as vllm==0.33.0, or all (every engine in one "
-    "table). Repeat for several. Default: the newest known PEFT.",
+    "table). Repeat for several. Default: the peft and transformers installed here, else the newest known.",
 )
 @click.option("--exact", is_flag=True, help="Ask the installed PEFT too, in a process of its own. Takes seconds.")
 @click.option("--python", metavar="PY", help="With --exact: the Python whose PEFT is asked, such as venv/bin/python.")

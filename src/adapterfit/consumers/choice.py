@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sys
@@ -70,12 +71,30 @@ def _rules(peft: str, transformers: str) -> Mapping[str, Any]:
     }
 
 
-def others_installed() -> tuple[str, ...]:
-    """The peft and transformers installed here, where they are not the newest known: `peft 0.17.1`.
+def default() -> Consumer:
+    """The consumer where nobody named one: the peft and transformers installed here, else the newest known.
+
+    Both must be installed, and in versions there are facts of; `others_installed` says what was left out.
+    """
+    found = _installed()
+    if len(found) == len(NEWEST) and tuple(found.values()) != NEWEST:
+        here = consumer(found["peft"], found["transformers"])
+        if not here.unknown:
+            return dataclasses.replace(here, given=False)
+    return choose(None)
+
+
+def others_installed(who: Consumer) -> tuple[str, ...]:
+    """The peft and transformers installed here which are not those of the answer: `peft 0.17.1`."""
+    answered = {"peft": who.peft, "transformers": who.transformers}
+    return tuple(f"{name} {version}" for name, version in _installed().items() if version != answered[name])
+
+
+def _installed() -> dict[str, str]:
+    """The versions of peft and transformers that an import would find here, those that are there.
 
     Looks at the names of the installed distributions only; importing either library would cost seconds.
     """
-    known = dict(zip(("peft", "transformers"), NEWEST))
     found: dict[str, str] = {}
     for folder in sys.path:
         try:
@@ -84,4 +103,4 @@ def others_installed() -> tuple[str, ...]:
             continue
         for match in filter(None, map(_DISTRIBUTION.fullmatch, names)):
             found.setdefault(match.group(1), match.group(2))
-    return tuple(f"{name} {version}" for name, version in sorted(found.items()) if version != known[name])
+    return dict(sorted(found.items()))

@@ -137,6 +137,8 @@ def _loader(report: Report, width: int) -> Iterator[Line]:
     versions = (("peft", case.consumer.peft), ("transformers", case.consumer.transformers))
     consumer = ", ".join(f"{name} {show(version)}" for name, version in versions if version)
     yield from _labelled("with", consumer or show(case.consumer.text) or "no known loader", width)
+    if case.consumer.rules and not case.consumer.given:
+        yield from _labelled("", "the versions installed here", width)
     if case.consumer.given:
         yield from _dates(case, width)
     yield from _labelled("loader", PREDICTIONS.get(report.predicted, report.predicted), width)
