@@ -229,6 +229,16 @@ def measure(wanted: Iterable[int], processes: int = 2) -> Iterator[tuple[Outcome
             yield from ((Outcome(rows()[n], truth(rows()[n]), ours, None), said) for n, ours, said in part)
 
 
+def same_class(row: dict[str, Any], said: str) -> bool | None:
+    """Whether the exception that we announce is of the class that was raised; None where the adapter's load raised none.
+
+    What the base raised was recorded by its class name only where it was built, so that is left out.
+    """
+    if not row["outcome"].endswith("error_load") or not said:
+        return None
+    return said.partition(":")[0] == row["detail"].partition(":")[0]
+
+
 # ------------------------------------------------------------------------------------------------ the table
 
 
@@ -303,6 +313,10 @@ def main() -> int:
         print(differing(found))
     outcomes = [each for each, _ in found]
     print(table(outcomes))
+    classes = [same_class(each.row, said) for each, said in found if each.ours == each.truth == "raises"]
+    print(
+        f"exceptions of a load announced by their class: {classes.count(True)} of {len(classes) - classes.count(None)}"
+    )
     known = [each for each in outcomes if each.ours != "unknown adapter"]
     silent = any(each.false_fit for each in known if each.row.get("warnclass") == ["SILENT"])
     return int(silent or sum(each.agrees for each in known) < 0.98 * len(known))

@@ -36,3 +36,10 @@ def test_no_silent_difference_is_called_a_load():
     assert len(silent) > 500
     called = [row["kind"] for row in silent if matrix.outcome(row).false_fit]
     assert called == []
+
+
+def test_the_exception_that_is_announced_is_of_the_class_that_was_raised(outcomes):
+    both = [each for each in outcomes if each.ours == each.truth == "raises" and each.report.raised is not None]
+    same = [(matrix.same_class(each.row, each.report.raised.text), each.row) for each in both]
+    assert len([is_so for is_so, _ in same if is_so]) > 100
+    assert [(row["loader_peft"], row["kind"], row["detail"][:60]) for is_so, row in same if is_so is False] == []

@@ -123,14 +123,29 @@ def _grouped(not_checked: Iterable[NotChecked]) -> list[NotChecked]:
 # -------------------------------------------------------------------------------------------- prediction
 
 
+#: Flaws of the folder which a load comes to with the weights: after the config was read and the layers were made.
+_WITH_WEIGHTS = frozenset(("safetensors-unread", "weights-file-missing", "wrong-file-in-folder"))
+
+
 def _raised(case: Case, diff: Diff | None) -> Raised | None:
-    """The first exception on the way: while reading the files, else while loading."""
+    """The first exception on the way: the folder and the config, the adapter's layers, the weights, and then the rest.
+
+    A base that cannot be loaded comes last, since the others are certain with any copy of it.
+    """
     of_base = case.base.flaws if case.base is not None else ()
-    for flaw in flaws(case):
-        if flaw.predicted == "raises" and flaw.severity == "error" and flaw.raised:
-            kind, _, line = flaw.raised.partition(": ")
-            return Raised(kind, line, stage="base" if flaw in of_base else "read")
-    return diff.raised if diff is not None else None
+    of_weights = case.adapter.weights.flaws if case.adapter.weights is not None else ()
+
+    def place(flaw: Flaw) -> int:
+        return 2 if flaw in of_base else 1 if flaw in of_weights or flaw.code in _WITH_WEIGHTS else 0
+
+    raising = (flaw for flaw in flaws(case) if flaw.predicted == "raises" and flaw.severity == "error" and flaw.raised)
+    ordered = sorted(raising, key=place)
+    loading = diff.raised if diff is not None else None
+    made = loading is None or loading.stage != "inject"
+    if not ordered or not (made or place(ordered[0]) == 0 or place(ordered[-1]) == 2):
+        return loading
+    kind, _, line = ordered[0].raised.partition(": ")
+    return Raised(kind, line, stage="base" if place(ordered[0]) == 2 else "read")
 
 
 def _predicted(case: Case, diff: Diff | None, raised: Raised | None, findings: Sequence[Finding]) -> str:

@@ -243,20 +243,26 @@ def _wrap_parameter(
 
 
 def _nothing_matched(chosen: Selection, config: Mapping[str, Any]) -> None:
-    """The four messages of NoMatchingPeftModuleError."""
+    """The four messages of NoMatchingPeftModuleError; older versions have fewer, and raise a ValueError."""
+    older = rule(config, "nothing-matched")
+    kind = "NoMatchingPeftModuleError" if older is None else "ValueError"
     targets = config.get("target_modules")
+    if older == "one message":
+        raise InjectionFails(kind, _not_found(targets))
     if chosen.excluded and not chosen.unmatched:
+        settings = "`target_modules` and" if older == "of modules" else "`target_modules`,"
+        saved = "" if older == "of modules" else " and `modules_to_save`"
         line = (
             "All modules were excluded. This is likely unintended. "
-            "Check your `target_modules`, `exclude_modules` and `modules_to_save` configuration."
+            f"Check your {settings} `exclude_modules`{saved} configuration."
         )
-        raise InjectionFails("NoMatchingPeftModuleError", line)
-    if not chosen.excluded and not targets:
+        raise InjectionFails(kind, line)
+    if not chosen.excluded and not targets and older not in ("of modules", "of saved modules"):
         line = (
             "No `target_modules` passed but also no `target_parameters` found. Please check the values for "
             "these arguments."
         )
-        raise InjectionFails("NoMatchingPeftModuleError", line)
+        raise InjectionFails(kind, line)
     if chosen.excluded:
         line = (
             "No modules were targeted for adaptation. "
@@ -265,15 +271,18 @@ def _nothing_matched(chosen: Selection, config: Mapping[str, Any]) -> None:
             "only targeted modules that are marked to be saved (`modules_to_save`)."
         )
     else:
-        line = (
-            f"Target modules {_as_set(targets)} not found in the base model. "
-            "Please check the target modules and try again."
-        )
+        line = _not_found(targets)
     if config.get("layers_to_transform") is not None:
         line += f" Note: You specified 'layers_to_transform': {config['layers_to_transform']}."
     if config.get("layers_pattern") is not None:
         line += f" You also specified 'layers_pattern': {config['layers_pattern']}."
-    raise InjectionFails("NoMatchingPeftModuleError", line)
+    raise InjectionFails(kind, line)
+
+
+def _not_found(targets: Any) -> str:
+    return (
+        f"Target modules {_as_set(targets)} not found in the base model. Please check the target modules and try again."
+    )
 
 
 def _as_set(targets: Any) -> str:
