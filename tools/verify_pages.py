@@ -281,9 +281,10 @@ def is_messaged(page: Page, text: str) -> bool:
 
 
 def rank(page: Page, text: str) -> int:
-    """Where the cause stands in the answer of `adapterfit why` to this text; 0 where it does not."""
-    ids = [cause.id for cause in adapterfit.why(text).causes]
-    return ids.index(page.id) + 1 if page.id in ids else 0
+    """Where the cause stands in the answer of `adapterfit why` to this text, those as likely counted as one; 0 where it does not."""
+    causes = adapterfit.why(text).causes
+    sure = next((cause.likelihood for cause in causes if cause.id == page.id), None)
+    return 0 if sure is None else 1 + sum(cause.likelihood > sure for cause in causes)
 
 
 class Tally:

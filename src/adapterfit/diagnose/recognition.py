@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from adapterfit.diagnose.messages import recognised_by_message
 from adapterfit.diagnose.registry import all_causes
 from adapterfit.records import Diagnosis, Finding, Fix, Report, Suspicion
 from adapterfit.text import show
@@ -38,6 +39,7 @@ def recognise(symptoms: Symptoms) -> Diagnosis:
         if hasattr(entry.module, "recognise")
         for suspicion in entry.module.recognise(symptoms)
     ]
+    found += list(recognised_by_message(symptoms, found))
     found += _stopped(symptoms, found)
     causes = _ordered([*found, *_hinted(symptoms, found)])
     return Diagnosis(symptoms, causes, tuple(_unread(symptoms, causes)))
@@ -115,7 +117,7 @@ def _ordered(found: Iterable[Suspicion]) -> tuple[Suspicion, ...]:
         known = best.get(suspicion.id)
         if known is None or suspicion.likelihood > known.likelihood:
             best[suspicion.id] = suspicion
-    ranked = sorted(best.values(), key=lambda one: (-one.likelihood, one.id))
+    ranked = sorted(best.values(), key=lambda one: -one.likelihood)  # of two alike, the one that a procedure found
     certain = sum(1 for one in ranked if one.likelihood >= _HIGH)
     kept = [one for one in ranked[:_MOST] if one.likelihood >= _LEAST]
     return tuple(_worded(one, doubted=certain > 1) for one in kept)

@@ -1,0 +1,112 @@
+"""Lines that the pages of causes show, found in a pasted text: what no procedure reads is known by its own words.
+
+A page's `messages` are the lines its users see. Names, numbers and lists in them are each user's own and are left out. Where
+another cause has already explained the line, the words alone do not tell the two apart, and both are answered alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from adapterfit.diagnose.registry import Entry, all_causes
+from adapterfit.records import Fix, Suspicion
+from adapterfit.text import show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
+
+#: How likely a cause is whose line stands in the text: alone, or beside others with the same line.
+_ALONE, _SHARED = 0.8, 0.7
+#: Lists of names and shapes: procedures read these, and the words around them say nothing.
+_READ = (
+    "found missing adapter keys", "size mismatch for", "target modules", "copying a param", "missing key(s)", "unexpected key(s)",
+    "expected target modules", "lora key not loaded", "(none", "(no message", "(nothing", "no modules were targeted", "weights only load failed",
+)  # fmt: skip
+#: Errors that Python itself raises about anything: the names in them count, and so does who raised them.
+_PYTHON = frozenset({"TypeError", "AttributeError", "KeyError", "ZeroDivisionError", "IndexError"})
+#: A user's own part of a line.
+_OWN = re.compile(
+    r"(?<!\w)'[^']*'|\"[^\"]*\"|`+[^`]*`+|\{[^}]*\}|\[[^\]]*\]|[\w-]*[/\\][\w./\\-]*\w|\b\w+(?:\.\w+){2,}|\.\.\.|…|-?\d+(?:\.\d+)*"
+)
+_KIND = re.compile(r"(?:[a-z_]\w*\.)*([A-Z]\w*(?:Error|Warning|Exception)): ")
+#: A line must have so many words of its own, and so many letters, to be known by them.
+_WORDS, _LETTERS = 3, 18
+_CHARS = 240
+
+
+class _Line(NamedTuple):
+    """A page's line: the error's class, its longest words in lower case, and the pattern of all of it."""
+
+    entry: Entry
+    kind: str
+    words: str
+    pattern: re.Pattern[str]
+
+
+def recognised_by_message(symptoms: Symptoms, found: list[Suspicion]) -> Iterator[Suspicion]:
+    """Causes without a procedure of their own whose page shows a line of this text, beside those that procedures found."""
+    heard = [(line, number) for line in _lines() for number in [_heard_in(symptoms, line)] if number >= 0]
+    many = len({line.entry.id for line, _ in heard}) > 1
+    for line, number in heard:
+        quoted = show(" ".join(symptoms.lines[number].split()), _CHARS)
+        explained = max((one.likelihood for one in found if quoted in one.evidence), default=0.0)
+        yield Suspicion(
+            line.entry.id,
+            _heading(line.entry, ""),
+            explained or (_SHARED if many else _ALONE),
+            evidence=(quoted,),
+            fix=Fix("unsafe", _heading(line.entry, "Fix")),
+            apart=_heading(line.entry, "Detection"),
+        )
+
+
+def _heard_in(symptoms: Symptoms, line: _Line) -> int:
+    """The line of the text in which a page's line stands; -1 where it does not."""
+    if line.words not in symptoms.folded:
+        return -1
+    match = line.pattern.search(symptoms.folded)
+    if match is None:
+        return -1
+    number = _number(symptoms, match.start())
+    if line.kind in _PYTHON and not any(e.kind == line.kind and e.line == number and e.library in {"peft", "transformers", "torch"} for e in symptoms.errors):  # fmt: skip
+        return -1
+    return number
+
+
+def _number(symptoms: Symptoms, position: int) -> int:
+    from bisect import bisect_right
+
+    return max(0, bisect_right(symptoms.starts, position) - 1)
+
+
+@lru_cache(maxsize=1)
+def _lines() -> tuple[_Line, ...]:
+    """What can be looked for; a cause with a procedure has read its lines there."""
+    bare = [entry for entry in all_causes() if not hasattr(entry.module, "recognise")]
+    return tuple(line for entry in bare for message in entry.cause.messages for line in _made(entry, message))
+
+
+def _made(entry: Entry, message: str) -> Iterator[_Line]:
+    kind = _KIND.match(message)
+    said = message[kind.end() :] if kind is not None else message
+    if said.lower().startswith(_READ):
+        return
+    name = kind[1] if kind is not None else ""
+    parts = [said] if name in _PYTHON else _OWN.split(said)
+    kept = [" ".join(part.lower().split()) for part in parts if re.search(r"[A-Za-z]{2}", part)]
+    words = re.findall(r"[a-z_]{2,}", " ".join(kept))
+    if len(words) >= _WORDS and sum(map(len, words)) >= _LETTERS:
+        joined = r".{0,300}?".join(map(re.escape, kept))
+        yield _Line(entry, name, max(kept, key=len), re.compile(joined))
+
+
+def _heading(entry: Entry, heading: str) -> str:
+    """The first sentence below a heading of the page; without one, the page's title."""
+    if not heading:
+        return entry.page.strip().partition("\n")[0].rstrip(".")
+    text = entry.page.partition(f"\n{heading}:")[2].partition("\n\n")[0]
+    words = " ".join(text.split())
+    return re.split(r"(?<=[a-z`)])\. ", words)[0].rstrip(".")
