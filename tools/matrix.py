@@ -1,6 +1,8 @@
 """Our prediction beside every measured load of the shared matrix: a table per loader, and what disagrees.
 
-    python tools/matrix.py [--loader 0.15.2/4.51.3] [--differing] [--every N]
+    python tools/matrix.py [--loader 0.15.2/4.51.3] [--differing] [--every N] [--rows FILE]
+
+`--rows` takes loads that `tools/measure_loads.py` measured, of versions or loaders that the shared matrix does not have.
 
 The adapters are what each saver wrote: from the files where they are there, else from its inventory (names, shapes, config).
 Outcomes: *raises* (also where the base or the forward pass raised), *loads* (same logits as where it was saved), *differs*
@@ -26,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import adapterfit
 import shared_data
 from adapterfit.consumers.choice import choose
+from adapterfit.consumers.versions import version
 from adapterfit.pipeline import check
 from adapterfit.read.config import parse_config
 from adapterfit.records import Adapter, Consumer, FileEntry, Report, TensorInfo, Weights
@@ -87,6 +90,21 @@ def rows() -> tuple[dict[str, Any], ...]:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         found = [json.loads(line) for line in lines]
     return tuple(row for row in found if not row["artefact"] and _was_tried(row))
+
+
+def measured(path: Path) -> tuple[dict[str, Any], ...]:
+    """Rows of our own measuring, without the adapters that the shared rows call artefacts."""
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return tuple(row for row in found if not _artefact(row) and _was_tried(row))
+
+
+#: An init that the saver did not know yet, and took for true: kind → the first peft that knows it.
+_INITS = {"lora_pissa": "0.11", "lora_olora": "0.12", "lora_orthogonal": "0.16", "lora_gaussian": "0.7"}
+
+
+def _artefact(row: dict[str, Any]) -> bool:
+    first = _INITS.get(row["kind"])
+    return first is not None and version(row["saver_peft"]) < version(first)
 
 
 def _was_tried(row: dict[str, Any]) -> bool:
@@ -197,13 +215,9 @@ def outcome(row: dict[str, Any]) -> Outcome:
     return Outcome(row, truth(row), ours, report)
 
 
-def _slim(numbers: list[int]) -> list[tuple[int, str, str]]:
-    """The work of one process: places of rows → our word and the reason."""
-    found = []
-    for number in numbers:
-        each = outcome(rows()[number])
-        found.append((number, each.ours, _said(each.report)))
-    return found
+def _slim(group: list[dict[str, Any]]) -> list[tuple[Outcome, str]]:
+    """The work of one process: rows → what happened, our word and the reason."""
+    return [(each._replace(report=None), _said(each.report)) for each in map(outcome, group)]
 
 
 def _said(report: Report | None) -> str:
@@ -214,19 +228,18 @@ def _said(report: Report | None) -> str:
     return " | ".join(part for part in (report.raised.text if report.raised else "", ids, why) if part)[:300]
 
 
-def measure(wanted: Iterable[int], processes: int = 2) -> Iterator[tuple[Outcome, str]]:
+def measure(wanted: Iterable[dict[str, Any]], processes: int = 2) -> Iterator[tuple[Outcome, str]]:
     """The outcomes of these rows, and what we give as the reason; adapters of one kind stay in one process."""
-    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for number in wanted:
-        row = rows()[number]
-        groups[row["saver_peft"], row["kind"]].append(number)
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in wanted:
+        groups[row["saver_peft"], row["kind"]].append(row)
     if processes == 1:
-        done = map(_slim, groups.values())
-        yield from ((Outcome(rows()[n], truth(rows()[n]), ours, None), said) for part in done for n, ours, said in part)
+        for group in groups.values():
+            yield from _slim(group)
         return
     with ProcessPoolExecutor(processes) as pool:
         for part in pool.map(_slim, groups.values(), chunksize=16):
-            yield from ((Outcome(rows()[n], truth(rows()[n]), ours, None), said) for n, ours, said in part)
+            yield from part
 
 
 def same_class(row: dict[str, Any], said: str) -> bool | None:
@@ -302,10 +315,11 @@ def main() -> int:
     parser.add_argument("--differing", action="store_true", help="also list what disagrees")
     parser.add_argument("--every", type=int, default=1, help="take every n-th row only")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--rows", type=Path, action="append", help="loads measured by tools/measure_loads.py, instead")
     given = parser.parse_args()
     wanted = [
-        number
-        for number, row in enumerate(rows())
+        row
+        for row in ([row for path in given.rows for row in measured(path)] if given.rows else rows())
         if (not given.loader or "/".join(loader_of(row)) in given.loader) and given.kind in (None, row["kind"])
     ][:: given.every]
     found = list(measure(wanted, given.processes))

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.exact, pytest.mark.corpus]
 
 BASES = ("bert", "gpt2", "gptoss", "llama", "llama_gqa", "llama_tied", "llava", "mixtral", "qwen2vl", "t5")
 #: What PEFT does with these depends on values of the base, on other folders, or on nothing it still knows.
-UNDECIDED = {"ADAMSS", "XLORA", "BONE"}
+UNDECIDED = {"ADAMSS", "XLORA", "BONE", "FROD"}
 shared_data.need(shared_data.MATRIX)
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.corpus
 shared_data.need(shared_data.MATRIX)
 FOLDERS = {"llama_gqa": "llama_gqa", "bert_enc": "bert"}
 #: These depend on values of the base, on other folders, or on nothing that PEFT still knows.
-UNDECIDED = {"ADAMSS", "XLORA", "BONE"}
+UNDECIDED = {"ADAMSS", "XLORA", "BONE", "FROD"}
 #: What no header shows: the transformers that saved a fused square expert is recorded nowhere.
 UNDECIDABLE = {("p0.21.2-t4.57.6", "lora_gptoss_sq_down")}
 

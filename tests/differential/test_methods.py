@@ -222,6 +222,9 @@ def test_a_bare_weights_file_of_a_plain_module_is_base_enough(method, tmp_path):
         )
         assert adapterfit.check(adapter, base=weights).verdict != "fits"
     assert told
+    if method == "FROD":  # what it computes depends on the machine as well
+        assert set(told.values()) == {("cannot-tell", "cannot-tell")}
+        return
     allowed = {("fits", "fits"), ("does-not-fit", "does-not-fit"), ("cannot-tell", "fits")}
     assert set(told.values()) <= allowed, told
     assert [kind for kind, pair in told.items() if pair[0] == "cannot-tell"] in ([], ["grouped"]), told

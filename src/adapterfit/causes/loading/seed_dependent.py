@@ -13,6 +13,10 @@ can (`save_projection: true`, `save_indices: true`, `save_precomputed_indices: t
 
 Workaround: compare an output on one known input before trusting the adapter elsewhere.
 
+FRoD saves its basis, and is not safe for it: PEFT computes the directions beside a basis of the loading machine, and
+reads that of the file afterwards. Measured: files of another machine, loaded on the same base with the same versions, gave other
+logits, by more than the adapter's effect; loaded a second time beside themselves they gave the right ones.
+
 Prevention: keep the versions of PEFT and torch, and never edit the seeds. TinyLoRA of PEFT 0.19 drew its projections without
 a seed: such an adapter without them is lost.
 
@@ -83,7 +87,11 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     config = diff.expectation.config
     kind = str(config.get("peft_type"))
     what, seed, saved = _DRAWN.get(kind, ("", "", ""))
-    if not what or (saved and config.get(saved)) or not diff.matched or diff.raised is not None:
+    if not what or not diff.matched or diff.raised is not None:
+        return
+    if saved and config.get(saved):
+        if kind == "FROD":
+            yield _beside_its_basis(diff)
         return
     if kind == "TINYLORA" and written_before(case, "0.20.0"):
         yield _lost()
@@ -95,6 +103,26 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         severity="note",
         predicted="none",
         fix=Fix("unsafe", f"before moving it, save it with {saved} on") if saved else None,
+    )
+
+
+def _beside_its_basis(diff: Diff) -> Finding:
+    """PEFT finds the directions beside a basis of this machine before it reads that of the file, and keeps them."""
+    return finding(
+        "FRoD finds its directions beside a basis that this machine computes from the base, and only then reads the basis of the "
+        "file: where the linear algebra of the training's machine turned out other eigenvectors, the two do not belong together, "
+        "and the model is another one, without a word",
+        at=[match.tensor for match in diff.matched if "frod_V" in match.tensor.name],
+        severity="warning",
+        predicted="silent",
+        confidence="low",
+        expected="the machine of the training, or one that computes as it does",
+        fix=Fix(
+            "unsafe",
+            'load it a second time beside itself: model.load_adapter(folder, adapter_name="again"), model.set_adapter("again"): '
+            "the second takes its directions from the file's basis",
+        ),
+        undecided=True,
     )
 
 
@@ -123,6 +151,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.adapter("llama", peft_type="UNILORA", r=4, **two),
             make.adapter("llama", peft_type="PSOFT", r=4, **two),
             make.adapter("llama", peft_type="SUPERTUNING", save_precomputed_indices=False, **two),
+            make.adapter("llama", peft_type="FROD", **two),
             make.adapter("llama", **tiny, peft_version="0.21.2"),
             make.adapter("llama", **tiny, peft_version="0.19.1").without_config(*old),
         ],

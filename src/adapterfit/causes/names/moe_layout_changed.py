@@ -353,9 +353,7 @@ def _square(case: Case, diff: Diff) -> Iterator[Finding]:
     before = _version(writer)
     if loader(diff).get("parameter-layout") == "plain":
         if before and before >= (0, 19, 1):
-            yield _square_for_older(
-                case, landed, writer, sure=case.base is not None and case.base.model_type != "gpt_oss"
-            )
+            yield _square_for_older(case, landed, writer, sure=case.base is not None and not _marked_later(case))
         return
     if transposed == {False} and before and before < (0, 19, 1):
         yield finding(
@@ -390,22 +388,41 @@ def _square(case: Case, diff: Diff) -> Iterator[Finding]:
             ),
         )
     elif transposed == {True} and (not before or before >= (0, 19)):
-        yield finding(
-            "the experts' matrices are square, so no size shows which side the adapter took for their input: right if it was "
-            "saved with transformers 5, exchanged if with transformers 4; the version is not recorded",
-            at=[match.tensor for match in landed],
-            severity="warning",
-            predicted="silent",
-            confidence="low",
-            undecided=True,
-            found="square matrices",
-            expected="an adapter saved with transformers >= 5",
-            fix=Fix(
-                "unsafe",
-                f"if it was saved with transformers 4: {_SWAP}",
-                readings=("saved with transformers 5: it is right as it is", f"saved with transformers 4: {_DONE}"),
+        yield _by_unknown_transformers(landed, right=5, wrong=4)
+    elif transposed == {False} and _marked_later(case):
+        yield _by_unknown_transformers(landed, right=4, wrong=5)
+
+
+#: Types whose fused experts say `is_transposed` since transformers 5, and said nothing before.
+_MARKED_SINCE_5 = ("gpt_oss",)
+
+
+def _marked_later(case: Case) -> bool:
+    """Whether only a later transformers than the loader's says which side of these experts is their input."""
+    return case.base is not None and case.base.model_type in _MARKED_SINCE_5
+
+
+def _by_unknown_transformers(landed: list[Match], *, right: int, wrong: int) -> Finding:
+    """The side depends on the transformers of the writer, which no file records."""
+    return finding(
+        "the experts' matrices are square, so no size shows which side the adapter took for their input: right if it was "
+        f"saved with transformers {right}, exchanged if with transformers {wrong}; the version is not recorded",
+        at=[match.tensor for match in landed],
+        severity="warning",
+        predicted="silent",
+        confidence="low",
+        undecided=True,
+        found="square matrices",
+        expected=f"an adapter saved with transformers {right}",
+        fix=Fix(
+            "unsafe",
+            f"if it was saved with transformers {wrong}: {_SWAP}",
+            readings=(
+                f"saved with transformers {right}: it is right as it is",
+                f"saved with transformers {wrong}: {_DONE}",
             ),
-        )
+        ),
+    )
 
 
 def _fix_of_square(case: Case, by_name: Mapping[str, Module], landed: list[Match]) -> Fix:

@@ -18,9 +18,8 @@ PREFIX = "xlora_"
 TARGETS = ""
 RENAMES: tuple[LoadRename, ...] = ()
 _WHY = (
-    "X-LoRA mixes other adapters that are named when it is loaded (`PeftModel.from_pretrained(base, folder, adapters={...})`) "
-    "and do not lie in this folder; without `adapters=` PEFT raises ValueError: If model_id is a local path, then `adapters` "
-    "must be passed in kwargs."
+    "X-LoRA mixes other adapters, which PEFT loads from the folders and Hub ids that its config names (`adapters`); nothing that "
+    "an adapter names is opened here, so check each of them by itself"
 )
 
 
