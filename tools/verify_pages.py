@@ -41,6 +41,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 from transformers.utils import logging as transformers_logging
 
 import adapterfit
+from adapterfit.causes.heard import ALIKE
 from adapterfit.cli import _verified
 from adapterfit.cli._page import Page, pages
 
@@ -284,7 +285,7 @@ def rank(page: Page, text: str) -> int:
     """Where the cause stands in the answer of `adapterfit why` to this text, those as likely counted as one; 0 where it does not."""
     causes = adapterfit.why(text).causes
     sure = next((cause.likelihood for cause in causes if cause.id == page.id), None)
-    return 0 if sure is None else 1 + sum(cause.likelihood > sure for cause in causes)
+    return 0 if sure is None else 1 + sum(cause.likelihood > sure + ALIKE for cause in causes)
 
 
 class Tally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import adapterfit
+from adapterfit.causes.heard import ALIKE
 from adapterfit.diagnose.messages import _lines
 from adapterfit.diagnose.registry import all_causes
 
@@ -26,7 +27,7 @@ ELSEWHERE = (
 
 def likely(text):
     causes = adapterfit.why(text).causes
-    return {cause.id for cause in causes if cause.likelihood == causes[0].likelihood}
+    return {cause.id for cause in causes if cause.likelihood + ALIKE >= causes[0].likelihood}
 
 
 PYTHON = ("TypeError", "AttributeError", "ZeroDivisionError")

@@ -16,6 +16,8 @@ _QUOTED = 3
 _CHARS = 240
 #: From here on an answer is called certain.
 HIGH, MEDIUM = 0.9, 0.5
+#: Two answers that differ by less are as likely as each other; it only says which of them is named first.
+ALIKE = 0.005
 
 
 def said(symptoms: Symptoms, *phrases: str, most: int = 20) -> tuple[int, ...]:
@@ -55,6 +57,14 @@ def lacks_file(symptoms: Symptoms) -> bool:
     """Whether the Hub has the repository and hands it out, and only the file is not in it."""
     entry = said(symptoms, "entrynotfounderror", "entry not found for url")
     return bool(entry) and not said(symptoms, "repository not found", "repositorynotfounderror", "gatedrepoerror")
+
+
+def config_is_missing(symptoms: Symptoms) -> tuple[int, ...]:
+    """PEFT's line that a folder has no adapter_config.json, where nothing in the text tells why."""
+    hub = any(url.status for url in symptoms.urls) or said(symptoms, "repository not found", "gated repo", "errno")
+    listed = any(not file.folder for file in symptoms.files)
+    path = any(error.kind == "HFValidationError" for error in symptoms.errors)
+    return () if hub or path or listed else said(symptoms, "can't find 'adapter_config.json' at")
 
 
 def suspect(

@@ -37,6 +37,9 @@ _TRUNK = re.compile(
 
 #: An adapter's name between `lora_A` and `weight`; loaders that print the file's own names show it if it is in the file.
 _NAMED = re.compile(r"\.lora_[AB]\.\w{1,60}\.weight")
+#: The same name as a file has it, and what PEFT puts behind it in a model.
+_BARE = re.compile(r"\.lora_[AB]\.weight$")
+_NAMED_END = re.compile(r"(?<=\.lora_[AB])\.\w{1,60}\.weight$")
 #: Blocks of Stable Diffusion's UNets as kohya-ss writes them, after diffusers or after the first checkpoints.
 _UNET = re.compile(r"lora_unet_(?:(?:down|up|input|output)_blocks_\d|mid_block_|middle_block_)")
 #: Convolutions in them.
@@ -149,6 +152,14 @@ def _mangled(symptoms: Symptoms) -> Readings:
     if files and len(files) * 2 >= len(symptoms.unexpected):
         return {"adapter-name-in-keys": Names(0.86, files), "diffusion-key-format": Names(0.5, files)}
     every = (*symptoms.missing, *symptoms.unexpected, *symptoms.keys)
+    bare = {key.name.replace(".weight", ""): key for key in symptoms.unexpected if _BARE.search(key.name)}
+    named = tuple(
+        key for lost in symptoms.missing for key in [bare.get(_NAMED_END.sub("", lost.name))] if key is not None
+    )
+    if named and len(named) * 2 >= len(symptoms.unexpected):
+        whole = any(not _is_tuner(key.name) for key in symptoms.missing)  # the base's weights are missed too
+        sure = (0.6, 0.8) if whole else (0.8, 0.6)
+        return {"adapter-name-in-keys": Names(sure[0], named), "adapter-resumed-as-model": Names(sure[1], named)}
     mangled = tuple(key for key in every if _MANGLED.search(key.name))
     return {"adapter-name-in-keys": Names(0.85, mangled)} if mangled else {}
 
@@ -291,6 +302,13 @@ def _found_in_bare_model(symptoms: Symptoms) -> Readings:
             "wrapper-prefix": Names(0.45, lora),
         }
     if any(key.wording == "torch" for key in lora):
+        kept = tuple(key for key in symptoms.unexpected if ".base_layer.weight" in key.name)
+        if kept and not any("base_model." in key.name for key in lora):
+            # The base's weights lie in wrapped layers, under the base's own names: a whole model was saved unmerged.
+            return {
+                "adapter-inside-full-checkpoint": Names(0.7, (*kept, *lora)),
+                "adapter-resumed-as-model": Names(0.5, lora),
+            }
         return {
             "adapter-resumed-as-model": Names(0.5, lora),
             "wrapper-prefix": Names(0.45, lora),

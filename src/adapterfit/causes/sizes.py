@@ -10,6 +10,7 @@ from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapterfit.causes.evidence import TUNER_PREFIXES
+from adapterfit.causes.heard import ALIKE
 from adapterfit.records import Shape
 
 if TYPE_CHECKING:
@@ -364,10 +365,9 @@ def _three_numbers(symptoms: Symptoms, held: tuple[LogShape, ...], file: int, mo
                 "base-resized-by-loader": Reading(0.88, held, file, model),
                 "vocabulary-grown": Reading(0.4, held, file, model),
             }
-        sure = 0.85 if cut else 0.94
-        readings = {"vocabulary-grown": Reading(sure, held, file, model)}
-        if cut:
-            readings["base-resized-by-loader"] = Reading(0.45, held, file, model)
+        readings = {"vocabulary-grown": Reading(0.85 if cut else 0.94, held, file, model)}
+        if cut:  # rows that no published base has: somebody has resized it already
+            readings["base-resized-by-loader"] = Reading(0.85 - ALIKE / 2, held, file, model)
         return readings
     grown_by_loader = file % 64 == 0 and model % 64 != 0 and model - file < 64
     if grown_by_loader:
@@ -414,6 +414,8 @@ def _rank(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
         stacked = file // model in {2, 3}
         readings["rank-mismatch"] = Reading(0.5 if stacked else 0.6, shapes, file, model)
         readings["merged-linear-era"] = Reading(0.6 if stacked else 0.5, shapes, file, model)
+    elif len(modules) == 1:
+        readings["pattern-key-anchored"] = Reading(sure - ALIKE / 2, shapes, file, model)
     return readings
 
 
@@ -436,7 +438,7 @@ def _dimensions(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
         and file % 64 == model % 64 == 0
     ):
         quantised = any(word in symptoms.folded for word in ("gptq", "awq", "int4", "int8", "quant"))
-        sure = 0.88 if quantised or {file, model} == {29568, 29696} else 0.5
+        sure = 0.88 if quantised or {file, model} == {29568, 29696} else 0.6 - ALIKE / 2
         return {
             "quantised-base-padded": Reading(sure, shapes, file, model),
             "wrong-base": Reading(0.6, shapes, file, model),

@@ -23,7 +23,7 @@ _ALONE, _SHARED = 0.8, 0.7
 #: Lists of names and shapes: procedures read these, and the words around them say nothing.
 _READ = (
     "found missing adapter keys", "size mismatch for", "target modules", "copying a param", "missing key(s)", "unexpected key(s)",
-    "expected target modules", "lora key not loaded", "(none", "(no message", "(nothing", "no modules were targeted", "weights only load failed",
+    "expected target modules", "lora key not loaded", "(none", "(no message", "(nothing", "no modules were targeted",
 )  # fmt: skip
 #: Errors that Python itself raises about anything: the names in them count, and so does who raised them.
 _PYTHON = frozenset({"TypeError", "AttributeError", "KeyError", "ZeroDivisionError", "IndexError"})
@@ -96,7 +96,7 @@ def _made(entry: Entry, message: str) -> Iterator[_Line]:
         return
     name = kind[1] if kind is not None else ""
     parts = [said] if name in _PYTHON else _OWN.split(said)
-    kept = [" ".join(part.lower().split()) for part in parts if re.search(r"[A-Za-z]{2}", part)]
+    kept = [" ".join(part.lower().split()).rstrip(".,:;") for part in parts if re.search(r"[A-Za-z]{2}", part)]
     words = re.findall(r"[a-z_]{2,}", " ".join(kept))
     if len(words) >= _WORDS and sum(map(len, words)) >= _LETTERS:
         joined = r".{0,300}?".join(map(re.escape, kept))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _HIGH, _MEDIUM = 0.9, 0.5
 #: A guess from words alone; beside a decided answer it counts less; each word more, up to a few.
 _GUESS, _BESIDE, _MORE, _MANY = 0.2, 0.6, 0.06, 4
-#: Innermost frames of a traceback without its end that are looked at.
-_STOPS = 4
+#: Innermost frames of a traceback that are looked at, and what a message that nobody knows leaves of their word.
+_STOPS, _ENDED = 4, 0.4
 #: Where two answers claim to be certain, neither is.
 _DOUBTED = 0.89
 #: Answers that are given, and the likelihood below which one is none.
@@ -46,29 +46,33 @@ def recognise(symptoms: Symptoms) -> Diagnosis:
 
 
 def _stopped(symptoms: Symptoms, found: list[Suspicion]) -> list[Suspicion]:
-    """Where a traceback is cut off before its message, what the function does in which it stops.
+    """What the function does in which a traceback ends, where it is cut off before its message or nobody knows the message.
 
-    A cause lists such functions in `STOPS`: library and function → how likely it is.
+    A cause lists such functions in `STOPS`: library and function → how likely it is, if no message says more.
     """
     frames = symptoms.frames
     decided = any(suspicion.likelihood >= _MEDIUM for suspicion in found)
-    if decided or not frames or any(error.message and error.line >= frames[-1].line for error in symptoms.errors):
+    if decided or not frames:
         return []
+    ended = any(error.message and error.line >= frames[-1].line for error in symptoms.errors)
+    part = _ENDED if ended else 1.0
+    known = {suspicion.id for suspicion in found}
     for frame in reversed(frames[-_STOPS:]):
         stopped = [
             Suspicion(
                 entry.id,
-                f"the text breaks off in {show(frame.function)} of {show(frame.library)}",
-                likelihood,
+                f"the text {'ends' if ended else 'breaks off'} in {show(frame.function)} of {show(frame.library)}",
+                likelihood * part,
                 evidence=(show(" ".join(symptoms.lines[frame.line].split()), _CHARS),),
                 fix=Fix(
-                    "unsafe", f"paste the end of the traceback; if it is this cause: adapterfit explain {entry.id}"
+                    "unsafe",
+                    f"{'' if ended else 'paste the end of the traceback; '}if it is this cause: adapterfit explain {entry.id}",
                 ),
                 apart="the last line of the traceback",
             )
             for entry in all_causes()
             for likelihood in [getattr(entry.module, "STOPS", {}).get((frame.library, frame.function), 0)]
-            if likelihood
+            if likelihood and entry.id not in known
         ]
         if stopped:
             return stopped

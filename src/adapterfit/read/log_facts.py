@@ -85,7 +85,9 @@ _HUB = re.compile(
     r"https?://(?:huggingface\.co|hf-mirror\.com|hf\.co)/(?:api/models/)?(?P<repo>[\w.-]{1,96}(?:/[\w.-]{1,96})?)/(?:resolve|raw|blob|tree)/[^/\s]{1,100}/(?P<file>.{1,300})"
 )
 _STATUS = re.compile(
-    r"(?<!\d)(40[0-9]|5\d\d)(?= (?:Client|Server) Error)|(?<=(?:Client|Server) error ')(40[0-9]|5\d\d)", re.IGNORECASE
+    r"(?<!\d)(40[0-9]|5\d\d)(?= (?:Client|Server) Error| Unauthorized| Forbidden| Not Found)"
+    r"|(?:(?:Client|Server) error '|status(?: code)?[:= ]{1,2}|HTTP )(40[0-9]|5\d\d)\b",
+    re.IGNORECASE,
 )
 _NEAR = 400
 
@@ -101,7 +103,7 @@ def urls(text: Text) -> tuple[LogUrl, ...]:
         near = [*_STATUS.finditer(text.flat, max(0, match.start() - _NEAR), match.start())]
         status = near[-1] if near else _STATUS.search(text.flat, match.end(), match.end() + _NEAR)
         repo, file = (hub["repo"], hub["file"]) if hub else ("", "")
-        found.append(LogUrl(url, repo, file, int(status[0]) if status else 0, text.line_at(match.start())))
+        found.append(LogUrl(url, repo, file, int(status[1] or status[2]) if status else 0, text.line_at(match.start())))
     return tuple(found)
 
 

@@ -35,15 +35,48 @@ Fixed:
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import suspect
+from adapterfit.records import Suspicion
+from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=10,
     messages=("FileNotFoundError: No such file or directory: …/model-00002-of-00004.safetensors",),
     codes=("base-shard-missing", "base-weights-not-there"),
 )
+
+#: A shard of a base, by the names that transformers gives them.
+_SHARD = re.compile(r"(?:model|pytorch_model|consolidated)[-.]\d{1,5}(?:-of-\d{1,5})?\.(?:safetensors|bin|pth)")
+_ABSENT = ("no such file", "does not exist", "not found", "cannot find", "can't find", "does not appear to have")
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: a shard of the base is looked for and is not there."""
+    for error in symptoms.errors:
+        shard = _SHARD.search(error.message)
+        if shard is not None and any(word in error.message.lower() for word in _ABSENT):
+            yield suspect(
+                symptoms, f"{quote(shard[0])}, a part of the base, is not in its folder", 0.85, [error.line],
+                fix="hf download OWNER/NAME --local-dir BASE: it fetches only what is missing",
+                apart="ls of the base's folder beside weight_map of its index",
+            )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """A shard; an adapter's file."""
+    line = "FileNotFoundError: No such file or directory: /models/base/{}"
+    return {
+        "fires": [line.format("model-00002-of-00004.safetensors"), line.format("pytorch_model-00001-of-00002.bin")],
+        "silent": [line.format("adapter_model.safetensors")],
+    }
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -41,7 +41,10 @@ CAUSE = Cause(
     severity="note",
     level="intermediate",
     minutes=10,
-    messages=("Please pass the argument `trust_remote_code=True` to allow custom code to be run.",),
+    messages=(
+        "Please pass the argument `trust_remote_code=True` to allow custom code to be run.",
+        "ValueError: Loading base requires you to execute the configuration file in that repo on your local machine.",
+    ),
     codes=("base-runs-code",),
 )
 

@@ -37,7 +37,10 @@ from adapterfit.causes.cause import Cause
 
 CAUSE = Cause(
     minutes=5,
-    messages=("OSError: Error no file named model.safetensors, or pytorch_model.bin, found in directory",),
+    messages=(
+        "OSError: Error no file named model.safetensors, or pytorch_model.bin, found in directory",
+        "OSError: Error no file named pytorch_model.bin, model.safetensors, tf_model.h5, model.ckpt.index or flax_model.msgpack found in directory",
+    ),
     codes=(
         "gguf-not-supported-yet",
         "base-format-unsupported",

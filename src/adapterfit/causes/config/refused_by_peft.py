@@ -97,8 +97,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     told = said(symptoms, *_WORDS)
     ours = said(symptoms, "peft", "lora", "dora", "adapter", "`layers_")
     if told and ours:
+        raised = any(e.line in told and e.library not in ("", "peft") for e in symptoms.errors)
+        vague = raised or not said(
+            symptoms, "peft", "loraconfig", "dora", "`layers_", "target_parameters", "`lora", "lora_bias", *_WORDS[:12]
+        )
         yield suspect(
-            symptoms, "PEFT refuses an option of the config on this base", 0.75, told, fix="change the option that the line names, or load the base of the training",
+            symptoms, "PEFT refuses an option of the config on this base", 0.4 if vague else 0.75, told, fix="change the option that the line names, or load the base of the training",
             apart="whether the same config was accepted by the PEFT of the training",
         )  # fmt: skip
 

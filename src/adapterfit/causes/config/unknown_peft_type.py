@@ -128,6 +128,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         method = (
             name in SINCE
             or name == "BONE"
+            or (
+                error.library == "peft" and (name.upper() in SINCE or name in ("lora", "Lora", "LoRA"))
+            )  # written by hand
             or (error.library == "peft" and name.isupper() and name.replace("_", "").isalnum())
         )
         if error.kind == "KeyError" and method:

@@ -131,6 +131,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             flat,
             fix="load the base outside of deepspeed.zero.Init",
         )
+    none = said(symptoms, "size of tensor a (0) must match", "must match the size of tensor b (0)")
+    if none and said(symptoms, "lora", "peft", "adapter", most=1):
+        yield suspect(
+            symptoms, "one of the two tensors is empty, as ZeRO-3 leaves what it holds elsewhere", 0.75, none,
+            fix="load base and adapter outside of deepspeed.zero.Init, or gather them: with deepspeed.zero.GatheredParameters(model.parameters())",
+            apart="whether the run used ZeRO-3: print({p.numel() for p in model.parameters()}) shows 0",
+        )  # fmt: skip
     deepspeed = said(symptoms, *_DEEPSPEED, "deepspeed", "global_step")
     tiny = [
         file for file in symptoms.files if _holds_weights(file.name) and file.size is not None and file.size < _TINY

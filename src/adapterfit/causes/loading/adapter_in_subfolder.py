@@ -37,7 +37,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import older, said, suspect
+from adapterfit.causes.heard import ALIKE, config_is_missing, older, said, suspect
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
 
@@ -102,6 +102,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             keyword,
             fix="give the folder itself, or upgrade peft",
         )
+    if config_is_missing(symptoms):
+        yield suspect(
+            symptoms, "the adapter may lie in a folder below this one: a checkpoint-N, or one of the adapter's name", 0.86 - ALIKE / 2,
+            config_is_missing(symptoms), fix="give the folder below, or PeftModel.from_pretrained(base, folder, subfolder=NAME)",
+            apart="ls of the folder: another folder in it, and no adapter_config.json, mean this cause",
+        )  # fmt: skip
 
 
 def logs() -> dict[str, list[str]]:

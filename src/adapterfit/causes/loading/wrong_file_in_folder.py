@@ -36,7 +36,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import ALIKE, config_is_missing, said, suspect
 from adapterfit.edits import Gather
 from adapterfit.records import Adapter, Case, Fix, Flaw, Suspicion, Weights
 from adapterfit.text import quote, shorten
@@ -121,6 +121,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, f"{quote(odd[0].name)} is not a name that PEFT looks for", 0.75, [file.line for file in odd],
             fix="rename it to adapter_config.json, adapter_model.safetensors or adapter_model.bin; join parts with cat",
+        )  # fmt: skip
+    if config_is_missing(symptoms):
+        yield suspect(
+            symptoms, "the folder may hold the config under a name that PEFT does not look for", 0.86 - ALIKE / 2,
+            config_is_missing(symptoms), fix="rename it to adapter_config.json, adapter_model.safetensors or adapter_model.bin",
+            apart="ls of the folder: adapter_config(1).json, adapter_config.json.txt and the like mean this cause",
         )  # fmt: skip
 
 

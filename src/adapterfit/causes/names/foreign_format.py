@@ -124,7 +124,7 @@ _LOADERS = (
     ("no attribute 'num_layers'", "mlx-lm", 0.9), ('stringvalue: "num_layers"', "mlx-swift", 0.9), ("missing required key 'scale'", "mlx-lm", 0.9),
     ("no valid adapter config file found", "LoRAX", 0.7), ("is not found in adapter_config.json", "llama.cpp", 0.6),
     ("missing lora key", "torchtune", 0.8), ("unhandled keys [", "mlx", 0.7), ("unhandledkeys(", "mlx-swift", 0.7),
-    ("failed to load lora adapter file from", "llama.cpp (GGUF)", 0.6), ("expect general.type to be 'adapter'", "llama.cpp (GGUF)", 0.6), ("bad file magic", "llama.cpp (GGML or GGUF)", 0.86), ("invalid magic characters", "llama.cpp (GGUF)", 0.86), ("not a gguf file", "llama.cpp (GGUF)", 0.8), ("model_weights.ckpt", "NeMo", 0.6), ("0 lora slot", "mlx", 0.6),
+    ("failed to load lora adapter file from", "llama.cpp (GGUF)", 0.6), ("expect general.type to be 'adapter'", "llama.cpp (GGUF)", 0.6), ("llama_apply_lora_from_file_internal: unsupported file version", "llama.cpp (GGML)", 0.8), ("bad file magic", "llama.cpp (GGML or GGUF)", 0.86), ("invalid magic characters", "llama.cpp (GGUF)", 0.86), ("not a gguf file", "llama.cpp (GGUF)", 0.8), ("model_weights.ckpt", "NeMo", 0.6), ("0 lora slot", "mlx", 0.6),
 )  # fmt: skip
 #: Segments that only one dialect has.
 _DIALECTS = {"lora_a": "mlx or torchtune", "lora_b": "mlx or torchtune", "linear_in": "NeMo", "linear_out": "NeMo"}

@@ -56,7 +56,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import suspect
+from adapterfit.causes.heard import ALIKE, suspect
 from adapterfit.records import Case, Diff, Finding, Fix, Module, Suspicion, TensorInfo
 from adapterfit.text import shorten, show
 
@@ -73,6 +73,8 @@ CAUSE = Cause(
     needs=("diff",),
 )
 _QKV = ("qkv_proj", "query_key_value", "c_attn", "Wqkv", "wqkv", "W_pack", "qkv", "in_proj", "to_qkv", "attn_qkv")
+#: Names of fused layers alone: each is that of a few families, which other implementations have split.
+_FUSED_ONLY = frozenset({"qkv_proj", "gate_up_proj", "W_pack", "Wqkv", "wqkv"})
 _GATE_UP = ("gate_up_proj", "gate_up", "dense_h_to_4h", "w12", "wi")
 #: Parts → names of the layer that holds them in this order.
 _LAYERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
@@ -291,8 +293,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             )  # fmt: skip
     missing = by_wording.get("not-found")
     if missing is not None and missing.names and set(missing.names) <= (fused | parts):
+        one = set(missing.names) <= _FUSED_ONLY
         yield suspect(
-            symptoms, "the base may have these layers fused, or split", 0.35, [missing.line], fix=fix,
+            symptoms, "the base may have these layers fused, or split", 0.88 - ALIKE / 2 if one else 0.35, [missing.line], fix=fix,
             apart="the names of the base's attention layers: qkv_proj, W_pack, query_key_value, c_attn or q_proj, k_proj, v_proj",
         )  # fmt: skip
 

@@ -67,7 +67,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence, renames, retarget
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import ALIKE, said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import quote, show
@@ -189,6 +189,9 @@ HINTS = (
     "key_mapping", "_checkpoint_conversion_mapping", "conversion mapping", "renamed", "transformers v5", "transformers 5", "weight conversion",
 )  # fmt: skip
 
+#: Layers of attention in ViT and its kin, until transformers 5.
+_VISION = frozenset({"query", "key", "value"})
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: names that differ by a level of nesting, classes that took a Linear's place, remote code that is too old."""
@@ -205,6 +208,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             yield suspect(
                 symptoms, f"{show(targets.names[0])} was a Linear before transformers 5: the adapter targets its old name", 0.88,
                 [targets.line], fix="load with the transformers 4 of the training, or leave the router out of target_modules",
+            )  # fmt: skip
+        if targets.wording == "not-found" and targets.names and set(targets.names) <= _VISION:
+            new = any(error.kind == "NoMatchingPeftModuleError" for error in symptoms.errors)
+            yield suspect(
+                symptoms, "transformers 5 calls these layers of vision models q_proj, k_proj and v_proj", 0.88 - ALIKE / 2 if new else 0.5,
+                [targets.line], fix="load with the transformers 4 of the training, or name q_proj, k_proj, v_proj in target_modules",
+                apart="the names of the base's layers: print(model)",
             )  # fmt: skip
     mapped = said(symptoms, "load a peft state_dict with key_mapping")
     if mapped:

@@ -376,9 +376,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         )  # fmt: skip
     told = said(symptoms, *_ENGINES)
     if told:
+        named = said(symptoms, "is not compatible with model")  # a server that compares names says both
         yield suspect(
-            symptoms, "the engine finds the adapter's tensors to be those of another model", 0.88, told, fix=fix
-        )
+            symptoms, "the engine finds the adapter's tensors to be those of another model", 0.6 if named else 0.88, told, fix=fix
+        )  # fmt: skip
     lora = "lora" in symptoms.folded or "peft" in symptoms.folded
     multiplied = said(
         symptoms, "must match the size of tensor b", "shapes cannot be multiplied", "incompatible tensor shape"

@@ -33,11 +33,15 @@ Fixed:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, ValueSummary
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, ValueSummary
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=10,
@@ -59,6 +63,27 @@ def check(case: Case, _diff: Diff | None) -> Iterator[Finding]:
             fix=Fix("unsafe", "use a checkpoint from before the training diverged"),
             explains=(),
         )
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: sampling met NaN. An adapter is one reason of many, so this is never more than a guess."""
+    told = said(
+        symptoms, "probability tensor contains either", "logits contain nan", "output is nan", "produced in unet"
+    )
+    if told:
+        yield suspect(
+            symptoms, "the model's output is NaN or infinite: the adapter's numbers may be, or float16 overflows", 0.4, told,
+            fix="adapterfit check ADAPTER --base BASE --values; load the base in bfloat16 or float32",
+            apart="whether the base alone gives numbers: then it is the adapter; --values looks at its numbers",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Sampling; another assertion."""
+    return {
+        "fires": ["RuntimeError: probability tensor contains either `inf`, `nan` or element < 0"],
+        "silent": ["RuntimeError: CUDA error: device-side assert triggered"],
+    }
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -25,9 +25,16 @@ Fixed:
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import after, said, suspect
+from adapterfit.records import Suspicion
+from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=5,
@@ -41,6 +48,37 @@ CAUSE = Cause(
     versions="every version",
     codes=("base-unknown-to-transformers",),
 )
+
+#: The module whose table of model types is asked.
+_TABLE = "configuration_auto.py"
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: transformers' sentence, or a KeyError out of its table of model types."""
+    told = said(symptoms, "transformers does not recognize this architecture")
+    named = after(symptoms, "has model type ").strip().partition(" ")[0].strip("`'\"") if told else ""
+    inside = any(frame.library == "transformers" and frame.file.endswith(_TABLE) for frame in symptoms.frames)
+    for error in symptoms.errors:
+        if error.kind == "KeyError" and inside and "." not in error.message and error.line >= symptoms.frames[-1].line:
+            told, named = (error.line,), error.message.strip("'\" ")
+    if told:
+        yield suspect(
+            symptoms, f"the installed transformers has no model type {quote(named) if named else 'of this name'}", 0.89, told,
+            fix="pip install -U transformers (or the version of the training, for a type that was dropped), with a peft of the same time",
+            apart="whether the base alone loads: if it does, another transformers runs here than you think",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Both wordings; a KeyError of somebody else's table."""
+    frame = 'File "/x/site-packages/transformers/models/auto/{}", line 1055, in __getitem__\n    raise KeyError(key)\n'
+    return {
+        "fires": [
+            "ValueError: The checkpoint you are trying to load has model type `gemma9` but Transformers does not recognize this architecture.",
+            frame.format(_TABLE) + "KeyError: 'qwen9_moe'",
+        ],
+        "silent": [frame.format("tokenization_auto.py") + "KeyError: 'qwen9_moe'"],
+    }
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

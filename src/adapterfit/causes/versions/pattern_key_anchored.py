@@ -32,13 +32,18 @@ Fixed:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import suspect
+from adapterfit.causes.sizes import sizes_of
 from adapterfit.causes.versions import _tables
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import shorten, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="advanced",
@@ -88,6 +93,23 @@ def _summary(edits: tuple[Any, ...]) -> str:
         if edits
         else "write the tables as they were in force in training"
     )
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: one module alone has another rank, as a key of rank_pattern gives it."""
+    found = sizes_of(symptoms, "pattern-key-anchored")
+    if found is not None:
+        yield suspect(
+            symptoms, f"one module alone has rank {found.file} in the file and {found.model} here: a key of rank_pattern may be read otherwise than in training",
+            found.likelihood, found.lines, fix="compare rank_pattern with the modules in the file; peft < 0.15 read a key that begins with ^ as an end of a name",
+            apart="whether every layer is listed: one only means rank_pattern, all mean r",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """One module is never told from another r alone, so it is the second answer; another width is another base."""
+    line = "size mismatch for base_model.model.h.0.attn.q_proj.lora_A.default.weight: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {"as likely": [line.format("64, 768", "8, 768")], "silent": [line.format("8, 1024", "8, 768")]}
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

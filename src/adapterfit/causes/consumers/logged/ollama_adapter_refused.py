@@ -81,8 +81,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             )  # fmt: skip
             return
     created = said(
-        symptoms, "ollama create", "transferring model data", "converting adapter", "ollama/llama_server", "modelfile"
-    )
+        symptoms, "ollama create", "transferring model data", "converting adapter", "ollama/llama_server", "modelfile", "llama runner process"
+    )  # fmt: skip
+    created += tuple(number for number, line in enumerate(symptoms.lines) if line.lstrip().startswith("ADAPTER "))
     if created and said(symptoms, "error"):
         yield suspect(
             symptoms,

@@ -102,7 +102,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     limit = next((value for value in LIMITS if rank and value >= rank), 0)
     what = f"the adapter has rank {rank}" if rank else "the adapter's rank"
     yield suspect(
-        symptoms, f"{what}, more than the server was started for", 0.95, told,
+        symptoms, f"{what}, more than the server was started for", 0.85 if said(symptoms, "lora-target-modules") else 0.95, told,
         fix=f"start the server with --max-lora-rank {limit}" if limit else f"start the server with a larger --max-lora-rank, at most {LIMITS[-1]}",
     )  # fmt: skip
 

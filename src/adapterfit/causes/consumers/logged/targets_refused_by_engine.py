@@ -54,7 +54,7 @@ _WORDS = (
     ("is not in supported list", 0.9), ("lora_target_modules is empty", 0.9), ("only 'all' or 'all-linear' can be used as the string", 0.9),
     ("target modules are included in `--lora-target-modules`", 0.85), ("lora is not supported for", 0.85), ("--lora-target-modules", 0.7), ("skipping unsupported lora module", 0.7),
     ("no corresponding lora layer supported for", 0.88), ("cannot find target module name for", 0.8), ("not included in the specified --lora-target-modules", 0.92),
-    ("do not support lora", 0.7), ("does not support lora", 0.8), ("missing lora_a weight", 0.7), ("missing lora_b weight", 0.7),
+    ("target modules are not supported", 0.8), ("to be tested: vision language model with lora", 0.85), ("do not support lora", 0.7), ("does not support lora", 0.8), ("missing lora_a weight", 0.7), ("missing lora_b weight", 0.7),
 )  # fmt: skip
 #: vLLM's word on an architecture, of all versions.
 _WHOLE = re.compile(r"(?P<name>[A-Z]\w{2,80}(?:For\w{2,60}|Model|LMHeadModel)) does not support LoRA\b")

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import lacks_file, said, suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.causes.sizes import module_leaf
+from adapterfit.causes.sizes import diffusion, module_leaf
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
 
@@ -105,10 +105,21 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             continue
         if module_leaf(name) in {"qkv_proj", "gate_up_proj"}:
             yield suspect(symptoms, "the engine reads the adapter's tensors as a model's", 0.92, [error.line], fix=fix)
-        elif name.startswith("base_model.") and module_leaf(name) not in _MEMBERS:
+        elif name.startswith("base_model.") and module_leaf(name) not in _MEMBERS and not diffusion([name]):
             yield suspect(
                 symptoms, "an engine that loads a model stops at an adapter's tensor", 0.7, [error.line], fix=fix
             )
+    lacking = [
+        e.line
+        for e in symptoms.errors
+        if e.kind == "FileNotFoundError" and e.message.strip("'\" ").endswith("/config.json")
+    ]
+    if lacking:
+        spoken = said(symptoms, "lora", "adapter", "peft", "checkpoint-", most=1)
+        yield suspect(
+            symptoms, "a program that reads whole models misses config.json, which an adapter's folder does not have", 0.6 if spoken else 0.3, lacking, fix=fix,
+            apart="the folder: adapter_config.json and no config.json mean an adapter",
+        )  # fmt: skip
     found = names_of(symptoms, "adapter-loaded-as-model")
     if found is not None:
         yield suspect(symptoms, "a model's loader met an adapter's tensors", found.likelihood, found.lines, fix=fix)

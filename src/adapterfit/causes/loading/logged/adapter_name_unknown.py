@@ -60,6 +60,7 @@ _SENTENCES = tuple(
         rf"lora adapter {_NAME} but there is no existing adapter by that name",
         rf"lora with name {_NAME} does not exist",
         rf"requested lora adapters are not loaded: {_NAME}",
+        rf"the model {_NAME} does not exist",
         r"no adapter loaded\. please load an adapter first",
     )
 )
@@ -87,7 +88,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     for sentence in _SENTENCES:
         found = sentence.search(symptoms.text)
         name = (found.groupdict().get("name") or "") if found is not None else ""
-        if found is None or "/" in name or "\\" in name or name.endswith((".json", ".bin", ".safetensors")):
+        served = "the model " in sentence.pattern and not any(word in symptoms.folded for word in ("lora", "adapter"))
+        if found is None or served or "/" in name or "\\" in name or name.endswith((".json", ".bin", ".safetensors")):
             continue
         yield suspect(
             symptoms, f"no adapter is loaded under the name {quote(name)}" if name else "no adapter is loaded", 0.88, [line_of(symptoms, found.start())],

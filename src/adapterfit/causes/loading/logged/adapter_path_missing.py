@@ -55,7 +55,6 @@ _WORDS = (
     "repo id must use alphanumeric",
     "incorrect path_or_model_id",
     "loraadapternotfounderror",
-    "no such file or directory: './",
     "cannot have -- or ..",
 )
 
@@ -119,7 +118,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             apart="ls of that path: if it is there, the program wants other file names in it",
         )  # fmt: skip
     told = said(symptoms, *_WORDS) or tuple(
-        error.line for error in symptoms.errors if error.kind == "HFValidationError"
+        error.line
+        for error in symptoms.errors
+        if error.kind == "HFValidationError" or (error.kind == "FileNotFoundError" and _is_relative(error.message))
     )
     if not told:
         return
@@ -149,6 +150,13 @@ def _named(symptoms: Symptoms) -> str:
     """The name before `is not a local folder`."""
     at = symptoms.folded.find(" is not a local folder")
     return symptoms.text[max(0, at - 300) : at].rpartition(" ")[2].strip("'\"`")
+
+
+def _is_relative(message: str) -> bool:
+    """Whether a folder or an adapter's file is missed under a path that depends on where the program was started."""
+    path = message.partition("No such file or directory: ")[2].strip("'\"")
+    last = path.rpartition("/")[2]
+    return path.startswith(("./", "../")) and ("." not in last or last.startswith("adapter_"))
 
 
 def _is_path(name: str) -> bool:

@@ -73,6 +73,7 @@ _WORDS = (
     ("does not give any device for the following parameters", 0.8),
     ("offload_dir", 0.8),
     ("is on the meta device", 0.8),
+    ("is not on the expected device meta", 0.8),
     ("disk offloading currently only supported", 0.92),
     ("some parameters are on the meta device", 0.75),
     ("dispatch_model(", 0.6),
@@ -112,7 +113,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             apart="the last line of the traceback: Cannot copy out of meta tensor",
         )  # fmt: skip
     hooks = [
-        frame.line for frame in symptoms.frames if frame.library == "accelerate" and frame.file.startswith("hooks")
+        frame.line
+        for frame in symptoms.frames
+        if frame.library == "accelerate" and frame.file.startswith(("hooks", "utils/offload"))
     ]
     missed = [
         e.line

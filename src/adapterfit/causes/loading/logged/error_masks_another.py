@@ -35,7 +35,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import ALIKE, said, suspect
 from adapterfit.records import Suspicion
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             frame.library.startswith("unsloth") for frame in symptoms.frames
         )
         yield suspect(
-            symptoms, "the loader tried the adapter, then a model, and shows the failure of the second", 0.86 if unsloth else 0.55, model, fix=fix,
+            symptoms, "the loader tried the adapter, then a model, and shows the failure of the second", 0.86 if unsloth else 0.7 - ALIKE / 2, model, fix=fix,
             apart="what PeftConfig.from_pretrained(adapter) says",
         )  # fmt: skip
     both = said(symptoms, "both autoconfig and peftconfig loading failed")

@@ -73,6 +73,16 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="load non_lora_trainables.bin (or mm_projector.bin) after the base, as the trainer's own loader does",
         )  # fmt: skip
     told = said(symptoms, "load_state_dict(non_lora_trainables", "load_state_dict(non_lora_state_dict")
+    absent = [
+        e.line
+        for e in symptoms.errors
+        if "non_lora_trainables.bin" in e.message and e.kind.endswith(("FoundError", "OSError"))
+    ]
+    if absent:
+        yield suspect(
+            symptoms, "what was trained beside the adapter is not in its folder", 0.85, absent,
+            fix="copy non_lora_trainables.bin and config.json of the run beside the adapter; a checkpoint-N lacks it, the run's last folder has it",
+        )  # fmt: skip
     if told:
         yield suspect(
             symptoms, "the weights beside the adapter (non_lora_trainables.bin) cannot be loaded", 0.85, told, fix=fix

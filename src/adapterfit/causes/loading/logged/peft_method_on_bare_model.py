@@ -57,6 +57,10 @@ _METHODS = frozenset(
 )  # fmt: skip
 _SAID = re.compile(r"'?(?P<owner>[A-Za-z_][\w.]{0,80})'? (?:object )?has no attribute '?(?P<name>\w{1,60})'?")
 #: Words that speak of this cause where no symptom decides.
+#: Methods that transformers itself gives every model.
+_MIXIN = frozenset(
+    {"add_adapter", "load_adapter", "set_adapter", "enable_adapters", "disable_adapters", "active_adapters"}
+)
 HINTS = ("merge_and_unload", "add_weighted_adapter")
 
 
@@ -70,15 +74,25 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         )  # fmt: skip
     for line in said(symptoms, "has no attribute"):
         found = _SAID.search(symptoms.lines[line])
-        if found is None or found["name"] not in _METHODS or found["owner"].lower().startswith(("peft", "module")):
+        if (
+            found is None
+            or not _is_method(found["name"], found["owner"])
+            or found["owner"].lower().startswith(("peft", "module"))
+        ):
             continue
         wrapped = any(frame.library == "peft" for frame in symptoms.frames) or older(symptoms, "peft", "0.3.0") is True
         yield suspect(
-            symptoms, f"{show(found['owner'], 80)} is the bare base: {found['name']} is a method of PeftModel", 0.5 if wrapped else 0.86, [line],
+            symptoms, f"{show(found['owner'], 80)} is the bare base: {found['name']} is a method of PeftModel", 0.5 if wrapped else 0.86 if found["name"] in _METHODS else 0.45, [line],
             fix=f"model = PeftModel.from_pretrained(base, adapter), then model.{found['name']}(…)",
             apart="print(type(model)): a PeftModel means that the installed PEFT is too old for the method",
         )  # fmt: skip
         return
+
+
+def _is_method(name: str, owner: str) -> bool:
+    """A method of PeftModel, or one about adapters that a library adds to it, asked of a model's own class."""
+    added = any(word in name for word in ("lora", "peft")) and not name.startswith("_") and name not in _MIXIN
+    return name in _METHODS or (added and owner.endswith(("ForCausalLM", "ForConditionalGeneration", "ForSequenceClassification", "Model")))  # fmt: skip
 
 
 def logs() -> dict[str, list[str]]:

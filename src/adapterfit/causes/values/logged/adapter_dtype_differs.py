@@ -27,6 +27,7 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -53,10 +54,23 @@ _PHRASES = (
     "expected scalar type bfloat16 but found",
 )
 
+_TYPE = re.compile(r"(?<![a-z])(half|float|bfloat16|double|float16|float32|float64|fp16|bf16|fp32)(?![a-z0-9])")
+_SAME = {
+    "half": "float16",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "fp32": "float32",
+    "float": "float32",
+    "double": "float64",
+}
+_TYPED = re.compile(
+    r"(?i)\b(?:d?types?|scalar)\b.{0,80}?(?:same|match|expected|but got|but found|equal)|(?:same|match|expected|equal).{0,80}?\b(?:d?types?|scalar)\b"
+)
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: torch refuses a product of two types; PEFT's frames say whose it is."""
-    told = said(symptoms, *_PHRASES)
+    told = said(symptoms, *_PHRASES) or _two_types(symptoms)
     if not told:
         return
     ours = any(frame.library == "peft" and frame.file.startswith("tuners/") for frame in symptoms.frames)
@@ -66,6 +80,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         fix="model.to(base.dtype) after the adapter is loaded, or PeftModel.from_pretrained(..., autocast_adapter_dtype=False)",
         apart="{p.dtype for n, p in model.named_parameters() if 'lora_' in n} beside the base's",
     )  # fmt: skip
+
+
+def _two_types(symptoms: Symptoms) -> tuple[int, ...]:
+    """Lines of errors that name two types of numbers, one beside the other: every library says it in its own words."""
+    found = ((error.line, {_SAME.get(word, word) for word in _TYPE.findall(error.message.lower())}) for error in symptoms.errors if _TYPED.search(error.message))  # fmt: skip
+    return tuple(line for line, types in found if len(types) > 1)
 
 
 def logs() -> dict[str, list[str]]:
