@@ -132,7 +132,8 @@ def _image(symptoms: Symptoms) -> Readings:
     encoders = tuple(key for key in names if key.name.startswith(("lora_te_", "lora_te1_", "lora_te2_", "lora_te3_")))
     if len(encoders) == len(names):
         return {"diffusion-wrong-base": Names(0.6, encoders), "diffusion-key-format": Names(0.5, encoders)}
-    return {"diffusion-key-format": Names(0.85, names), "diffusion-wrong-base": Names(0.3, names)}
+    sure = 0.5 if symptoms.misshapen else 0.85  # names that fit, in other sizes: then it is no matter of a dialect
+    return {"diffusion-key-format": Names(sure, names), "diffusion-wrong-base": Names(0.3, names)}
 
 
 def _is_magnitude(name: str) -> bool:

@@ -6,9 +6,11 @@ Each step either answers, and then no later one is asked, or passes. A cause tak
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
+from adapterfit import limits
 from adapterfit.causes.evidence import TUNER_PREFIXES
 from adapterfit.causes.heard import ALIKE
 from adapterfit.records import Shape
@@ -103,11 +105,13 @@ def sizes_of(symptoms: Symptoms, cause: str) -> Reading | None:
 # ------------------------------------------------------------------------------------------- names and axes
 
 
+@lru_cache(maxsize=limits.LOG_SYMPTOMS)
 def tuner(key: str) -> bool:
     """Whether a name is that of an adapter's own tensor."""
     return any(part.startswith(TUNER_PREFIXES) for part in key.split("."))
 
 
+@lru_cache(maxsize=limits.LOG_SYMPTOMS)
 def side(key: str) -> str:
     """`A` or `B` for a LoRA's two matrices, else an empty string."""
     for part in key.split("."):

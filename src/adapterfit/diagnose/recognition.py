@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from adapterfit.diagnose.messages import recognised_by_message
 from adapterfit.diagnose.registry import all_causes
 from adapterfit.records import Diagnosis, Finding, Fix, Report, Suspicion
+from adapterfit.symptoms import LogFrame
 from adapterfit.text import show
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ _HIGH, _MEDIUM = 0.9, 0.5
 _GUESS, _BESIDE, _MORE, _MANY = 0.2, 0.6, 0.06, 4
 #: Innermost frames of a traceback that are looked at, and what a message that nobody knows leaves of their word.
 _STOPS, _ENDED = 4, 0.4
+_CALL = re.compile(r"(?:\bself\.|\b)([a-z_]\w{2,60})\(")
 #: Where two answers claim to be certain, neither is.
 _DOUBTED = 0.89
 #: Answers that are given, and the likelihood below which one is none.
@@ -57,7 +60,7 @@ def _stopped(symptoms: Symptoms, found: list[Suspicion]) -> list[Suspicion]:
     ended = any(error.message and error.line >= frames[-1].line for error in symptoms.errors)
     part = _ENDED if ended else 1.0
     known = {suspicion.id for suspicion in found}
-    for frame in reversed(frames[-_STOPS:]):
+    for frame in (*_called(symptoms), *reversed(frames[-_STOPS:])):
         stopped = [
             Suspicion(
                 entry.id,
@@ -77,6 +80,16 @@ def _stopped(symptoms: Symptoms, found: list[Suspicion]) -> list[Suspicion]:
         if stopped:
             return stopped
     return []
+
+
+def _called(symptoms: Symptoms) -> Iterable[LogFrame]:
+    """What the last frame calls, by the lines of code shown below it, where it is a function that a cause lists."""
+    last = symptoms.frames[-1]
+    listed = {name: library for entry in all_causes() for library, name in getattr(entry.module, "STOPS", {})}
+    for number in range(len(symptoms.lines) - 1, last.line, -1):
+        for found in _CALL.finditer(symptoms.lines[number][:_CHARS]):
+            if found[1] in listed and listed[found[1]] == last.library:
+                yield LogFrame(last.library, "", found[1], number)
 
 
 def _hinted(symptoms: Symptoms, found: list[Suspicion]) -> Iterable[Suspicion]:

@@ -70,6 +70,19 @@ _SEGMENTS = (
     "lora_A", "lora_B", "lora_a", "lora_b", "lora_{", "lora_*", "lora_E", "lora_embedding_", "lora_magnitude", "lora_down",
     "lora_up", "lora_mid", "dora_scale", "hada_", "lokr_", "ia3_", "modules_to_save",
 )  # fmt: skip
+#: What stands in every line with such a name: looked for first, since that is cheap.
+_MARKS = (
+    "lora_",
+    "dora_scale",
+    "hada_",
+    "lokr_",
+    "ia3_",
+    "modules_to_save",
+    "base_model.",
+    "_orig_mod.",
+    "lycoris_",
+    ".layers.",
+)
 _LAYER = re.compile(r"\.layers\.(?:\d{1,4}|\*|[{<]\S{1,20}[}>])\.")
 
 
@@ -116,7 +129,7 @@ def _names(flat: str, at: int, most: int) -> Iterator[tuple[str, int]]:
     pattern = _QUOTED if flat[at : at + 1] in {"'", '"', "`"} else _BARE
     for _ in range(most):
         match = pattern.match(flat, at)
-        if match is None or not _is_name(match[1]) or _is_broken(flat, match):
+        if match is None or not _is_name(match[1]) or _is_broken(match):
             return
         yield match[1].rstrip(".,"), match.start(1)
         value = _VALUE.match(flat, match.end()) if bracketed else None
@@ -126,9 +139,9 @@ def _names(flat: str, at: int, most: int) -> Iterator[tuple[str, int]]:
             return
 
 
-def _is_broken(flat: str, match: re.Match[str]) -> bool:
-    """Whether the text ends within the name."""
-    return match.end() == len(flat) and match.re is _QUOTED and match.end(1) == match.end()
+def _is_broken(match: re.Match[str]) -> bool:
+    """Whether the text, or the part of it that was read, ends within the name: its quote is never closed."""
+    return match.re is _QUOTED and match.end(1) == match.end()
 
 
 def _is_name(word: str) -> bool:
@@ -161,6 +174,8 @@ def _said(text: Text) -> Iterator[LogKey]:
     for line, words in enumerate(text.lines):
         if len(seen) >= limits.LOG_SYMPTOMS:
             return
+        if not any(mark in words for mark in _MARKS):
+            continue
         for match in _SAID.finditer(words):
             name = match[0].rstrip(",")
             if "." in name and name not in seen and _is_tensor(name):

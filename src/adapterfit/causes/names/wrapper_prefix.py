@@ -46,7 +46,6 @@ from adapterfit.causes import evidence, retarget
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.causes.sizes import diffusion
 from adapterfit.records import Case, Diff, Finding, Suspicion, TensorInfo
 from adapterfit.text import quote
 
@@ -136,6 +135,9 @@ HINTS = (
     "_orig_mod", "torch.compile", "_fsdp_wrapped_module", "dataparallel", "module.",
 )  # fmt: skip
 
+#: How the names of layers in diffusers' own models begin; other programs' names of the same layers are another dialect.
+_DIFFUSERS = ("transformer_blocks.", "single_transformer_blocks.", "down_blocks.", "up_blocks.", "mid_block.")
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a wrapper's prefix in the names, or full paths that find nothing in an image model."""
@@ -150,7 +152,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         )  # fmt: skip
     for targets in symptoms.targets:
         paths = [name for name in targets.names if targets.wording == "not-found" and name.count(".") > 1]
-        if paths and len(paths) == len(targets.names) and diffusion(paths):
+        if paths and len(paths) == len(targets.names) and all(name.startswith(_DIFFUSERS) for name in paths):
             yield suspect(
                 symptoms, "the adapter names full paths, and the model's begin otherwise: it is compiled or wrapped", 0.85,
                 [targets.line], fix="load the adapter before torch.compile, or into model._orig_mod",

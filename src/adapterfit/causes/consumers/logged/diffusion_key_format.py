@@ -72,6 +72,8 @@ _WORDS = (
 #: How the parts of a pipeline begin the names of a file that holds several.
 _COMPONENTS = ("unet.", "transformer.", "text_encoder.", "text_encoder_2.", "prior.", "diffusion_model.", "text_model.")
 #: Words that speak of this cause where no symptom decides.
+#: Blocks by the names of the first checkpoints, not by those of diffusers.
+_FIRST = frozenset({"double_blocks", "single_blocks", "joint_blocks", "input_blocks", "output_blocks", "middle_block"})
 HINTS = (
     "lora key not loaded", "load_lora_weights", "diffusion_model.", "lora_unet", "comfyui", "kohya", "diffusers", "pipe.load_lora", "transformer_blocks",
 )  # fmt: skip
@@ -108,7 +110,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     parts = [
         t.line
         for t in symptoms.targets
-        if t.wording == "not-found" and t.names and all(n.startswith(_COMPONENTS) and n.count(".") > 2 for n in t.names)
+        if t.wording == "not-found" and t.names and all(_is_foreign(n) and n.count(".") > 1 for n in t.names)
     ]
     if parts:
         yield suspect(
@@ -153,6 +155,11 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 [key.line for key in adapted],
                 fix=fix,
             )
+
+
+def _is_foreign(name: str) -> bool:
+    """A path with a pipeline's part before it, or as the first checkpoints of a family name it."""
+    return name.startswith(_COMPONENTS) or any(part in _FIRST for part in name.split("."))
 
 
 def logs() -> dict[str, list[str]]:
