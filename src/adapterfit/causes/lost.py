@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from adapterfit.causes.heard import ALIKE
 from adapterfit.causes.sizes import ENDS, HEADS, PROJECTORS, diffusion, tuner
 from adapterfit.symptoms import Symptoms
 
@@ -48,6 +49,23 @@ _CONVOLVED = re.compile(
 )
 #: Layers of language models and of their vision towers; the text encoder of an image model is `text_model`.
 _LANGUAGE = re.compile(r"^(?!(?:text_encoder|text_model)).*\blayers\.\d{1,4}\.(?:self_attn|mlp|attention)\.")
+_LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d{1,4})\.")
+_OTHER_METHODS = (
+    "hada_",
+    "lokr_",
+    "ia3_",
+    "vera_",
+    "boft_",
+    "randlora_",
+    "bone_",
+    "miss_",
+    "c3a_",
+    "hra_",
+    "shira_",
+    "road_",
+)
+#: What is left for each of several causes that names do not tell apart.
+_SHARED = 0.45
 _FILE_SIDE = frozenset({"comfyui", "vllm"})
 #: What is left where an adapter's name was cut out, or put in, in the wrong place.
 _MANGLED = re.compile(
@@ -107,7 +125,7 @@ def _image(symptoms: Symptoms) -> Readings:
     said = tuple(key for key in (*names, *symptoms.keys) if tuner(key.name) or key.name.startswith("lora_"))
     if names and all(_is_magnitude(key.name) and key.wording not in {"vllm", "llama.cpp"} for key in names):
         return {"dora-magnitude-misplaced": Names(0.95, names)}
-    foreign = tuple(key for key in said if _is_lycoris(key.name))
+    foreign = tuple(key for key in said if _is_lycoris(key.name) and key.wording != "peft")
     if foreign and (names or symptoms.errors):
         return {"lycoris-not-lora": Names(0.92, foreign)}
     shared = [key for key in names if key.wording == "diffusers"]  # transformers' mixin says the same
@@ -277,11 +295,43 @@ def _lost(symptoms: Symptoms) -> Readings:
         }  # fmt: skip
     heads = all(set(key.name.split(".")) & (ENDS | HEADS) for key in lora)
     if heads:
-        return {"head-not-restored": Names(0.5, lora), "tied-weights-split": Names(0.45, lora)}
-    return {
-        "model-class-differs": Names(0.5, lora), "wrapper-prefix": Names(0.48, lora), "modules-renamed": Names(0.4, lora),
-        "empty-adapter": Names(0.3, lora), "adapter-name-in-keys": Names(0.2, lora),
-    }  # fmt: skip
+        return _alike(lora, "head-not-restored", "tied-weights-split", "tie-ignored-by-writer")
+    other = _method(lora)
+    if other:
+        return _alike(lora, *other, "model-class-differs", "wrapper-prefix")
+    later = _from_later_layers(lora)
+    if later:
+        return _alike(lora, *later)
+    return _alike(
+        lora, "model-class-differs", "wrapper-prefix", "modules-renamed", "adapter-name-in-keys", "empty-adapter", "foreign-format",
+        "wrapped-state-dict",
+    )  # fmt: skip
+
+
+def _alike(keys: tuple[LogKey, ...], *causes: str) -> Readings:
+    """Causes that the names do not tell apart, the most frequent first."""
+    return {cause: Names(_SHARED - at * ALIKE / 10, keys) for at, cause in enumerate(causes)}
+
+
+def _method(lora: tuple[LogKey, ...]) -> tuple[str, ...]:
+    """Where the config asks for another method than LoRA, and nothing of it was found: the file is of another one, or of another time."""
+    parts = {part for key in lora for part in key.name.split(".")}
+    if any(part.startswith("oft_") for part in parts):
+        return ("oft-generation-changed", "method-differs")
+    if any(part.startswith(_OTHER_METHODS) for part in parts):
+        return ("method-differs",)
+    return ()
+
+
+def _from_later_layers(lora: tuple[LogKey, ...]) -> tuple[str, ...]:
+    """PEFT lists names in the order of the model: where the list begins behind layer 0, the layers before it were found."""
+    layers = [int(found[1]) for key in lora for found in [_LAYER.search(key.name)] if found is not None]
+    if len(layers) < len(lora) or min(layers) == 0 or lora[0].wording != "peft":
+        return ()
+    whole = len({key.name.partition(f".{layer}.")[2] for key, layer in zip(lora, layers) if layer == layers[0]}) > 2
+    run = len(set(layers)) > 1 and sorted(set(layers)) == list(range(min(layers), max(layers) + 1))
+    partial = ("slots-left-empty", "random-when-missing", "crc-mismatch", "control-in-name")
+    return ("base-depth-differs", *partial) if run and whole else (*partial, "base-depth-differs")
 
 
 def _found_in_bare_model(symptoms: Symptoms) -> Readings:

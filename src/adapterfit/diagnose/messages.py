@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from adapterfit.causes.lost import read_names
 from adapterfit.diagnose.registry import Entry, all_causes
 from adapterfit.records import Fix, Suspicion
 from adapterfit.text import show
@@ -48,19 +49,34 @@ class _Line(NamedTuple):
 
 def recognised_by_message(symptoms: Symptoms, found: list[Suspicion]) -> Iterator[Suspicion]:
     """Causes without a procedure of their own whose page shows a line of this text, beside those that procedures found."""
+    yield from _by_names(symptoms)
     heard = [(line, number) for line in _lines() for number in [_heard_in(symptoms, line)] if number >= 0]
     many = len({line.entry.id for line, _ in heard}) > 1
     for line, number in heard:
         quoted = show(" ".join(symptoms.lines[number].split()), _CHARS)
         explained = max((one.likelihood for one in found if quoted in one.evidence), default=0.0)
-        yield Suspicion(
-            line.entry.id,
-            _heading(line.entry, ""),
-            explained or (_SHARED if many else _ALONE),
-            evidence=(quoted,),
-            fix=Fix("unsafe", _heading(line.entry, "Fix")),
-            apart=_heading(line.entry, "Detection"),
-        )
+        yield _of_page(line.entry, explained or (_SHARED if many else _ALONE), quoted)
+
+
+def _by_names(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """Those that missing names tell of, or do not tell from others."""
+    readings = read_names(symptoms)
+    for entry in all_causes() if readings else ():
+        names = readings.get(entry.id)
+        if names is not None and not hasattr(entry.module, "recognise"):
+            yield _of_page(entry, names.likelihood, show(" ".join(symptoms.lines[names.lines[0]].split()), _CHARS))
+
+
+def _of_page(entry: Entry, likelihood: float, quoted: str) -> Suspicion:
+    """An answer in the words of the cause's page."""
+    return Suspicion(
+        entry.id,
+        _heading(entry, ""),
+        likelihood,
+        evidence=(quoted,),
+        fix=Fix("unsafe", _heading(entry, "Fix")),
+        apart=_heading(entry, "Detection"),
+    )
 
 
 def _heard_in(symptoms: Symptoms, line: _Line) -> int:

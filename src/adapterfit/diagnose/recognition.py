@@ -27,7 +27,7 @@ _CALL = re.compile(r"(?:\bself\.|\b)([a-z_]\w{2,60})\(")
 #: Where two answers claim to be certain, neither is.
 _DOUBTED = 0.89
 #: Answers that are given, and the likelihood below which one is none.
-_MOST, _LEAST = 5, 0.15
+_MOST, _LEAST = 7, 0.15
 #: An error that only introduces the lines below it.
 _HEADING = "Error(s) in loading state_dict"
 #: Errors quoted that no cause accounts for, and characters of each.

@@ -201,6 +201,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix=_heard_fix(argument.name),
             apart="the frame above: config_cls(**kwargs) means the field is in adapter_config.json, your own line means your call",
         )  # fmt: skip
+    bare = [e.line for e in symptoms.errors if e.kind == "TypeError" and not e.message]
+    called = said(symptoms, "peftconfig.from_pretrained(", "peftmodel.from_pretrained(", "config_cls(**")
+    if bare and called and not symptoms.arguments:
+        yield suspect(
+            symptoms, "a TypeError while PEFT reads a config nearly always is a field that it does not know", 0.5, [bare[0], *called],
+            fix="pip install -U peft: 0.14 and later drop what they do not know", apart="the last line of the traceback: it names the field",
+        )  # fmt: skip
     start = said(symptoms, "unknown initialization init_lora_weights")
     if start:
         name = between(symptoms, "init_lora_weights=")

@@ -36,8 +36,9 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
-from adapterfit.text import show
+from adapterfit.text import quote, show
 
 if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
@@ -122,6 +123,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             told,
             fix="load the base anew for this adapter",
         )
+    lost = names_of(symptoms, "method-differs")
+    if lost is not None:
+        yield suspect(
+            symptoms, f"the config asks for the method of {quote(lost.keys[0].name)}, and nothing of it is in the file", lost.likelihood, lost.lines,
+            fix="take the adapter_config.json that belongs to the weights", apart="the names in the file: lora_, hada_, lokr_, ia3_ or oft_",
+        )  # fmt: skip
     prompt = [
         e.line for e in symptoms.errors if e.kind == "KeyError" and e.message.strip("'\" .") == "prompt_embeddings"
     ]

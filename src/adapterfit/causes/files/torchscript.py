@@ -37,7 +37,10 @@ from adapterfit.causes.cause import Cause
 
 CAUSE = Cause(
     level="intermediate",
-    messages=("RuntimeError: Cannot use ``weights_only=True`` with TorchScript archives passed to ``torch.load``.",),
+    messages=(
+        "RuntimeError: Cannot use ``weights_only=True`` with TorchScript archives passed to ``torch.load``.",
+        "UserWarning: 'torch.load' received a zip file that looks like a TorchScript archive dispatching to 'torch.jit.load'",
+    ),
     codes=("torchscript",),
 )
 

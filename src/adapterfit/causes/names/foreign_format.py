@@ -46,6 +46,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import quote, shorten, show
 
@@ -161,6 +162,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 symptoms, f"two programs' names of the same layers: {shorten(ours)} and {shorten(theirs)}", 0.5, [*here, *there], fix=fix,
                 apart="which of the two the file has, and which the model",
             )  # fmt: skip
+    lost = names_of(symptoms, "foreign-format")
+    if lost is not None:
+        yield suspect(
+            symptoms, "nothing of the adapter was found: the names in the file may be another program's", lost.likelihood, lost.lines, fix=fix,
+            apart="the first name in the file: base_model.model.….lora_A.weight is PEFT's",
+        )  # fmt: skip
     every = (*symptoms.unexpected, *symptoms.missing, *symptoms.keys)
     spoken = [(key, part) for key in every for part in key.name.split(".") if part in _DIALECTS]
     if spoken:

@@ -384,7 +384,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     multiplied = said(
         symptoms, "must match the size of tensor b", "shapes cannot be multiplied", "incompatible tensor shape"
     )
-    if multiplied and lora and found is None and "expert" not in symptoms.folded:
+    if multiplied and lora and found is None and "expert" not in symptoms.folded and " and 1x" not in symptoms.folded:
         yield suspect(symptoms, "sizes of base and adapter do not go together", 0.6, multiplied, fix=fix)
 
 

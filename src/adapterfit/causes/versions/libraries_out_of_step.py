@@ -120,6 +120,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 fix=_NAMES.get(name, "pip install -U peft transformers accelerate diffusers in the Python that runs this, or the versions of the training"),
             )  # fmt: skip
             return
+    yield from _importing(symptoms)
     yield from _needed(symptoms)
     yield from _gone(symptoms)
     attributes = [
@@ -197,6 +198,24 @@ _OLD = (
     "with your peft version",
     "you have a peft version that",
 )
+
+
+def _importing(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """A library's own import that breaks off or fails, for another reason than that a package is not installed."""
+    last = symptoms.frames[-1] if symptoms.frames else None
+    if last is None or last.function != "<module>" or last.library not in _LIBRARIES:
+        return
+    after = [error for error in symptoms.errors if error.line >= last.line]
+    absent = any(
+        error.kind in {"ModuleNotFoundError", "ImportError"} and "cannot import name" not in error.message
+        for error in after
+    )
+    if not absent:
+        lines = [last.line, *(error.line for error in after[:1])]
+        yield suspect(
+            symptoms, f"the import of {show(last.library)} itself fails: the libraries installed do not go together", 0.6, lines, fix=_FIX,
+            apart=f"python -c 'import {show(last.library)}' in a fresh interpreter: the last line names what is missing",
+        )  # fmt: skip
 
 
 def _needed(symptoms: Symptoms) -> Iterator[Suspicion]:

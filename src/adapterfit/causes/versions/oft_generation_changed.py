@@ -49,6 +49,7 @@ from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.dates import loader, written_before, written_since
 from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
 from adapterfit.edits import Copy, DropConfig, Edit, Join, Rename, Reshape, SetConfig
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
 from adapterfit.text import show
@@ -248,6 +249,13 @@ def examples(make: Any) -> dict[str, list[Any]]:
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT's own refusal of the older generations."""
     told = said(symptoms, "oft has been updated since peft", "trying to load old oft checkpoint")
+    lost = names_of(symptoms, "oft-generation-changed")
+    if lost is not None:
+        yield suspect(
+            symptoms, "no oft_R was found: PEFT before 0.16 saved oft_r, which means something else", lost.likelihood, lost.lines,
+            fix="merge with the PEFT of the training (merge_and_unload) and save the merged model, or train anew",
+            apart="the names in the file: oft_r or oft_R",
+        )  # fmt: skip
     if told:
         first = bool(said(symptoms, "0.13.0"))
         yield suspect(

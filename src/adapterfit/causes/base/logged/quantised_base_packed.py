@@ -59,6 +59,9 @@ HINTS = (
     "nf4", "bnb", "4bit", "packed",
 )  # fmt: skip
 
+#: A product in which the second matrix is one long row.
+_FORWARD = re.compile(r"cannot be multiplied \(\d{1,9}x(\d{1,9}) and 1x(\d{1,12})\)")
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: base weights of one column."""
@@ -69,6 +72,14 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             found.lines, fix="use the loader for 4-bit checkpoints, or a 16-bit or fp8 copy of the base",
         )  # fmt: skip
 
+    forward = next((f for f in _FORWARD.finditer(symptoms.text) if _is_packed(int(f[1]), int(f[2]))), None)
+    if forward is not None:
+        yield suspect(
+            symptoms, f"the layer's weight has {int(forward[2]):,} numbers in one row: it is packed, and the layer around it multiplies it as it is",
+            0.8, [line_of(symptoms, forward.start())],
+            fix="pip install -U peft bitsandbytes: their layers for 4 bits must know each other; or load the base in 16 bits",
+            apart="the class of the layer: print(model.get_submodule(NAME)) says lora.Linear where it should say lora.Linear4bit",
+        )  # fmt: skip
     blocks = _blocks(symptoms)
     if blocks:
         line, packed, plain, kind = blocks
@@ -89,6 +100,11 @@ _COMMON = frozenset({"Q4_1", "Q5_1"})
 _WIDTHS = frozenset({576, 1152, 3456, 2304})
 _PAIR = re.compile(r"size of tensor a \((\d{1,9})\) must match the size of tensor b \((\d{1,9})\)")
 _VIEW = re.compile(r"shape '\[(\d{1,9}), (\d{1,9})\]' is invalid for input of size (\d{1,15})")
+
+
+def _is_packed(width: int, numbers: int) -> bool:
+    """Whether a row of so many bytes is a matrix of that width, two numbers in each byte."""
+    return width > 0 and numbers > 2 * width and 2 * numbers % width == 0
 
 
 def _blocks(symptoms: Symptoms) -> tuple[int, int, int, str] | None:

@@ -65,6 +65,9 @@ HINTS = (
     "lycoris", "loha", "lokr", "hada_", "lokr_",
 )  # fmt: skip
 
+#: What ComfyUI calls the kind of patch that it cannot apply.
+_OTHER = re.compile(r"ERROR (glora|loha|lokr|oft|boft) \w")
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: names of other methods, or a loader that finds names without "lora"."""
@@ -79,6 +82,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix=fix,
         )
         return
+    other = _OTHER.search(symptoms.text)
+    if other is not None:
+        yield suspect(
+            symptoms, f"ComfyUI reads the file as {other[1]}, which is no LoRA, and cannot apply it", 0.75, [line_of(symptoms, other.start())], fix=fix,
+            apart="whether ComfyUI is as new as the lycoris that wrote the file",
+        )  # fmt: skip
     method = _METHOD.search(symptoms.folded)
     unnamed = bool(said(symptoms, "lora key not loaded")) and not symptoms.unexpected
     if method is not None and (unnamed or any(frame.library in {"diffusers", "mflux"} for frame in symptoms.frames)):
@@ -86,7 +95,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, f"the text speaks of {method[0]}, and the loader is one of LoRAs", 0.82 if unnamed else 0.6, [line_of(symptoms, method.start())], fix=fix,
             apart="the names in the file: hada_, lokr_, .diff or lora_mid",
         )  # fmt: skip
-    for phrase, likelihood in _WORDS:
+    own = said(symptoms, "missing adapter keys")  # PEFT's own LoHa and LoKr
+    for phrase, likelihood in _WORDS if not own else ():
         told = said(symptoms, phrase)
         if told:
             yield suspect(

@@ -73,6 +73,9 @@ HINTS = (
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
 STOPS = {("vllm", "check_unexpected_modules"): 0.8}
 
+#: Errors whose message says nothing of the adapter.
+_UNTOLD = frozenset({"AssertionError", "AttributeError", "KeyError", "IndexError", "NotImplementedError"})
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: two lists, a layer that is looked up by number and name, or a member of a fused layer that is missed."""
@@ -115,6 +118,18 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, f"the server's {show(lacking['name'])} has no {show(lacking['part'])}: adapters are not made for this model there", 0.6,
             [line_of(symptoms, lacking.start())], fix=fix,
+        )  # fmt: skip
+    inside = [
+        f
+        for f in symptoms.frames[-4:]
+        if f.library in {"vllm", "sglang", "lmdeploy", "tensorrt_llm"} and "lora" in f.file
+    ]
+    failed = [e for e in symptoms.errors if e.kind in _UNTOLD and inside and e.line >= inside[-1].line]
+    if failed:
+        yield suspect(
+            symptoms, f"the server's own code for LoRA fails on this model or adapter, in {show(inside[-1].file)}", 0.45,
+            [inside[-1].line, failed[0].line], fix="upgrade the server; else merge the adapter and serve the merged model",
+            apart="whether an adapter of q_proj and v_proj alone is served: then it is one of the other targets",
         )  # fmt: skip
     nested = [key for key in symptoms.keys if "language_model" in key.name and ("{" in key.name or "<" in key.name)]
     if nested and not (symptoms.errors or symptoms.missing or symptoms.unexpected):

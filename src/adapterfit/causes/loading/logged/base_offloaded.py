@@ -112,6 +112,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "while a model is loaded, a NotImplementedError nearly always is a tensor on the meta device", 0.6, bare, fix=fix,
             apart="the last line of the traceback: Cannot copy out of meta tensor",
         )  # fmt: skip
+    lost = [error.line for error in symptoms.errors if error.kind == "KeyError" and not error.message]
+    if lost and said(symptoms, "device_map") and said(symptoms, "set_peft_model_state_dict(", "load_adapter("):
+        yield suspect(
+            symptoms, "a KeyError while PEFT puts weights into a model with a device_map mostly is an offloaded layer", 0.5, lost, fix=fix,
+            apart="the last line of the traceback: a name with one `model.` too many",
+        )  # fmt: skip
     hooks = [
         frame.line
         for frame in symptoms.frames
