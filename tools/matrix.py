@@ -71,7 +71,8 @@ class Outcome(NamedTuple):
     @property
     def agrees(self) -> bool:
         """Whether we say what happened. Logits on text do not show a lost vision tower: PEFT's own warning does."""
-        unseen = self.truth == "loads" and self.ours == "differs" and "missing adapter keys" in str(self.row)
+        told = "missing adapter keys" in str(self.row) or "LOAD REPORT" in str(self.row)
+        unseen = self.truth == "loads" and self.ours == "differs" and told
         return self.ours == self.truth or unseen
 
     @property
@@ -202,7 +203,7 @@ def predict(row: dict[str, Any]) -> Report | None:
     found = adapter(f"p{row['saver_peft']}-t{row['saver_tf']}", row["kind"])
     if found is None:
         return None
-    consumer = choose(f"peft=={row['loader_peft']},transformers=={row['loader_tf']}")
+    consumer = choose(f"peft=={row['loader_peft']},transformers=={row['loader_tf']}", row.get("loader"))
     if row["mode"] == "config-stripped":
         found, consumer = stripped(found, row, consumer)
     return check(found, _base(row["base"]), consumer, base_class=CLASSES[row["base"]])

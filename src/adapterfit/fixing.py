@@ -103,6 +103,7 @@ def fix(
     exact: bool = False,
     python: str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    loader: str | None = None,
 ) -> Receipt:
     """Mend an adapter: plan, write a new folder, prove it. The adapter itself is only read.
 
@@ -120,6 +121,7 @@ def fix(
         exact: Whether the installed PEFT, too, must load what was written.
         python: The Python whose PEFT that is; this one by default.
         progress: Called with bytes written and bytes to write in all.
+        loader: The call that loads, as for `check`.
 
     Raises:
         CannotCheck: A path is not there, cannot be read, changed meanwhile, or is not what a plan is about.
@@ -133,7 +135,7 @@ def fix(
 
     with contextlib.closing(locate(str(adapter), kind="adapter", online=online)) as source:
         found = read_adapter(source)
-        report = pipeline.check(found, base, consumer, online=online, base_class=base_class)
+        report = pipeline.check(found, base, consumer, online=online, base_class=base_class, loader=loader)
         made, after = (plan, None) if plan is not None else planned(report, pipeline.cured, unsafe=unsafe)
         if plan is not None:
             _must_be_applicable(plan, source, unsafe=unsafe)
@@ -252,6 +254,7 @@ class _Work:
                 found,
                 self.report.case.base,
                 self.report.case.consumer.text or None,
+                loader=self.report.case.consumer.loader or None,
                 base_class=self.base_class,
                 exact=self.exact,
                 python=self.python,

@@ -59,6 +59,7 @@ def check(
     base_class: str | None = None,
     exact: bool = False,
     python: str | None = None,
+    loader: str | None = None,
 ) -> Report:
     """Does this adapter fit this base, and what will the loader do by itself?
 
@@ -74,6 +75,9 @@ def check(
         base_class: The transformers class the base is loaded as; by default what its config and the adapter say.
         exact: Whether to ask the installed PEFT too, in a process of its own; its answer is in `Report.exact`.
         python: The Python whose PEFT is asked; this one by default.
+        loader: The call that loads: `PeftModel.from_pretrained` (the default), `PeftModel.load_adapter` (as a second adapter,
+            beside one with the same config), or `model.load_adapter` (of transformers; the default where `consumer` names
+            transformers alone).
 
     Raises:
         CannotCheck: A path is not there, cannot be read, or changed meanwhile.
@@ -81,11 +85,11 @@ def check(
     libraries, engines = ((), ()) if isinstance(consumer, Consumer) else asked.sort(consumer)
     text = libraries[-1] if libraries else None
     ranged = text if text is not None and asked.is_range(text) else None
-    who = consumer if isinstance(consumer, Consumer) else _chosen(text, ranged=ranged is not None)
+    who = consumer if isinstance(consumer, Consumer) else _chosen(text, loader, ranged=ranged is not None)
     found = adapter if isinstance(adapter, Adapter) else _adapter(str(adapter), online=online, values=values)
     case = Case(found, _base(base, found.config, online=online), who)
     case = dataclasses.replace(case, seen=_seen(case, base, full=values))
-    report = _after_cure(_worst(case, ranged, base_class) if ranged else _best(case, base_class))
+    report = _after_cure(_worst(case, ranged, base_class, loader) if ranged else _best(case, base_class))
     unlike = () if who.given or ranged else tuple(_not_for(other, who) for other in others_installed(who))
     report = dataclasses.replace(
         report,
@@ -93,28 +97,19 @@ def check(
         next_step=next_step(report),
         exact=_exact(report, base_class, python) if exact else None,
     )
-    if text is not None and asked.is_native(text):
-        report = dataclasses.replace(report, not_checked=(*report.not_checked, _native(report)))
     return _served(report, engines) if engines else report
 
 
-def _chosen(text: str | None, *, ranged: bool) -> Consumer:
+def _chosen(text: str | None, loader: str | None, *, ranged: bool) -> Consumer:
     """Who is asked for; of a range the newest, until each of its versions is asked."""
-    return default() if text is None else choose(None if ranged else text)
+    return default(loader) if text is None else choose(None if ranged else text, loader)
 
 
-def _native(report: Report) -> NotChecked:
-    """Where transformers alone was named: what its own loader does otherwise."""
-    from adapterfit.consumers.native import apart
-
-    return apart(report.case.consumer, report.case.adapter.config)
-
-
-def _worst(case: Case, text: str, base_class: str | None) -> Report:
+def _worst(case: Case, text: str, base_class: str | None, loader: str | None) -> Report:
     """The report for the versions of a range that do worst."""
     from adapterfit.ranging import worst
 
-    return worst(case, text, lambda one: _best(one, base_class))
+    return worst(case, text, lambda one: _best(one, base_class), loader)
 
 
 def _served(report: Report, engines: tuple[str, ...]) -> Report:

@@ -13,13 +13,13 @@ from adapterfit.records import Case, Report
 _BEST_FIRST = ("loads", "cannot-tell", "loads-differently", "loads-partly", "loads-without-effect", "raises")
 
 
-def worst(case: Case, text: str, ask: Callable[[Case], Report]) -> Report:
+def worst(case: Case, text: str, ask: Callable[[Case], Report], loader: str | None = None) -> Report:
     """The report for the versions in a range that do worst, the newest of them. The consumer's text says what all do.
 
     Raises:
         CannotCheck: The text is no range, or no known version lies in it.
     """
-    reports = [ask(dataclasses.replace(case, consumer=who)) for who in pairs(text)]
+    reports = [ask(dataclasses.replace(case, consumer=who)) for who in pairs(text, loader)]
     chosen = max(reversed(reports), key=lambda report: _BEST_FIRST.index(report.predicted))
     counts = Counter(report.predicted for report in reports)
     said = ", ".join(f"{counts[word]} {word}" for word in reversed(_BEST_FIRST) if counts[word])

@@ -277,6 +277,7 @@ class Consumer:
     """Who will load it: library names with exact versions. `given` is false for the default.
 
     `rules`: what an older pair does otherwise, by the ids of `consumers/peft.toml`; `unknown`: why nothing is known of it.
+    `loader`: the call that loads, where it is not `PeftModel.from_pretrained`; what it does otherwise is in the rules, too.
     """
 
     peft: str = ""
@@ -285,14 +286,12 @@ class Consumer:
     text: str = ""
     rules: Mapping[str, Any] = field(default_factory=dict)
     unknown: str = ""
+    loader: str = ""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What the read stage hands on: the adapter, the base it is checked against (or None), and the consumer.
-
-    `seen` is set for an adapter with a stamp.
-    """
+    """What the read stage hands on: the adapter, the base (or None), and the consumer; `seen` for an adapter with a stamp."""
 
     adapter: Adapter
     base: Base | None
@@ -499,7 +498,7 @@ class Finding:
     `code` is the reader's finer name, where the cause has several. `explains` are the tensor names and slot
     keys this finding accounts for: diagnose keeps the findings that explain the most.
     `differs`: every tensor is applied, yet the model computes something else than where the adapter was saved.
-    `undecided`: whether it does cannot be told from the files, so nothing fits.
+    `undecided`: whether it does cannot be told from the files. `idle`: every tensor is applied, and it acts on nothing.
     """
 
     id: str
@@ -515,6 +514,7 @@ class Finding:
     explains: frozenset[str] = frozenset()
     differs: bool = False
     undecided: bool = False
+    idle: bool = False
 
 
 @dataclass(frozen=True)
@@ -527,7 +527,7 @@ class NotChecked:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many tensors of the file fit, how many slots are missing, how many tensors are extra or misshapen."""
+    """How many tensors fit, slots are missing, tensors are extra or misshapen."""
 
     matched: int = 0
     missing: int = 0

@@ -100,20 +100,47 @@ def test_peft_0_19_cannot_convert_fused_experts_beside_a_later_transformers(tran
 
 
 @pytest.mark.parametrize(
-    ("fields", "consumer", "said"),
+    ("fields", "consumer", "predicted", "said"),
     [
-        ({"use_dora": True}, "transformers==5.23.0", "magnitudes of DoRA"),
-        ({"modules_to_save": ["lm_head"]}, "transformers==5.12.1", "does not restore modules_to_save"),
-        ({}, "transformers==4.31.0", "no model.load_adapter before"),
+        ({"use_dora": True}, "transformers==5.23.0", "loads-partly", "magnitudes of DoRA"),
+        ({"modules_to_save": ["lm_head"]}, "transformers==5.12.1", "loads-partly", "does not restore whole modules"),
+        ({"alora_invocation_tokens": [1, 2]}, "transformers", "loads-without-effect", "acts on nothing"),
+        ({}, "transformers==5.23.0", "loads", ""),
     ],
-    ids=["DoRA", "a head", "before there was one"],
+    ids=["DoRA", "a head", "aLoRA", "a plain LoRA"],
 )
-def test_where_transformers_alone_is_named_its_own_loader_is_told_apart(fields, consumer, said):
-    found = report(make.lora("llama", **fields), consumer)
-    apart = [entry.why for entry in found.not_checked if entry.what.startswith("model.load_adapter")]
-    assert len(apart) == 1
-    assert said in apart[0]
-    assert not any(
-        e.what.startswith("model.load_adapter")
-        for e in report(make.lora("llama"), f"peft==0.21.2,{consumer}").not_checked
-    )
+def test_where_transformers_alone_is_named_its_own_loader_is_answered_for(fields, consumer, predicted, said):
+    sample = make.lora("llama", **fields)
+    found = report(sample, consumer)
+    assert found.predicted == predicted
+    assert found.case.consumer.loader == "model.load_adapter"
+    assert any(said in finding.message for finding in found.findings if finding.id == "loader-differs") or not said
+    assert report(sample, "peft==0.21.2,transformers==5.23.0").predicted == "loads"
+
+
+@pytest.mark.parametrize(
+    ("fields", "consumer", "loader", "line"),
+    [
+        ({}, "peft==0.5.0,transformers==4.31.0", "model.load_adapter", "no attribute 'load_adapter'"),
+        (
+            {},
+            "peft==0.18.1,transformers==5.18.0",
+            "model.load_adapter",
+            "No module named 'peft.utils.transformers_weight",
+        ),
+        ({"peft_type": "VERA", "r": 4}, None, "model.load_adapter", "because it uses shared state"),
+        ({"peft_type": "POLY", "r": 4}, None, "model.load_adapter", "task_ids should not be None"),
+        ({"bias": "all"}, None, "PeftModel.load_adapter", "LoraModel supports only 1 adapter with bias"),
+    ],
+    ids=["before there was one", "an older PEFT", "shared state", "Poly", "two biases"],
+)
+def test_a_loader_that_refuses_is_quoted(fields, consumer, loader, line):
+    sample = make.adapter("llama", **{"peft_type": "LORA", "target_modules": ["q_proj"], **fields})
+    found = adapterfit.check(sample.adapter, base=sample.case.base, consumer=consumer, loader=loader)
+    assert found.predicted == "raises"
+    assert line in found.raised.text
+
+
+def test_a_loader_nobody_has_is_refused():
+    with pytest.raises(adapterfit.CannotCheck, match="is not known"):
+        adapterfit.check(make.lora("llama").adapter, loader="torch.load")

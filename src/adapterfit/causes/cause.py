@@ -45,6 +45,7 @@ def finding(
     code: str = "",
     differs: bool = False,
     undecided: bool = False,
+    idle: bool = False,
 ) -> Finding:
     """A finding of the cause that calls this; diagnose fills in the id. `explains` defaults to `at`."""
     names = tuple(item.name if isinstance(item, TensorInfo) else item for item in at)
@@ -62,4 +63,5 @@ def finding(
         explains=frozenset(names if explains is None else explains),
         differs=differs,
         undecided=undecided,
+        idle=idle,
     )

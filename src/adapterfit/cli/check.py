@@ -27,6 +27,12 @@ _THRESHOLDS = {"error": ("error",), "warning": ("error", "warning"), "never": ()
     help="Who will load it: peft==0.21.2,transformers==5.23.0, an engine such as vllm==0.33.0, or all (every engine in one "
     "table). Repeat for several. Default: the peft and transformers installed here, else the newest known.",
 )
+@click.option(
+    "--loader",
+    type=click.Choice(["PeftModel.from_pretrained", "PeftModel.load_adapter", "model.load_adapter"]),
+    help="The call that loads. PeftModel.load_adapter: as a second adapter, beside one with the same config. "
+    "model.load_adapter: the loader of transformers, also meant by --for transformers.",
+)
 @click.option("--exact", is_flag=True, help="Ask the installed PEFT too, in a process of its own. Takes seconds.")
 @click.option("--python", metavar="PY", help="With --exact: the Python whose PEFT is asked, such as venv/bin/python.")
 @click.option("--values", is_flag=True, help="Read the numbers too: not finite, never trained.")
@@ -49,6 +55,7 @@ def command(
     adapter: str,
     base: str | None,
     consumers: tuple[str, ...],
+    loader: str | None,
     exact: bool,
     python: str | None,
     values: bool,
@@ -83,6 +90,7 @@ def command(
             values=values,
             exact=exact or python is not None,
             python=python,
+            loader=loader,
         )
         for consumer in ([[each] for each in libraries] or [[]])
     ]

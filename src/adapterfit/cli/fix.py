@@ -32,6 +32,11 @@ _LARGE = 256 * 1024 * 1024
 @click.option(
     "--for", "consumer", metavar="CONSUMER", help="Who will load it, such as peft==0.21.2,transformers==5.23.0."
 )
+@click.option(
+    "--loader",
+    type=click.Choice(["PeftModel.from_pretrained", "PeftModel.load_adapter", "model.load_adapter"]),
+    help="The call that loads, as for check.",
+)
 @click.option("--exact", is_flag=True, help="The installed PEFT, too, must load what was written. Takes seconds.")
 @click.option("--python", metavar="PY", help="With --exact: the Python whose PEFT is asked, such as venv/bin/python.")
 @click.option("--online", is_flag=True, help="Allow the network: look up Hub ids that are not in the local cache.")
@@ -46,6 +51,7 @@ def command(
     plan_file: str | None,
     unsafe: bool,
     consumer: str | None,
+    loader: str | None,
     exact: bool,
     python: str | None,
     online: bool,
@@ -69,7 +75,7 @@ def command(
     with _bar() as progress:
         receipt = fix(
             adapter, base, None if only_plan else out, plan, unsafe=unsafe, consumer=consumer, exact=exact or python is not None,
-            python=python, online=online, progress=progress,
+            python=python, online=online, progress=progress, loader=loader,
         )  # fmt: skip
     if only_plan and plan_file is not None:
         _save(receipt.plan, plan_file, [path for path in (adapter, base) if path])

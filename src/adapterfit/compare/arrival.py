@@ -17,11 +17,15 @@ _PREFIX = "base_model.model."
 
 @dataclass(frozen=True)
 class Arrival:
-    """A tensor as the loader sees it: its name then, its shape, and what in the file it was made of."""
+    """A tensor as the loader sees it: its name then, its shape, and what in the file it was made of.
+
+    `lands` is false where the loader passes over it, whatever its name.
+    """
 
     key: str
     shape: Shape
     sources: tuple[TensorInfo, ...]
+    lands: bool = True
 
 
 class ConversionFails(Exception):
@@ -36,11 +40,12 @@ def arrivals(tensors: Iterable[TensorInfo], found: Expectation) -> list[Arrival]
     """Every tensor of the file under the name PEFT looks it up by."""
     came = []
     fused: dict[tuple[str, str], dict[str, list[TensorInfo]]] = {}
+    rules = found.config.get("loader rules", {})
     for tensor in tensors:
         key = _mapped(tensor.name, found.tree.key_mapping) if found.prefix else tensor.name
-        if found.prefix == "lora_":
-            undoes = found.config.get("loader rules", {}).get("renaming-undone", True)
-            key = _converted(key, found.tree.adapter_renames, undoes=undoes)
+        if found.prefix == "lora_" or rules.get("converts"):
+            undoes = rules.get("renaming-undone", True)
+            key = _converted(key, found.tree.adapter_renames, undoes=undoes, every=bool(rules.get("converts")))
         expert = _expert(key, found.fusion) if found.fusion is not None else None
         if expert is None:
             came.append(Arrival(_renamed(key, found.renames), tensor.shape, (tensor,)))
@@ -68,13 +73,13 @@ def _mapped(name: str, mapping: Sequence[LoadRename]) -> str:
     return name
 
 
-def _converted(name: str, renames: Sequence[LoadRename], *, undoes: bool = True) -> str:
-    """Transformers' renamings for this class of base, which PEFT applies to keys with `.lora_` only.
+def _converted(name: str, renames: Sequence[LoadRename], *, undoes: bool = True, every: bool = False) -> str:
+    """Transformers' renamings for this class of base, which PEFT applies to keys with `.lora_` only, unless `every`.
 
     A renaming whose result is a suffix of the old name is undone: PEFT takes it for a missing prefix. Keys without
     PEFT's own prefix get it on the way out. PEFT 0.19 did not undo (`undoes`).
     """
-    if not renames or ".lora_" not in name:
+    if not renames or not (every or ".lora_" in name):
         return name
     bare = name
     for old, new in ((f"{_PREFIX}model.", "model."), (_PREFIX, "")):

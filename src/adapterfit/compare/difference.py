@@ -21,9 +21,14 @@ def compare(tensors: Iterable[TensorInfo], found: Expectation) -> Diff:
         return Diff(found, extra=tensors, raised=found.raised)
     try:
         came = arrivals(tensors, found)
-    except ConversionFails as failure:
-        return Diff(found, extra=tensors, raised=failure.raised)
-    return _land(*remapped(came, found), found)
+    except ConversionFails as fails:
+        return Diff(found, extra=tensors, raised=fails.raised)
+    came, failure = remapped(came, found)
+    if found.config.get("loader rules", {}).get("loader"):
+        from adapterfit.compare.native import is_native, natively
+
+        came = natively(came, found) if is_native(found) else came
+    return _land(came, failure, found)
 
 
 def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Diff:
@@ -36,7 +41,11 @@ def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Di
     filled: set[str] = set()
     for arrival in came:
         slot = by_key.get(arrival.key) or by_model_key.get(arrival.key)
-        if (slot is None and arrival.key not in found.state) or (slot is not None and slot.model_key in filled):
+        if (
+            not arrival.lands
+            or (slot is None and arrival.key not in found.state)
+            or (slot is not None and slot.model_key in filled)
+        ):
             extra.extend(arrival.sources)
         elif arrival.shape != (wanted := slot.shape if slot is not None else found.state[arrival.key]):
             filled.add(slot.model_key if slot is not None else arrival.key)
@@ -125,6 +134,10 @@ def _raised(
     if failure is not None:
         return failure
     loaded = [entry for entry in misshapen if not entry.model_key.startswith("prompt_encoder.")]
+    reported = found.config.get("loader rules", {}).get("report")
+    if loaded and reported:
+        kind, _, line = str(reported).partition(": ")
+        return Raised(kind, line)
     if loaded:
         return Raised("RuntimeError", _mismatch_text(loaded, found.peft_class, found.state))
     return _prompt_raised(names, misshapen, found)

@@ -12,11 +12,6 @@ def is_range(text: str) -> bool:
     return any(sign in text for sign in "<>!")
 
 
-def is_native(text: str) -> bool:
-    """Whether transformers alone is named: then its own `model.load_adapter` may be meant."""
-    return "transformers" in text and "peft" not in text
-
-
 def sort(consumers: Sequence[str] | str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The texts that name libraries, and those that name engines; each in its order."""
     texts = () if consumers is None else (consumers,) if isinstance(consumers, str) else tuple(consumers)

@@ -15,18 +15,24 @@ from adapterfit.text import quote
 
 #: The versions of peft and transformers whose behaviour the other stages describe.
 NEWEST = ("0.21.2", "5.23.0")
-_PART = re.compile(r"\s*(peft|transformers)\s*==\s*([0-9][0-9A-Za-z.+]*)\s*")
+_PART = re.compile(r"\s*(peft|transformers)\s*(?:==\s*([0-9][0-9A-Za-z.+]*)\s*)?")
+#: The calls that load an adapter, the one that is meant by default first → what the ids of claims about it begin with.
+LOADERS = {"PeftModel.from_pretrained": "", "PeftModel.load_adapter": "second-", "model.load_adapter": "native-"}
+_DEFAULT = next(iter(LOADERS))
 _DISTRIBUTION = re.compile(r"(peft|transformers)-([0-9][0-9A-Za-z.+]*)\.dist-info")
 
 
-def choose(text: str | None) -> Consumer:
-    """The consumer for `peft==X,transformers==Y`; either part may be left out. None: the newest known.
+def choose(text: str | None, loader: str | None = None) -> Consumer:
+    """The consumer for `peft==X,transformers==Y`; either part may be left out, and a version. None: the newest known.
+
+    `loader`: one of `LOADERS`; by default that of transformers where transformers alone is named.
 
     Raises:
         CannotCheck: The text names something else.
     """
     if text is None:
-        return Consumer(*NEWEST, given=False, text=f"peft=={NEWEST[0]},transformers=={NEWEST[1]}")
+        newest = Consumer(*NEWEST, given=False, text=f"peft=={NEWEST[0]},transformers=={NEWEST[1]}")
+        return newest if loader in (None, _DEFAULT) else consumer(*NEWEST, loader)
     found: dict[str, str] = {}
     for part in text.split(","):
         match = _PART.fullmatch(part)
@@ -34,15 +40,27 @@ def choose(text: str | None) -> Consumer:
             raise CannotCheck(
                 f"the consumer {quote(part)} is not known; say peft=={NEWEST[0]},transformers=={NEWEST[1]}"
             )
-        found[match.group(1)] = match.group(2)
+        found[match.group(1)] = match.group(2) or dict(zip(("peft", "transformers"), NEWEST))[match.group(1)]
     peft, transformers = found.get("peft", NEWEST[0]), found.get("transformers", NEWEST[1])
-    return consumer(peft, transformers)
+    return consumer(peft, transformers, loader or loader_meant(text))
 
 
-def consumer(peft: str, transformers: str) -> Consumer:
-    """The consumer of exactly these versions, with what is known of them where they are not the newest."""
+def loader_meant(text: str) -> str:
+    """The loader of transformers where transformers alone is named."""
+    return "model.load_adapter" if "transformers" in text and "peft" not in text else _DEFAULT
+
+
+def consumer(peft: str, transformers: str, loader: str | None = None) -> Consumer:
+    """The consumer of exactly these versions, with what is known of them where they are not the newest.
+
+    Raises:
+        CannotCheck: There is no such loader.
+    """
+    loader = loader or _DEFAULT
+    if loader not in LOADERS:
+        raise CannotCheck(f"the loader {quote(loader)} is not known; say {', '.join(LOADERS)}")
     text = f"peft=={peft},transformers=={transformers}"
-    if (peft, transformers) == NEWEST:
+    if (peft, transformers) == NEWEST and loader == _DEFAULT:
         return Consumer(peft, transformers, given=True, text=text)
     from adapterfit.consumers import facts, model_types
     from adapterfit.consumers.versions import version
@@ -55,33 +73,46 @@ def consumer(peft: str, transformers: str) -> Consumer:
         if not version(known[0]) <= version(wanted) <= version(known[-1]):
             unknown = f"{name} {wanted} is not known: the facts reach from {known[0]} to {known[-1]}"
     return Consumer(
-        peft, transformers, given=True, text=text, rules={} if unknown else _rules(peft, transformers), unknown=unknown
+        peft,
+        transformers,
+        given=True,
+        text=text,
+        rules={} if unknown else _rules(peft, transformers, loader),
+        unknown=unknown,
+        loader="" if loader == _DEFAULT else loader,
     )
 
 
-def _rules(peft: str, transformers: str) -> Mapping[str, Any]:
-    """What the claims about both libraries say, the versions themselves included."""
+def _rules(peft: str, transformers: str, loader: str) -> Mapping[str, Any]:
+    """What the claims about both libraries say, the versions themselves included.
+
+    A claim about one loader alone stands, without its mark, in the place of the general one.
+    """
     from adapterfit.consumers import facts
 
-    found = {"peft": peft, "transformers": transformers}
-    return {
-        **found,
-        **facts.load("transformers").rules(transformers, {"peft": peft}),
-        **facts.load("peft").rules(peft, {"transformers": transformers}),
-    }
+    of_peft = facts.load("peft").rules(peft, {"transformers": transformers})
+    of_transformers = facts.load("transformers").rules(transformers, {"peft": peft})
+    found = {"peft": peft, "transformers": transformers, **of_transformers, **of_peft}
+    marks = tuple(filter(None, LOADERS.values()))
+    rules = {name: value for name, value in found.items() if not name.startswith(marks)}
+    mark = LOADERS[loader]
+    if mark:
+        own = {**of_peft, **of_transformers}
+        rules.update({name[len(mark) :]: value for name, value in own.items() if name.startswith(mark)}, loader=loader)
+    return rules
 
 
-def default() -> Consumer:
+def default(loader: str | None = None) -> Consumer:
     """The consumer where nobody named one: the peft and transformers installed here, else the newest known.
 
     Both must be installed, and in versions there are facts of; `others_installed` says what was left out.
     """
     found = _installed()
     if len(found) == len(NEWEST) and tuple(found.values()) != NEWEST:
-        here = consumer(found["peft"], found["transformers"])
+        here = consumer(found["peft"], found["transformers"], loader)
         if not here.unknown:
             return dataclasses.replace(here, given=False)
-    return choose(None)
+    return choose(None, loader)
 
 
 def others_installed(who: Consumer) -> tuple[str, ...]:

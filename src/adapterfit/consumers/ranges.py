@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from adapterfit.consumers import facts, model_types
-from adapterfit.consumers.choice import consumer
+from adapterfit.consumers.choice import consumer, loader_meant
 from adapterfit.consumers.versions import Range, version, version_range
 from adapterfit.errors import CannotCheck
 from adapterfit.records import Consumer
@@ -14,7 +14,7 @@ from adapterfit.text import quote
 _PART = re.compile(r"\s*(?P<name>peft|transformers)?\s*(?P<bound>[<>=!].+)")
 
 
-def pairs(text: str) -> tuple[Consumer, ...]:
+def pairs(text: str, loader: str | None = None) -> tuple[Consumer, ...]:
     """Every known release of PEFT in the range, each beside the transformers meant, oldest first.
 
     Without a range of transformers a release of PEFT stands beside the newest transformers it can be imported with; with one,
@@ -31,11 +31,12 @@ def pairs(text: str) -> tuple[Consumer, ...]:
         others = [exact.group(1)]
     if not pefts or not others:
         raise CannotCheck(f"no version that adapterfit knows lies in {quote(text)}")
+    loader = loader or loader_meant(text)
     found = []
     for peft in pefts:
         fitting = [each for each in others if "import" not in consumer(peft, each).rules] or others[-1:]
         chosen = fitting[-1:] if not wanted["transformers"].parts else dict.fromkeys((fitting[0], fitting[-1]))
-        found += [consumer(peft, each) for each in chosen]
+        found += [consumer(peft, each, loader) for each in chosen]
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""What an older pair of libraries refuses before an adapter is looked at: each other, the base, the weights file."""
+"""What an older pair of libraries, or another loader, refuses before an adapter is looked at: each other, the base, the file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from adapterfit.consumers import model_types
 from adapterfit.records import Adapter, Base, Flaw
 from adapterfit.text import quote, show
 
-CODES = frozenset(("libraries-clash", "base-unknown-to-transformers", "safetensors-unread"))
+CODES = frozenset(("libraries-clash", "base-unknown-to-transformers", "safetensors-unread", "loader-refuses"))
+#: Methods without layers of their own, which `inject_adapter_in_model` refuses.
+_PROMPTS = frozenset((
+    "PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "CARTRIDGE", "ADAPTION_PROMPT", "SHADOW",
+))  # fmt: skip
+_OTHERWISE = "load it with PeftModel.from_pretrained(base, folder)"
 
 
 def refusals(rules: Mapping[str, Any], adapter: Adapter, base: Base | None) -> tuple[Flaw, ...]:
     """Flaws in the order in which the load would come to them."""
-    return (*_clash(rules), *_unknown_base(rules, base), *_unread(rules, adapter))
+    by_loader = _by_loader(rules, adapter, base) if "loader" in rules else ()
+    return (*_clash(rules), *_unknown_base(rules, base), *_unread(rules, adapter), *by_loader)
 
 
 def _clash(rules: Mapping[str, Any]) -> Iterator[Flaw]:
@@ -75,4 +81,60 @@ def _unread(rules: Mapping[str, Any], adapter: Adapter) -> Iterator[Flaw]:
         raised=f"ValueError: Can't find weights for {label} in {label} or in the Hugging Face Hub. Please check that the file "
         f"adapter_model.bin is present at {label}.",
         remedy="pip install 'peft>=0.4', or write the tensors to adapter_model.bin with torch.save",
+    )
+
+
+def _by_loader(rules: Mapping[str, Any], adapter: Adapter, base: Base | None) -> Iterator[Flaw]:
+    """The first refusal of a loader other than `PeftModel.from_pretrained`."""
+    found = next(((str(line), why, cure) for line, why, cure in _lines(rules, adapter) if line), None)
+    if found is None:
+        return
+    line, why, cure = found
+    model = base.architecture if base is not None and base.architecture else "PreTrainedModel"
+    raised = line.replace("{model}", show(model)).replace("{folder}", show(adapter.label))
+    yield Flaw("loader-refuses", f"{rules['loader']} {why}", raised=raised, remedy=cure)
+
+
+def _lines(rules: Mapping[str, Any], adapter: Adapter) -> Iterator[tuple[Any, str, str]]:
+    """What it would raise (None where it does not), why, and the way out; in the order in which it comes to them."""
+    config = adapter.config
+    method = config.peft_type if config is not None else ""
+    yield rules.get("absent"), f"is not there in transformers {rules['transformers']}", _OTHERWISE
+    yield rules.get("needs"), f"of transformers {rules['transformers']} needs a newer peft", "pip install -U peft"
+    yield from _of_method(rules, method)
+    top = config is not None and bool(config.values.get("save_only_topk_weights"))
+    yield rules.get("top-k") if top else None, "looks for the bank of vectors in the base", _OTHERWISE
+    bias = config is not None and config.values.get("bias") not in (None, "none")
+    line = str(rules.get("bias", "")).replace("{tuner}", _TUNERS.get(method, f"{method.title()}Model"))
+    yield (
+        line if bias else None,
+        "takes one adapter that trains biases, and there is another one with this config",
+        ("load it alone, with PeftModel.from_pretrained(base, folder)"),
+    )
+    weights = adapter.weights
+    pickled = weights is not None and weights.file.endswith(".bin") and "://" not in adapter.label
+    yield (
+        rules.get("bin") if pickled else None,
+        (
+            f"looks for adapter_model.safetensors, and the adapter is in {show(weights.file if weights is not None else '')}"
+        ),
+        f"{_OTHERWISE}, or write it as safetensors",
+    )
+
+
+_TUNERS = {"LORA": "LoraModel", "ADALORA": "AdaLoraModel", "OFT": "OFTModel", "BOFT": "BOFTModel", "C3A": "C3AModel"}
+
+
+def _of_method(rules: Mapping[str, Any], method: str) -> Iterator[tuple[Any, str, str]]:
+    yield rules.get("prompts") if method in _PROMPTS else None, f"does not take {show(method)}", _OTHERWISE
+    shared = (
+        f"ValueError: `inject_adapter_in_model` does not support PeftType.{show(method)} because it uses shared state stored on the "
+        "tuner. Please use `get_peft_model` instead."
+    )
+    why = f"does not take {show(method)}: its layers share a part of the adapter"
+    yield shared if method in rules.get("shared-state", ()) else None, why, _OTHERWISE
+    yield (
+        rules.get(method.lower()) if method in ("POLY", "ADALORA", "XLORA") else None,
+        (f"does not work with {show(method)}"),
+        _OTHERWISE,
     )

@@ -156,6 +156,8 @@ def _predicted(case: Case, diff: Diff | None, raised: Raised | None, findings: S
     if diff is None or diff.expectation.doubts or case.adapter.weights is None:
         return "cannot-tell"
     empty = [slot for slot in diff.missing if not slot.optional]
+    if any(f.idle for f in findings):
+        return "loads-without-effect"
     if not empty and not diff.extra and not diff.misshapen:
         differs, undecided = any(f.differs for f in findings), any(f.undecided for f in findings)
         return "loads-differently" if differs else "cannot-tell" if undecided else "loads"

@@ -11,7 +11,7 @@ from adapterfit.text import quote, show
 def next_step(report: Report) -> str:
     """One line: what to do now."""
     if report.verdict == "fits":
-        return "nothing to do: load it with PeftModel.from_pretrained"
+        return f"nothing to do: load it with {report.case.consumer.loader or 'PeftModel.from_pretrained'}"
     if report.case.base is None and report.verdict == "cannot-tell":
         return f"adapterfit check {show(report.case.adapter.label)} --base BASE"
     if report.verdict == "fits-after-fix":
@@ -34,7 +34,10 @@ def _fix(report: Report) -> str:
     adapter, base = report.case.adapter.label, report.case.base
     last = re.split(r"[/\\@]", adapter.rstrip("/\\"))[-1].rpartition(".safetensors")
     named = "BASE" if base is None or base.tree is not None else shlex.quote(show(base.label))
-    return f"adapterfit fix {shlex.quote(show(adapter))} --base {named} --out {shlex.quote(show(last[0] or last[2]) + '-fixed')}"
+    who = report.case.consumer
+    asked = f" --for peft=={show(who.peft)},transformers=={show(who.transformers)}" if who.given else ""
+    asked += f" --loader {who.loader}" if who.loader else ""
+    return f"adapterfit fix {shlex.quote(show(adapter))} --base {named} --out {shlex.quote(show(last[0] or last[2]) + '-fixed')}{asked}"
 
 
 def _recorded(report: Report) -> str:

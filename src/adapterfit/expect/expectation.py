@@ -19,7 +19,7 @@ from adapterfit.expect.peft_class import missing_ability, peft_class, with_head
 from adapterfit.expect.running import prompt_raises
 from adapterfit.expect.versions import LOADER, below, rule
 from adapterfit.expect.wrapped import Wrapped
-from adapterfit.records import AdapterConfig, Expectation, ModuleTree, Slot
+from adapterfit.records import AdapterConfig, Expectation, ModuleTree, Raised, Slot
 
 METHODS = "adapterfit.expect.methods"
 
@@ -43,6 +43,9 @@ def expect(tree: ModuleTree, config: AdapterConfig, rules: Mapping[str, Any] = M
     except BadInput as bad:
         return _with(found, doubts=(*tree.doubts, bad.flaw.message), flaws=(bad.flaw,))
     built = _spared(built, tree, config, rules) if rules else built
+    if rules.get("tied-tokens") and config.peft_type == "TRAINABLE_TOKENS" and tree.tied and built.raised is None:
+        kind, _, line = str(rules["tied-tokens"]).partition(": ")
+        return _with(built, raised=Raised(kind, line, stage="forward"))
     return missing_ability(built)
 
 

@@ -35,10 +35,11 @@ def as_built(tree: ModuleTree, rules: Mapping[str, Any]) -> ModuleTree:
     for step in _facts()["steps"]:
         if below(wanted, step["before"]) and _concerns(step, tree):
             tree = _stepped(tree, step)
-    converts = not below(str(rules["peft"]), _PEFT_CONVERTS) and not below(wanted, _CONVERTIBLE)
+    native = bool(rules.get("converts"))  # transformers' own loader, whatever the PEFT
+    converts = native or (not below(str(rules["peft"]), _PEFT_CONVERTS) and not below(wanted, _CONVERTIBLE))
     return replace(
         tree,
-        adapter_renames=_adapter_renames(tree, wanted) if converts else (),
+        adapter_renames=_adapter_renames(tree, wanted, native=native) if converts else (),
         expert_fusion=tree.expert_fusion if converts else "",
         key_mapping=() if below(str(rules["peft"]), _PEFT_MAPS) else tuple(_listed("key_mapping", tree, wanted)),
     )
@@ -133,10 +134,15 @@ def _with_one_embedding(tree: ModuleTree, second: str, first: str) -> ModuleTree
 # -------------------------------------------------------------------------------------------- while loading
 
 
-def _adapter_renames(tree: ModuleTree, transformers: str) -> tuple[LoadRename, ...]:
-    """The renamings of that transformers where they were others, else those of the newest."""
+def _adapter_renames(tree: ModuleTree, transformers: str, *, native: bool = False) -> tuple[LoadRename, ...]:
+    """The renamings of that transformers where they were others, else those of the newest.
+
+    PEFT leaves some of them alone that transformers' own loader applies, as it does to its checkpoints.
+    """
     found = list(_entries("adapter_renames", tree, transformers))
-    return tuple(_pairs(found[0])) if found else tree.adapter_renames
+    renames = tuple(_pairs(found[0])) if found else tree.adapter_renames
+    of_class = (entry for entry in _facts()["key_mapping"] if native and tree.model_type in entry["types"])
+    return (*(pair for entry in of_class for pair in _pairs(entry)), *renames)
 
 
 def _listed(what: str, tree: ModuleTree, transformers: str) -> Iterator[LoadRename]:

@@ -151,6 +151,7 @@ def _consumer(consumer: Consumer) -> dict[str, Any]:
     return {
         "peft": show(consumer.peft),
         "transformers": show(consumer.transformers),
+        "loader": consumer.loader or "PeftModel.from_pretrained",
         "given": consumer.given,
         "range": _line(consumer.text) if ": of " in consumer.text else None,
     }

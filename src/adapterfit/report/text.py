@@ -136,7 +136,8 @@ def _loader(report: Report, width: int) -> Iterator[Line]:
     yield from _labelled("base", _base(report), width)
     versions = (("peft", case.consumer.peft), ("transformers", case.consumer.transformers))
     consumer = ", ".join(f"{name} {show(version)}" for name, version in versions if version)
-    yield from _labelled("with", consumer or show(case.consumer.text) or "no known loader", width)
+    call = f", by {case.consumer.loader}" if case.consumer.loader else ""
+    yield from _labelled("with", (consumer or show(case.consumer.text) or "no known loader") + call, width)
     if case.consumer.rules and not case.consumer.given:
         yield from _labelled("", "the versions installed here", width)
     if case.consumer.given:

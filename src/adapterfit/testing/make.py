@@ -91,11 +91,11 @@ class Sample:
         """The same adapter on a base given as a record, or on none."""
         return Sample(dataclasses.replace(self.case, base=other))
 
-    def loaded_by(self, consumer: str) -> Sample:
-        """The same sample, loaded by these versions: `peft==0.6.2,transformers==4.35.2`."""
+    def loaded_by(self, consumer: str, loader: str | None = None) -> Sample:
+        """The same sample, loaded by these versions: `peft==0.6.2,transformers==4.35.2`; and by this call."""
         from adapterfit.consumers.choice import choose
 
-        return Sample(dataclasses.replace(self.case, consumer=choose(consumer)))
+        return Sample(dataclasses.replace(self.case, consumer=choose(consumer, loader)))
 
     def with_tokenizer(self, rows: int) -> Sample:
         """With a tokenizer of so many tokens beside the adapter."""

@@ -47,7 +47,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.dates import written_before
+from adapterfit.causes.dates import loader, written_before
 from adapterfit.records import Case, Diff, Finding, Fix
 from adapterfit.text import show
 
@@ -90,7 +90,9 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     if not what or not diff.matched or diff.raised is not None:
         return
     if saved and config.get(saved):
-        if kind == "FROD":
+        if (
+            kind == "FROD" and loader(diff).get("loader") != "PeftModel.load_adapter"
+        ):  # a second one does it the other way
             yield _beside_its_basis(diff)
         return
     if kind == "TINYLORA" and written_before(case, "0.20.0"):

@@ -74,8 +74,11 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         return
     chain = renames.chain(diff, diff.extra)
     renamed = frozenset(chain.names.values()) if chain is not None else frozenset()
-    lacking = [s for s in diff.missing if s.role in ("saved-module", "tokens") and s.key not in renamed]
-    heads = [tensor for tensor in diff.extra if chain is None and _is_head(tensor, case)]
+    passed = {slot.key for slot in diff.missing} & {
+        tensor.name for tensor in diff.extra
+    }  # there, and the loader leaves it
+    lacking = [s for s in diff.missing if s.role in ("saved-module", "tokens") and s.key not in renamed | passed]
+    heads = [t for t in diff.extra if chain is None and t.name not in passed and _is_head(t, case)]
     wanted = {_last(slot.module) for slot in lacking}
     elsewhere = [tensor for tensor in heads if _last(_path(tensor.name).rpartition(".")[0]) in wanted]
     if lacking:

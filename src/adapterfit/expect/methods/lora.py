@@ -273,7 +273,14 @@ def parameter_layer(shape: Shape, rank: int, config: Mapping[str, Any], *, trans
         )
     positive_rank(rank)
     experts, first, second = shape if len(shape) == 3 else (1, shape[1], shape[0])
+    if len(shape) == 3 and rule(config, "parameter-delta") == "raises":
+        if first == second:
+            raise Undecided(
+                "the sides of square experts are exchanged, and their product is not turned: it loads as something else"
+            )
+        line = f"The size of tensor a ({second}) must match the size of tensor b ({first}) at non-singleton dimension 2"
+        raise InjectionFails("RuntimeError", line)
     layout = rule(config, "parameter-layout", "swapped")
-    plain = {"plain": True, "transposed-only": not transposed}.get(layout, transposed)
+    plain = {"plain": True, "transposed-only": not transposed, "always": False}.get(layout, transposed)
     width, height = (first, second) if len(shape) == 2 or plain else (second, first)
     return submodule("lora_A", (rank * experts, width)), submodule("lora_B", (height, rank * experts))
