@@ -288,6 +288,9 @@ def _lost(symptoms: Symptoms) -> Readings:
         return {}
     if all(_is_magnitude(key.name) for key in lora):
         return {"dora-magnitude-misplaced": Names(0.8, lora)}
+    later = _from_later_layers(lora)
+    if later:
+        return _alike(lora, *later)
     nested = any(set(root(key.name).split(".")) & (NESTING - {"encoder", "decoder"}) for key in lora)
     if nested:
         return {
@@ -299,9 +302,6 @@ def _lost(symptoms: Symptoms) -> Readings:
     other = _method(lora)
     if other:
         return _alike(lora, *other, "model-class-differs", "wrapper-prefix")
-    later = _from_later_layers(lora)
-    if later:
-        return _alike(lora, *later)
     return _alike(
         lora, "model-class-differs", "wrapper-prefix", "modules-renamed", "adapter-name-in-keys", "empty-adapter", "foreign-format",
         "wrapped-state-dict",

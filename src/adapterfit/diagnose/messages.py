@@ -24,7 +24,7 @@ _ALONE, _SHARED = 0.8, 0.7
 #: Lists of names and shapes: procedures read these, and the words around them say nothing.
 _READ = (
     "found missing adapter keys", "size mismatch for", "target modules", "copying a param", "missing key(s)", "unexpected key(s)",
-    "expected target modules", "lora key not loaded", "(none", "(no message", "(nothing", "no modules were targeted",
+    "expected target modules", "lora key not loaded", "(none", "(no message", "(nothing", "cannot copy out of meta tensor", "no modules were targeted",
 )  # fmt: skip
 #: Errors that Python itself raises about anything: the names in them count, and so does who raised them.
 _PYTHON = frozenset({"TypeError", "AttributeError", "KeyError", "ZeroDivisionError", "IndexError"})
@@ -71,12 +71,17 @@ def _of_page(entry: Entry, likelihood: float, quoted: str) -> Suspicion:
     """An answer in the words of the cause's page."""
     return Suspicion(
         entry.id,
-        _heading(entry, ""),
+        _uncapped(_heading(entry, "")),
         likelihood,
         evidence=(quoted,),
         fix=Fix("unsafe", _heading(entry, "Fix")),
-        apart=_heading(entry, "Detection"),
+        apart=f"adapterfit check ADAPTER --base BASE: {_uncapped(_heading(entry, 'Detection'))}",
     )
+
+
+def _uncapped(sentence: str) -> str:
+    """A sentence that stands behind a colon; names keep their capitals."""
+    return sentence[:1].lower() + sentence[1:] if sentence[1:2].islower() or sentence[1:2] == " " else sentence
 
 
 def _heard_in(symptoms: Symptoms, line: _Line) -> int:

@@ -107,6 +107,7 @@ def _hinted(symptoms: Symptoms, found: list[Suspicion]) -> Iterable[Suspicion]:
                 f"a guess: {len(heard)} of its words stand in the text",
                 likelihood,
                 evidence=(show(" ".join(line.split()), _CHARS),),
+                fix=Fix("unsafe", f"if it is this cause: adapterfit explain {entry.id}"),
                 apart="paste the whole traceback, or the list of keys: they decide, words do not",
             )
 

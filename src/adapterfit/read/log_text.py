@@ -113,8 +113,10 @@ def _places(raw: str, mark: str, begin: int, end: int) -> Iterator[int]:
 def _unmarked(text: str) -> str:
     """Without escape codes, HTML and characters that cannot be seen; escaped line ends become real ones."""
     text = _ESCAPES.sub("", text)
-    text = text.replace("\\n\\t", "\n").replace("\r\n", "\n")
-    if text.count("\\n") > 2 and text.count("\\n") > 3 * text.count("\n"):
+    text = text.replace("\r\n", "\n")
+    escaped = text.count("\\n") > 2 and text.count("\\n") > 3 * text.count("\n")
+    text = text.replace("\\n\\t", "\n")
+    if escaped:
         text = text.replace("\\n", "\n").replace("\\t", " ").replace('\\"', '"')
     if "<" in text:
         text = _TAG.sub("", _BREAKING.sub("\n", text))

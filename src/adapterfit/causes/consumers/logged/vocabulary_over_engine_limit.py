@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import after, said, suspect
 from adapterfit.records import Suspicion
 
 if TYPE_CHECKING:
@@ -52,15 +52,22 @@ HINTS = (
     "vocab size must be", "bgmv", "punica",
 )  # fmt: skip
 
+#: The values that vLLM takes for lora_extra_vocab_size.
+_ROOM = (256, 512)
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's words."""
     told = said(symptoms, "when using lora, vocab size must be", "vocab size must be 32000", "no suitable kernel")
     added = said(symptoms, "is greater than lora_extra_vocab_size")
     if added:
+        number = after(symptoms, "added vocab size ", 12).partition(" ")[0]
+        size = int(number) if number.isascii() and number.isdigit() else 0
+        room = next((value for value in _ROOM if size and value >= size), 0)
         yield suspect(
-            symptoms, "the adapter adds more tokens than the server keeps room for", 0.93, added,
-            fix="start the server with a larger lora_extra_vocab_size, or merge the adapter",
+            symptoms, f"the adapter adds {size or 'more'} tokens{'' if size else ' than the server keeps room for'}, and the server was started for fewer", 0.93, added,
+            fix=f"start the server with --lora-extra-vocab-size {room}, or merge the adapter" if room
+            else "newer servers take no adapter that adds tokens, older ones at most 512: merge the adapter and serve the merged model",
         )  # fmt: skip
     if told:
         yield suspect(

@@ -55,6 +55,7 @@ _SENTENCES = tuple(
         rf"adapter(?:\(s\)|s)?(?: with name| name(?:\(s\))?)? {_NAME} (?:not found|does not exist|is not found)",
         rf"adapter name\(s\) {_NAME}.{{0,80}}? not in the list of present adapters: (?!set\(\))",
         rf"following adapter\(s\) (?:could not be found|are not present and cannot be deleted): {_NAME}",
+        r"adapter not found in odict_keys",
         rf"non-existing adapter\(s\): {_NAME}",
         rf"adapter matching the names in {_NAME}",
         rf"lora adapter {_NAME} but there is no existing adapter by that name",
