@@ -309,7 +309,8 @@ class Module:
     `kind`: `Linear`, `Conv1D` (transformers'), `Embedding`, `Conv1d`, `Conv2d`, `Conv3d`, `norm`,
     `MultiheadAttention`, `container` (has children) or `other`. `params` are its own parameters in
     registration order, name → shape (an `nn.Linear` weight is `(out, in)`, a Conv1D weight `(in, out)`).
-    `groups` is a convolution's. `transposed_experts` is `is_transposed` of fused expert modules.
+    `groups` is a convolution's. `transposed_experts` is `is_transposed` of fused expert modules. `fused`: whether its forward
+    takes the weights of everything below it itself in eval mode (known of a live module only).
     """
 
     name: str
@@ -318,6 +319,7 @@ class Module:
     class_name: str = ""
     groups: int = 1
     transposed_experts: bool = False
+    fused: bool = False
 
 
 @dataclass(frozen=True)
@@ -498,7 +500,7 @@ class Finding:
     `code` is the reader's finer name, where the cause has several. `explains` are the tensor names and slot
     keys this finding accounts for: diagnose keeps the findings that explain the most.
     `differs`: every tensor is applied, yet the model computes something else than where the adapter was saved.
-    `undecided`: whether it does cannot be told from the files. `idle`: every tensor is applied, and it acts on nothing.
+    `undecided`: whether it does cannot be told. `idle`: the tensors `at` (all, where it names none) are applied and act on nothing.
     """
 
     id: str

@@ -156,12 +156,13 @@ def _predicted(case: Case, diff: Diff | None, raised: Raised | None, findings: S
     if diff is None or diff.expectation.doubts or case.adapter.weights is None:
         return "cannot-tell"
     empty = [slot for slot in diff.missing if not slot.optional]
-    if any(f.idle for f in findings):
+    if any(f.idle and not f.at for f in findings):
         return "loads-without-effect"
-    if not empty and not diff.extra and not diff.misshapen:
+    idle = {name for found in findings if found.idle for name in found.at}
+    landed = bool(diff.overwrites) or any(match.tensor.name not in idle for match in diff.matched)
+    if not empty and not diff.extra and not diff.misshapen and not idle:
         differs, undecided = any(f.differs for f in findings), any(f.undecided for f in findings)
         return "loads-differently" if differs else "cannot-tell" if undecided else "loads"
-    landed = bool(diff.matched or diff.overwrites)
     return "loads-partly" if landed or not diff.expectation.inert else "loads-without-effect"
 
 

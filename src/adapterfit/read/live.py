@@ -5,6 +5,7 @@ Classes are told apart by their names and those of their ancestors, so a subclas
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from adapterfit import limits
@@ -31,6 +32,8 @@ _KINDS = {
 #: Linear layers that are no `nn.Linear`, by class name: GPTQ's, AWQ's, HQQ's, EETQ's, AQLM's, VPTQ's …
 _PACKED = ("QuantLinear", "QuantizedLinear", "WQLinear", "HQQLinear", "EetqLinear", "VQuantLinear", "SpQRLinear")
 _SIZES = (("in_features", "out_features"), ("infeatures", "outfeatures"))
+_ENCODER_LAYER = "torch.nn.modules.transformer.TransformerEncoderLayer"
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _PEFT_MODEL = "peft.peft_model.PeftModel"
 _PEFT_LAYER = "peft.tuners.tuners_utils.BaseTunerLayer"
 #: Measured on PEFT 0.21.2, for a PeftModel and for a model that `get_peft_model` changed in place alike.
@@ -103,6 +106,27 @@ def _module(name: str, module: Any) -> Module:
         class_name=type(module).__name__,
         groups=groups if kind.startswith("Conv") and isinstance(groups, int) else 1,
         transposed_experts=getattr(module, "is_transposed", False) is True,
+        fused=_ENCODER_LAYER in _ancestors(module) and _is_fused(module),
+    )
+
+
+def _is_fused(layer: Any) -> bool:
+    """Whether an `nn.TransformerEncoderLayer` computes with its parts' weights itself, as torch 1.12 and later do in eval mode.
+
+    The conditions are those of its `forward` that do not depend on the input; a hook on any part keeps it off.
+    """
+    attention, torch = layer.self_attn, sys.modules.get("torch")
+    enabled = getattr(getattr(torch, "backends", None), "mha", None)
+    hooked = any(getattr(part, name, None) for part in layer.modules() for name in _HOOKS)
+    return bool(
+        type(layer).forward.__module__ == _ENCODER_LAYER.rpartition(".")[0]
+        and (enabled is None or enabled.get_fastpath_enabled())
+        and attention.batch_first
+        and attention.in_proj_bias is not None
+        and layer.activation_relu_or_gelu
+        and layer.norm1.eps == layer.norm2.eps
+        and attention.num_heads % 2 == 0
+        and not hooked
     )
 
 

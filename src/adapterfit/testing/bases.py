@@ -91,6 +91,16 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
         "id2label": {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"},
         "label2id": {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2},
     },
+    "siglip": {
+        "model_type": "siglip_vision_model",
+        "architectures": ["SiglipVisionModel"],
+        "hidden_size": 64,
+        "image_size": 28,
+        "intermediate_size": 128,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "patch_size": 14,
+    },
     "whisper": {
         "model_type": "whisper",
         "architectures": ["WhisperForConditionalGeneration"],
