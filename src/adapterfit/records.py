@@ -306,11 +306,10 @@ class Case:
 class Module:
     """One entry of `model.named_modules()`.
 
-    `kind`: `Linear`, `Conv1D` (transformers'), `Embedding`, `Conv1d`, `Conv2d`, `Conv3d`, `norm`,
-    `MultiheadAttention`, `container` (has children) or `other`. `params` are its own parameters in
-    registration order, name → shape (an `nn.Linear` weight is `(out, in)`, a Conv1D weight `(in, out)`).
-    `groups` is a convolution's. `transposed_experts` is `is_transposed` of fused expert modules. `fused`: whether its forward
-    takes the weights of everything below it itself in eval mode (known of a live module only).
+    `kind`: `Linear`, `Conv1D` (transformers'), `Embedding`, `Conv1d`, `Conv2d`, `Conv3d`, `norm`, `MultiheadAttention`, `container`
+    (has children) or `other`. `params` are its own, in registration order, name → shape (an `nn.Linear` weight is `(out, in)`, a
+    Conv1D weight `(in, out)`). `groups` is a convolution's; `transposed_experts` `is_transposed` of fused expert modules. `fused`: in
+    eval mode its forward takes the weights of everything below it itself (known of a live module only).
     """
 
     name: str
@@ -496,11 +495,10 @@ class Fix:
 class Finding:
     """One cause, found. `at` are the names concerned (all of them; a reporter shows the first few).
 
-    `predicted` is what the loader does about it by itself: `raises`, `warns`, `silent` or `none`.
-    `code` is the reader's finer name, where the cause has several. `explains` are the tensor names and slot
-    keys this finding accounts for: diagnose keeps the findings that explain the most.
-    `differs`: every tensor is applied, yet the model computes something else than where the adapter was saved.
-    `undecided`: whether it does cannot be told. `idle`: the tensors `at` (all, where it names none) are applied and act on nothing.
+    `predicted` is what the loader does about it by itself: `raises`, `warns`, `silent` or `none`. `code` is the reader's finer
+    name, where the cause has several. `explains` are the tensor names and slot keys this finding accounts for: diagnose keeps those
+    that explain the most. `differs`: every tensor is applied, yet the model computes something else than where the adapter was
+    saved; `undecided`: whether it does cannot be told. `idle`: the tensors `at` are applied and act on nothing.
     """
 
     id: str

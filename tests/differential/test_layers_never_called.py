@@ -242,7 +242,7 @@ def test_merging_makes_it_act(tmp_path):
 
 #: Class that holds the layer → a model with it. A model is built and loaded once for each layer of the class.
 MODELS = {
-    "WavLMAttention": "WavLMModel",
+    "WavLMAttention": "WavLMForCTC",
     "TDNNLayer": "Wav2Vec2ForXVector",
     "MobileBertLMPredictionHead": "MobileBertForMaskedLM",
     "ProphetNetDecoder": "ProphetNetModel",

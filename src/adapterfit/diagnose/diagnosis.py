@@ -156,8 +156,6 @@ def _predicted(case: Case, diff: Diff | None, raised: Raised | None, findings: S
     if diff is None or diff.expectation.doubts or case.adapter.weights is None:
         return "cannot-tell"
     empty = [slot for slot in diff.missing if not slot.optional]
-    if any(f.idle and not f.at for f in findings):
-        return "loads-without-effect"
     idle = {name for found in findings if found.idle for name in found.at}
     landed = bool(diff.overwrites) or any(match.tensor.name not in idle for match in diff.matched)
     if not empty and not diff.extra and not diff.misshapen and not idle:

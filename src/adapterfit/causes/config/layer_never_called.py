@@ -27,8 +27,8 @@ Setup:
 
     def vision():
         torch.manual_seed(0)
-        sizes = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4, image_size=16, patch_size=8)
-        return SiglipVisionModel(SiglipVisionConfig(**sizes)).eval()
+        few = dict(num_hidden_layers=1, num_attention_heads=4, image_size=16, patch_size=8)
+        return SiglipVisionModel(SiglipVisionConfig(hidden_size=32, intermediate_size=48, **few)).eval()
 
     def pooled(model):
         with torch.no_grad():
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
-    level="expert",
+    level="advanced",
     minutes=30,
     messages=("Detected LoRA on TDNNLayer. LoRA weights won't be applied due to optimization.",),
     needs=("config", "diff"),
