@@ -236,8 +236,7 @@ class ValueSummary:
 class Base:
     """Everything read about a base model. `tensors` are *checkpoint* names; `tree` is set for a live module only.
 
-    `complete` is false where not every shard's header could be read (then missing names prove nothing). `opened` is what
-    a base on disk was read from, for who needs its numbers too.
+    `complete` is false where not every shard's header could be read (then missing names prove nothing). `opened`: what it was read from.
     """
 
     label: str
