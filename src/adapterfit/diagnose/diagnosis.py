@@ -158,7 +158,10 @@ def _predicted(case: Case, diff: Diff | None, raised: Raised | None, findings: S
     empty = [slot for slot in diff.missing if not slot.optional]
     idle = {name for found in findings if found.idle for name in found.at}
     landed = bool(diff.overwrites) or any(match.tensor.name not in idle for match in diff.matched)
-    if not empty and not diff.extra and not diff.misshapen and not idle:
+    whole = not empty and not diff.extra and not diff.misshapen
+    if whole and idle:
+        return "loads-partly" if landed else "loads-without-effect"
+    if whole:
         differs, undecided = any(f.differs for f in findings), any(f.undecided for f in findings)
         return "loads-differently" if differs else "cannot-tell" if undecided else "loads"
     return "loads-partly" if landed or not diff.expectation.inert else "loads-without-effect"
