@@ -216,7 +216,7 @@ def main() -> int:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     from adapterfit.expect import modules
-    from architectures import proof  # noqa: F401 - imported here, so that no fork does it again
+    from architectures import heads, proof  # noqa: F401 - with the libraries, so that no fork imports them again
     from architectures.farm import farm
 
     torch.set_num_threads(1)

@@ -178,7 +178,17 @@ class Defaults:
         for key, part in self.sampler.parts.items():
             if key not in self.sampler.auto:
                 frozen |= {f"{key}.{name}" for name in part.frozen} | self._never_drawn(part, f"{key}.")
-        return {name: default.get(name) for name in sorted(frozen & trace.read)}
+        found = {name: default.get(name) for name in sorted(frozen & trace.read)}
+        return {**found, **self._lengths(set(found))}
+
+    def _lengths(self, fixed: set[str]) -> dict[str, Any]:
+        """`len(field)` of lists that models read and that had one length in all samples, whatever their items."""
+        found = {}
+        for name in sorted(trace.read - fixed):
+            lengths = {len(value) for env in self.envs if isinstance(value := env.get(name), (list, tuple))}
+            if len(lengths) == 1:
+                found[f"len({name})"] = lengths.pop()
+        return found
 
     def _never_drawn(self, sampler: Sampler, prefix: str) -> set[str]:
         """Fields that no sample varied and whose name does not say that they build nothing."""

@@ -133,6 +133,8 @@ class Job:
         pairs = [embeddings(model) for model in models]
         for at, key in enumerate(("input_embeddings", "output_embeddings")):
             found[key] = grower.value(key, envs, [pair[at] for pair in pairs])
+        if any(output and not given for given, output in pairs):
+            grower.doubts.append("its input embeddings: it does not say which they are, and PEFT asks")
         for key, lists in (
             ("tied", [tied(model) for model in models]),
             ("aliases", [list(aliases(model).items()) for model in models]),

@@ -26,6 +26,8 @@ from architectures.told import from_told
 Seen = tuple[Env, Node]
 #: So many loops of several turns must agree, turn by turn, before a loop is thought not to matter.
 _AGREEING = 6
+#: Values that a field may have to be told apart by conditions.
+_CASES = 4
 
 
 def activation_classes() -> dict[str, str]:
@@ -127,7 +129,9 @@ class Grower:
         """Whether children of one list mostly are the same thing: else it is a fixed sequence with options."""
         most = max((node for _, node in seen), key=lambda node: len(node.children))
         classes = Counter(child.cls for child in most.children.values())
-        return most.cls == "ModuleList" and classes.most_common(1)[0][1] >= max(2, len(most.children) // 2)
+        return most.cls in {"ModuleList", "Sequential"} and classes.most_common(1)[0][1] >= max(
+            2, len(most.children) // 2
+        )
 
     def _loop(self, path: str, spec: Spec, seen: list[Seen]) -> None:
         var = "j" if "i" in seen[0][0] else "i"
@@ -257,6 +261,10 @@ class Grower:
 
     def _listing(self, what: str, envs: list[Env], values: list[list[Any]]) -> str:
         """`each(n, …)`: a list with as many items as layers, each by its place; null, with a doubt, where none is found."""
+        if "given" in envs[0] and len({str(value[-1:]) for value in values}) == 1 and values[0]:
+            text = f"each(len(given), i == len(given)-1 ? {literal(values[0][-1])} : given[i])"
+            if holds(text, envs, [tuple(value) for value in values]):
+                return text
         count = self.number(what, envs, [len(value) for value in values])
         items = [({**env, "i": at}, item) for env, value in zip(envs, values) for at, item in enumerate(value)]
         if count == "unknown" or not items:
@@ -281,8 +289,26 @@ class Grower:
                 changed = {k: v for k, v in table.items() if k != v}
                 tail = key if len(changed) < len(table) else "null"
                 return " : ".join([f"{key} == '{k}' ? {literal(v)}" for k, v in sorted(changed.items())] + [tail])
-        self.doubts.append(f"{what}: no formula found for its value")
-        return "null"
+        text = self._cases(envs, values)
+        if not text:
+            self.doubts.append(f"{what}: no formula found for its value")
+        return text or "null"
+
+    def _cases(self, envs: list[Env], values: list[Any]) -> str:
+        """`condition ? one : condition ? other : rest` over few values, the commonest last; empty where none is found."""
+        said = Counter(map(literal, values))
+        left, text = list(range(len(values))), ""
+        if not 2 <= len(said) <= _CASES:
+            return ""
+        for one, _ in reversed(said.most_common()[1:]):
+            truth = [literal(values[at]) == one for at in left]
+            try:
+                when = find_condition([envs[at] for at in left], truth)
+            except NotFoundError:
+                return ""
+            text += f"{f'({when})' if '?' in when else when} ? {one} : "
+            left = [at for at, yes in zip(left, truth) if not yes]
+        return text + said.most_common()[0][0]
 
 
 def predict(spec: Spec, env: Env, activations: dict[str, str], path: str = "") -> list[tuple[Any, ...]]:

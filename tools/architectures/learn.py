@@ -65,6 +65,7 @@ def _list_terms(envs: list[Env]) -> list[str]:
             terms.append(f"len({key})")
         if all(isinstance(v, (list, tuple)) and v and all(map(_is_int, v)) for v in values):
             terms += [f"{key}[{loop}]" for loop in ("i", "j") if loop in envs[0]]
+            terms.append(f"{key}[len({key})-1]")
             terms += [f"{key}[{at}]" for at in range(min(len(v) for v in values))][:8]
     return terms
 
@@ -290,6 +291,8 @@ def _loop_literals(envs: list[Env]) -> list[str]:
                 texts += [f"{key}[{loop}] == '{x}'" for x in sorted(items)]
                 if any(_is_int(x) for v in values for x in v or ()):
                     texts += [f"{loop} in {key}", f"{key}[{loop}] == 1"]
+        texts += [f"{loop} < {count}" for count in (2, 3, 4)] + [f"{loop} == {at}" for at in (1, 2)]
+        texts += [f"{loop} % {every} == {at}" for every in range(3, 9) for at in range(every - 1)]
     return texts
 
 

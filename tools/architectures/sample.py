@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import copy
 import dataclasses
 import importlib
@@ -44,7 +45,7 @@ _SKIP = {
             "chunk_size_feed_forward",
         ]
     ),
-    *(["model_type", "output_attentions", "tie_last_hidden_states", "per_layer_config"]),
+    *(["model_type", "output_attentions", "tie_last_hidden_states", "per_layer_config", "stage_names"]),
 }
 _HEADS = re.compile(r"(n_heads?|num_(attention_)?heads|(encoder|decoder)_(attention_heads|num_heads)|num_q_heads)$")
 _KV = re.compile(r"(num_key_value_heads|num_kv_heads|num_key_value_groups|n_kv_heads)$")
@@ -89,6 +90,9 @@ def _plain(text: str) -> Any:
     except (ValueError, SyntaxError):
         return None
 
+
+#: Validators write the whole config into the text of errors that are then caught; half of the time went there.
+PreTrainedConfig.__repr__ = object.__repr__  # type: ignore[method-assign]
 
 Builds = typing.Callable[[PreTrainedConfig], Any]
 
@@ -160,7 +164,7 @@ class Sampler:
 
     def _read_literals(self, name: str, default: str) -> list[str]:
         found = {m for line in self._lines(name) for m in re.findall(r"""["'`]([a-zA-Z][\w-]{1,30})["'`]""", line)}
-        return sorted(({default} if default else set()) | found - {name, *self.fields})
+        return sorted(({default} if default else set()) | found - {name, *self.fields, *dir(builtins)})
 
     # -------------------------------------------------------------------------------------------- drawing
 
@@ -204,7 +208,7 @@ class Sampler:
 
     def _draw(self, name: str, default: Any, heads: int, kv: int, wide: int, prime: int, even: list[int]) -> Any:
         rng = self.rng
-        if name in self.stiff:
+        if name in self.stiff and default is not None:
             return default * rng.choice((1, 1, 2, 3, 4))
         none = name in self.optional and rng.random() < 0.3
         if name.endswith(("token_id", "token_index")):
@@ -216,7 +220,7 @@ class Sampler:
         if _HEAD_DIM.search(name):
             return None if none else rng.choice(even)
         if _LAYERS.search(name):
-            return None if none else rng.randint(2, 4)
+            return None if none else self._depth()
         if name == "hidden_size" and "embed_dim" in self.fields:
             return 2 * prime
         if name in {"hidden_size", "n_embd", "d_model", "embed_dim", "dim"}:
@@ -238,7 +242,7 @@ class Sampler:
             return rng.choice((2, 3, 5, 6, 10))
         if name in {"num_channels", "in_channels", "num_mel_bins"}:
             return rng.choice((1, 3, 4, 5, 7))
-        if none:
+        if none and (not isinstance(default, (list, tuple)) or rng.random() < 0.1):
             return None
         if "dropout" in name or "drop_" in name:
             return rng.choice((0.0, 0.1))
@@ -263,6 +267,10 @@ class Sampler:
         if default is None and self._annotation(name).startswith("int"):
             return rng.choice((1, 2, 3, prime))
         return dataclasses.MISSING
+
+    def _depth(self) -> int:
+        """Mostly shallow; sometimes deep enough to show what repeats with every fourth or sixth layer."""
+        return self.rng.randint(2, 4) if self.rng.random() < 0.8 else self.rng.randint(5, 13)
 
     def _listing(self, name: str, default: list[int]) -> list[int]:
         """Stages: as many as by default, mostly; repeats small, heads kept or fewer, widths multiplied."""
@@ -318,7 +326,7 @@ class Sampler:
         order = sorted(_paths(raw, self.parts), key=lambda path: (_weighs(path[-1]), self.rng.random()))
         for path in order:
             if self._builds(_without(raw, [path]), builds):
-                self._restrict(path)
+                self._restrict(path, raw)
                 return
         for count in range(1, len(order) + 1):
             if self._builds(_without(raw, order[:count]), builds):
@@ -329,14 +337,22 @@ class Sampler:
             if self._builds(_without(raw, fewer), builds):
                 dropped = fewer
         for path in dropped:
-            self._restrict(path)
+            self._restrict(path, raw)
 
-    def _restrict(self, path: tuple[str, ...]) -> None:
-        """First to multiples of its default, then to the default itself."""
+    def _restrict(self, path: tuple[str, ...], raw: dict[str, Any]) -> None:
+        """First to other words than this, or to values that are not null; to multiples of its default; to the default."""
+        value = raw.get(path[0])
         if len(path) > 1:
-            self.parts[path[0]]._restrict(path[1:])  # noqa: SLF001 - another of its own kind
+            self.parts[path[0]]._restrict(path[1:], value or {})  # noqa: SLF001 - another of its own kind
             return
         default = attribute(self.default, path[0])
+        if value is None and default is not None and path[0] in self.optional:
+            self.optional.discard(path[0])
+            return
+        words = self.strings.get(path[0], [])
+        if value in words and value != default and len(words) > 1:
+            words.remove(value)
+            return
         sized = isinstance(default, int) and not isinstance(default, bool) and default > 2
         if sized and path[0] not in self.stiff and not is_depth(path[0]):
             self.stiff.add(path[0])

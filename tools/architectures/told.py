@@ -54,6 +54,7 @@ def _cases(envs: list[Env], values: list[int], own: list[set[str]], counts: Coun
 
 def _readings(text: str, env: Env) -> Iterator[str]:
     """The text as it stands, and with the loop variable where a number may have come from it."""
+    yield _INDEX.sub(lambda m: _last(m, env), text)
     yield text
     for loop in [name for name in ("j", "i") if name in env]:
         at = env[loop]
@@ -65,6 +66,13 @@ def _readings(text: str, env: Env) -> Iterator[str]:
                     lambda m, n=2 ** (at + step), w=word: f"2**({w})" if int(m[1]) == n else m[1], indexed
                 )
         yield _from_the_end(text, env, loop)
+
+
+def _last(match: re.Match[str], env: Env) -> str:
+    whole = env.get(match[1])
+    if isinstance(whole, (list, tuple)) and int(match[2]) == len(whole) - 1:
+        return f"{match[1]}[len({match[1]})-1]"
+    return match[0]
 
 
 def _indexed(text: str, at: int, word: str) -> str:

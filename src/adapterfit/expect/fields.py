@@ -153,11 +153,14 @@ class Fields:
     # -------------------------------------------------------------------------------------------- said aloud
 
     def doubts(self) -> list[str]:
-        """What in this config lies outside of what the facts were proven for."""
-        found = []
+        """What in this config lies outside of what the facts were proven for, and what they leave open about it."""
+        found = [f"the facts about {gap}" for gap in self.facts["doubts"] if self._concerns(gap)]
         for name, value in self.facts["fixed"].items():
-            present, given = self._given(name)
-            if present and given != value:
+            listed = name.startswith("len(")
+            present, given = self._given(name[4:-1] if listed else name)
+            if listed and isinstance(given, list) and len(given) != value:
+                found.append(f"{name} is {len(given)}; the facts were proven for {value} only")
+            elif present and not listed and given != value:
                 found.append(f"field {name} is {quote(given)}; the facts were proven for {quote(value)} only")
         for name, words in self.facts["words"].items():
             if name in self._values and self._values[name] not in (*words, None):
@@ -165,6 +168,14 @@ class Fields:
         for sub in self._subs.values():
             found += sub.doubts() if sub is not None else []
         return found
+
+    def _concerns(self, gap: str) -> bool:
+        """Whether `field NAME absent|null|given: why` is about a field that was read here, and is so in this file."""
+        head, name, how = [*gap.partition(":")[0].split(" "), "", ""][:3]
+        if head != "field":
+            return True
+        present, given = self._given(name)
+        return name in self._values and how == ("absent" if not present else "null" if given is None else "given")
 
     def prompt_config(self) -> dict[str, Any]:
         """`model.config.to_dict()` as far as PEFT's prompt learning reads it."""

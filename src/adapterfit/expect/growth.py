@@ -193,7 +193,7 @@ class Growth:
         other.grow(found, bare, path)
         self.modules += other.modules
         self.sub_models += [(path, found, bare), *other.sub_models]
-        self.doubts += [*found["doubts"], *found["classes"][bare]["doubts"], *other.doubts]
+        self.doubts += [*found["classes"][bare]["doubts"], *other.doubts]
 
     def _class(self, part: Part) -> str:
         """The class name of a module whose class a text field decides."""

@@ -101,7 +101,15 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
     entry = found["classes"][class_name]
     fields = Fields(found, base.config or {}, facts)
     growth = Growth(fields, facts, common)
-    growth.grow(found, class_name)
+    try:
+        growth.grow(found, class_name)
+    except UnknownFieldError:
+        raise
+    except FormulaError as problem:
+        outside = fields.doubts()
+        if not outside:
+            raise
+        raise UnknownFieldError(outside[0]) from problem
     compared = bool(base.tensors) and not base.quantisation
     rules = load_rules(found, class_name, growth.sub_models, common) if found["converts_adapters"] or compared else []
     grown = ModuleTree(
@@ -117,7 +125,7 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         config=fields.prompt_config(),
         adapter_renames=adapter_renames(rules, entry["prefix"]) if found["converts_adapters"] else (),
         expert_fusion=found["expert_fusion"],
-        doubts=_doubts(found, entry, fields, growth),
+        doubts=_doubts(entry, fields, growth),
     )
     return reconcile(grown, base, rules) if compared else grown
 
@@ -126,8 +134,8 @@ def _tied(entry: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, ...], ..
     return tuple(tuple(names) for when, *names in entry["tied"] if fields.value(when))
 
 
-def _doubts(found: Facts, entry: Mapping[str, Any], fields: Fields, growth: Growth) -> tuple[str, ...]:
-    gaps = [f"the facts about {entry_doubt}" for entry_doubt in (*found["doubts"], *entry["doubts"])]
+def _doubts(entry: Mapping[str, Any], fields: Fields, growth: Growth) -> tuple[str, ...]:
+    gaps = [f"the facts about {entry_doubt}" for entry_doubt in entry["doubts"]]
     return tuple(dict.fromkeys((*gaps, *fields.doubts(), *growth.doubts)))
 
 
