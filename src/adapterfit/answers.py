@@ -96,6 +96,7 @@ class Sight:
     base_config: Mapping[str, Any] = field(default_factory=dict)
     layers: int | None = None
     tokenizer: Later | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -142,8 +142,12 @@ def _untold(values: list[Mapping[str, Any]], sight: Sight) -> Iterable[Effect]:
         at = sight.features.get(word)
         if at is not None and word not in told and not (at and set(at) <= spoken_of):
             yield Effect("unknown", f"no facts about {word.replace('-', ' ')}", at=at, claim=word)
-    if sight.pairs and not any(value["rule"] == "scale" for value in values):
+    if sight.pairs and not any(_speaks_of_scale(value, sight) for value in values):
         yield Effect("unknown", "no facts about the scale it applies", claim="scale")
+
+
+def _speaks_of_scale(value: Mapping[str, Any], sight: Sight) -> bool:
+    return value["rule"] == "scale" or (value["rule"] == "single-file" and sight.dialect in value["layouts"])
 
 
 def _signed(effect: Effect, claim: Claim) -> Effect:
@@ -254,7 +258,7 @@ def _predicted(kinds: set[str], lost: set[str], left: int, sight: Sight) -> str:
         return "raises"
     if lost and not left:
         return "loads-without-effect"
-    if lost and all(name in lost for pair in sight.pairs for name in pair.names):
+    if lost and sight.pairs and all(name in lost for pair in sight.pairs for name in pair.names):
         return "loads-without-effect"
     if lost:
         return "loads-partly"
@@ -273,11 +277,11 @@ def _accepted(kinds: set[str], predicted: str) -> str:
 
 def _gaps(known: Facts, sight: Sight, effects: Iterable[Effect]) -> Iterable[NotChecked]:
     """What keeps an answer from being whole."""
-    if sight.places is None:
-        what = f"{known.title}: whether the base has these modules, and takes a LoRA"
-        yield NotChecked(what, "no base is known; in the adapter's own files nothing speaks against it")
     if not sight.names:
         yield NotChecked(f"{known.title}: the tensors", "the adapter's weights could not be read")
     for effect in effects:
         if effect.kind == "unknown":
             yield NotChecked(f"{known.title}: {effect.claim or 'what it does'}", effect.message)
+    if sight.places is None and sight.dialect in ("peft", "transformers", ""):
+        what = f"{known.title}: whether the base has these modules, and takes a LoRA"
+        yield NotChecked(what, "no base is known; in the adapter's own files nothing speaks against it")

@@ -100,6 +100,7 @@ def look(case: Case, tree: ModuleTree | None, scalings: Mapping[str, Scaling], d
         base_config=dict(base.config or {}) if base is not None else {},
         layers=max(numbers) + 1 if numbers else None,
         tokenizer=adapter.tokenizer,
+        metadata=adapter.weights.metadata if adapter.weights is not None else {},
     )
 
 

@@ -112,6 +112,11 @@ def lines(report: Report, width: int) -> Iterator[tuple[str, str]]:
     told = [answer for answer in report.consumers if answer.asked]
     for answer in told if len(told) <= _FEW else []:
         yield from _details(answer, width)
+    if len(report.consumers) > len(told):
+        yield from (
+            ("", ""),
+            ("  --for NAME says more about one of them: its own line, the cure, how to load it", "dim"),
+        )
 
 
 def outcomes(report: Report, width: int) -> Iterator[tuple[str, str]]:
@@ -145,8 +150,9 @@ def _columns(cells: Sequence[str], columns: Sequence[int]) -> str:
 def _details(answer: Answer, width: int) -> Iterator[tuple[str, str]]:
     outcome = OUTCOMES[answer.predicted]
     yield from (("", ""), (f"{title(answer)}: {outcome}", STYLES.get(answer.predicted, _BAD)))
-    for effect in answer.effects if answer.predicted != "cannot-tell" else ():
-        yield from _effect(effect, width)
+    for effect in answer.effects:
+        if answer.predicted != "cannot-tell" or effect.kind == "note":
+            yield from _effect(effect, width)
     yield from _scales(answer)
     for line in answer.launch:
         yield (f"  load it     {show(line, limits.REPORT_MESSAGE_CHARS)}", "bold")
