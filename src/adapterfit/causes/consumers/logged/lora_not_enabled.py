@@ -1,0 +1,89 @@
+"""The server was started without LoRA, or does not take adapters while it runs.
+
+What this means: engines reserve memory for adapters when they start, so a request for one is refused unless they were told.
+Loading over HTTP is a second switch: vLLM has no `/v1/load_lora_adapter` without it and answers 404. The adapter is not read.
+
+Why it happens: `enable_lora` was left out, or an option beside it switched LoRA off; or only the first of the two switches was set.
+
+Detection: "LoRA is not enabled", "enable_lora" asked for by the message, or 404 from `load_lora_adapter`.
+
+Fix: `vllm serve BASE --enable-lora --lora-modules NAME=FOLDER`; for adapters that come later also the environment variable
+`VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`. SGLang: `--enable-lora`, or `--lora-paths` at the start.
+
+Workaround: merge the adapter and serve the merged model.
+
+Prevention: ask `/v1/models` after the start: it lists the adapters by name.
+
+Not run: it needs a server such as vLLM, which reads its options when it starts.
+
+Broken:
+    from vllm import LLM
+    from vllm.lora.request import LoRARequest
+
+    llm = LLM("base")
+    llm.generate("...", lora_request=LoRARequest("mine", 1, "adapter"))
+
+Fixed:
+    llm = LLM("base", enable_lora=True)
+    llm.generate("...", lora_request=LoRARequest("mine", 1, "adapter"))
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from adapterfit.causes.cause import Cause
+from adapterfit.causes.heard import line_of, said, suspect
+from adapterfit.records import Suspicion
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
+
+CAUSE = Cause(
+    minutes=2,
+    messages=("RuntimeError: LoRA is not enabled", "POST /v1/load_lora_adapter HTTP/1.1 404 Not Found"),
+    versions="every engine that serves adapters",
+)
+_OFF = (
+    "lora is not enabled",
+    "lora support is not enabled",
+    "lora is disabled",
+    "but lora is not enabled",
+    "enable_lora=true to use lora",
+)
+_GONE = re.compile(r"/v1/(?:un)?load_lora_adapter\b[^\n]{0,60}\b404\b", re.IGNORECASE)
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: the engine says that it has no LoRA, or has no such address."""
+    told = said(symptoms, *_OFF)
+    if told:
+        yield suspect(
+            symptoms, "the engine runs without LoRA", 0.93, told,
+            fix="start it with --enable-lora (in Python enable_lora=True)",
+            apart="the options it prints at its start: one of them may have switched LoRA off",
+        )  # fmt: skip
+        return
+    gone = _GONE.search(symptoms.text) if "load_lora_adapter" in symptoms.folded else None
+    if gone is not None:
+        yield suspect(
+            symptoms, "the server has no address for loading adapters while it runs", 0.9, [line_of(symptoms, gone.start())],
+            fix="set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True beside --enable-lora, or name the adapter in --lora-modules",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """An engine without LoRA, a server without the address; a refusal for another reason, and a model without LoRA."""
+    return {
+        "fires": [
+            "ERROR worker.py:240] RuntimeError: LoRA is not enabled",
+            'INFO: 10.0.0.7:5124 - "POST /v1/load_lora_adapter HTTP/1.1" 404 Not Found',
+        ],
+        "silent": [
+            "ValueError: Model GemmaForCausalLM does not support LoRA, but LoRA is enabled. Support for this model may be added in the future.",
+            'INFO: 10.0.0.7:5124 - "POST /v1/load_lora_adapter HTTP/1.1" 400 Bad Request',
+            'INFO: 10.0.0.7:5124 - "GET /v1/models HTTP/1.1" 404 Not Found',
+        ],
+    }
