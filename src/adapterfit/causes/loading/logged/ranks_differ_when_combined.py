@@ -88,13 +88,17 @@ def logs() -> dict[str, list[str]]:
     return {
         "fires": [
             "ValueError: All adapters must have the same r value when using combination_type linear, ties, dare_ties or dare_linear.",
-            'File "tools/mix.py", line 9, in merge_loras\n    total[key] += other[key]\n'
-            "RuntimeError: The size of tensor a (64) must match the size of tensor b (8) at non-singleton dimension 0",
+            (
+                'File "tools/mix.py", line 9, in merge_loras\n    total[key] += other[key]\n'
+                "RuntimeError: The size of tensor a (64) must match the size of tensor b (8) at non-singleton dimension 0"
+            ),
         ],
         "silent": [
             "size mismatch for a.lora_A.default.weight: copying a param with shape torch.Size([32, 64]) from checkpoint, the shape in current model is torch.Size([16, 64]).",
-            'File "tools/mix.py", line 9, in merge_loras\n'
-            "RuntimeError: The size of tensor a (1280) must match the size of tensor b (768) at non-singleton dimension 1",
+            (
+                'File "tools/mix.py", line 9, in merge_loras\n'
+                "RuntimeError: The size of tensor a (1280) must match the size of tensor b (768) at non-singleton dimension 1"
+            ),
             "RuntimeError: The size of tensor a (32) must match the size of tensor b (16) at non-singleton dimension 1",
         ],
     }
