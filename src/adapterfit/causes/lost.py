@@ -165,6 +165,12 @@ def _is_lycoris(name: str) -> bool:
     )
 
 
+def _prompted(symptoms: Symptoms) -> Readings:
+    """A prompt's own encoder: what it has depends on the config alone (a projection or none), not on the base."""
+    named = any(word in symptoms.folded for word in ("state_dict for prefixencoder", "state_dict for promptencoder"))
+    return {"prompt-shape-differs": Names(0.86, (*symptoms.missing, *symptoms.unexpected))} if named else {}
+
+
 def _mangled(symptoms: Symptoms) -> Readings:
     """The name of the adapter among the segments."""
     files = tuple(key for key in symptoms.unexpected if key.wording in _FILE_SIDE and _NAMED.search(key.name))
@@ -395,6 +401,7 @@ def _said_whole(symptoms: Symptoms) -> Readings:
 
 
 _STEPS: tuple[_Step, ...] = (
+    _prompted,
     _mangled,
     _image,
     _nothing_lost,

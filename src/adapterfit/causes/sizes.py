@@ -5,6 +5,7 @@ Each step either answers, and then no later one is asked, or passes. A cause tak
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from math import prod
@@ -161,6 +162,23 @@ def _rank_axis(key: str) -> int:
     return 1 if side(key) == "B" else 0
 
 
+#: Sums and copies of two matrices that do not fit; no layer is as narrow as the usual ranks, so two small numbers are ranks.
+_SUMS = re.compile(
+    r"size of tensor a \((\d{1,9})\) must match the size of tensor b \((\d{1,9})\)"
+    r"|expanded size of the tensor \((\d{1,9})\) must match the existing size \((\d{1,9})\)"
+)
+_HIGHEST_RANK = 256
+
+
+def ranks(symptoms: Symptoms) -> tuple[int, int, int] | None:
+    """Position in the text and the two ranks that were added or copied as if they were one; None where there are none."""
+    for found in _SUMS.finditer(symptoms.text) if "lora" in symptoms.folded else ():
+        one, other = (int(number) for number in found.groups() if number)
+        if min(one, other) > 0 and max(one, other) <= _HIGHEST_RANK:
+            return found.start(), one, other
+    return None
+
+
 # ------------------------------------------------------------------------------------------- the steps, in order
 
 
@@ -261,7 +279,7 @@ def _image(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     patched = (
         not cut
         and all(s.wording == "comfyui" for s in shapes)
-        and ("comfy" in symptoms.folded or "webui" in symptoms.folded)
+        and ("comfy" in symptoms.folded or "webui" in symptoms.folded.replace("text-generation-webui", ""))
     )
     if not convolved and not patched and not diffusion(s.key for s in shapes):
         return {}

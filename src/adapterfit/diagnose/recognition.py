@@ -55,9 +55,10 @@ def _stopped(symptoms: Symptoms, found: list[Suspicion]) -> list[Suspicion]:
     """
     frames = symptoms.frames
     decided = any(suspicion.likelihood >= _MEDIUM for suspicion in found)
-    if decided or not frames:
+    if decided:
         return []
-    ended = any(error.message and error.line >= frames[-1].line for error in symptoms.errors)
+    last = frames[-1].line if frames else 0
+    ended = any(error.message and error.line >= last for error in symptoms.errors)
     part = _ENDED if ended else 1.0
     known = {suspicion.id for suspicion in found}
     for frame in (*_called(symptoms), *reversed(frames[-_STOPS:])):
@@ -84,12 +85,16 @@ def _stopped(symptoms: Symptoms, found: list[Suspicion]) -> list[Suspicion]:
 
 def _called(symptoms: Symptoms) -> Iterable[LogFrame]:
     """What the last frame calls, by the lines of code shown below it, where it is a function that a cause lists."""
-    last = symptoms.frames[-1]
-    listed = {name: library for entry in all_causes() for library, name in getattr(entry.module, "STOPS", {})}
-    for number in range(len(symptoms.lines) - 1, last.line, -1):
-        for found in _CALL.finditer(symptoms.lines[number][:_CHARS]):
-            if found[1] in listed and listed[found[1]] == last.library:
-                yield LogFrame(last.library, "", found[1], number)
+    library, first = (symptoms.frames[-1].library, symptoms.frames[-1].line) if symptoms.frames else ("", -1)
+    listed = {name: known for entry in all_causes() for known, name in getattr(entry.module, "STOPS", {})}
+    for number in range(len(symptoms.lines) - 1, first, -1):
+        line = symptoms.lines[number][:_CHARS]
+        for found in _CALL.finditer(line):
+            inner = bool(symptoms.frames) or found[0].startswith(
+                "self."
+            )  # without frames, a library's code calls itself
+            if inner and found[1] in listed and library in ("", listed[found[1]]):
+                yield LogFrame(listed[found[1]], "", found[1], number)
 
 
 def _hinted(symptoms: Symptoms, found: list[Suspicion]) -> Iterable[Suspicion]:

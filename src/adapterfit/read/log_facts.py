@@ -111,6 +111,8 @@ def urls(text: Text) -> tuple[LogUrl, ...]:
 
 _NOT_FOUND = re.compile(r"Target modules (?P<names>.{0,4000}?)(?: (?:not|were not) found in the base model|$)")
 _UNSUPPORTED = re.compile(r"Target module (?P<names>[A-Za-z_]\w{0,120})")
+#: A module printed as it is, where the rest of the sentence is cut off.
+_CLASS = re.compile(r"Target module [A-Z]\w{2,120}\( ?(?:\(|\w+=)")
 _EXPECTED = re.compile(
     r"expected target modules in (?P<expected>[\[{(]?.{0,6000}?[\]})]?) but rece(?:ived)? ?(?P<received>[\[{(].{0,20000}?[\]})]|.{0,2000})"
 )
@@ -127,7 +129,7 @@ def targets(text: Text) -> tuple[LogTargets, ...]:
         if missing is not None:
             names, quoted = _names(missing["names"])
             found.append(LogTargets(names, "not-found", line, quoted))
-        elif unsupported is not None and flat.find("not supported", at, at + 4_000) > 0:
+        elif unsupported is not None and (flat.find("not supported", at, at + 4_000) > 0 or _CLASS.match(flat, at)):
             found.append(LogTargets((unsupported["names"],), "unsupported", line))
     for at in _positions(flat, "expected target modules in", 20):
         match = _EXPECTED.match(flat, at)

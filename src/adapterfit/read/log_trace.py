@@ -40,7 +40,7 @@ def frames(text: Text) -> tuple[LogFrame, ...]:
             match = next((match for pattern in _FRAMES for match in [pattern.search(line)] if match), None)
             if match is not None:
                 library, file = _placed(match["path"])
-                function = match["function"] or _wrapped(text, number)
+                function = (match["function"] or _wrapped(text, number)).rpartition(".")[2]  # without its class
                 found.append(LogFrame(library, file, function, number))
     return tuple(found)
 

@@ -206,6 +206,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         "please specify `target_modules` in `peft_config`",
         "were set but no module was matched",
         "no `target_modules` passed",
+        "no target_modules passed",
+        "all modules were excluded",
         "no modules were targeted for adaptation",
     )
     if told:

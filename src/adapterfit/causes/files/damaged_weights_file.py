@@ -112,6 +112,7 @@ _SAID = (
     ("version https://git-lfs", "it is a Git LFS pointer", 0.92),
     ("unexpected eof", "it breaks off", 0.75),
     ("file is corrupted or incomplete", "it breaks off", 0.88),
+    ("consistency check failed: file should be of size", "the download was not finished", 0.88),
     ("ran out of input", "it is empty", 0.8),
     ("without having git-lfs installed", "it is a Git LFS pointer", 0.92),
     ("invalid magic number", "it is no pickle", 0.88),

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import sizes_of
 from adapterfit.edits import SetConfig
 from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Shape, Suspicion
@@ -211,6 +212,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, "the prompt in the file has another size than the config and the base make it", found.likelihood, found.lines,
             fix=_FIX,
+        )  # fmt: skip
+    named = names_of(symptoms, "prompt-shape-differs") if found is None else None
+    if named is not None:
+        yield suspect(
+            symptoms, "the prompt's encoder has other parts in the file than the config makes: with a projection, or without one", named.likelihood, named.lines,
+            fix="take prefix_projection (for ChatGLM also pre_seq_len) from the run that wrote the file", apart="the names in the file: trans.0.weight means a projection",
         )  # fmt: skip
     joined = said(symptoms, "sizes of tensors must match except in dimension") if found is None else ()
     if joined and any(word in symptoms.folded for word in _PROMPTS):

@@ -38,8 +38,8 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import suspect
-from adapterfit.causes.sizes import sizes_of
+from adapterfit.causes.heard import line_of, suspect
+from adapterfit.causes.sizes import ranks, sizes_of
 from adapterfit.edits import Edit, SetConfig
 from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Suspicion
 from adapterfit.text import show
@@ -195,6 +195,14 @@ STOPS = {("peft", "set_peft_model_state_dict"): 0.4}
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: only the rank differs."""
     found = sizes_of(symptoms, "rank-mismatch")
+    summed = ranks(symptoms) if found is None and not symptoms.misshapen else None
+    if summed is not None:
+        position, one, other = summed
+        yield suspect(
+            symptoms, f"two adapters, or an adapter and a buffer, of ranks {one} and {other} meet: both are too small to be a layer's width", 0.65,
+            [line_of(symptoms, position)], fix="give both the same rank (adapterfit check ADAPTER tells each), or merge one of them into the base first",
+            apart="lora_A's first and lora_B's second size in both files",
+        )  # fmt: skip
     if found is None:
         return
     pattern = found.note == "pattern"

@@ -42,7 +42,7 @@ from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.names.moe_layout_changed import is_exchanged
 from adapterfit.causes.shapes.rank_mismatch import differs
-from adapterfit.causes.sizes import sizes_of
+from adapterfit.causes.sizes import ranks, sizes_of
 from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Module, Suspicion, TensorInfo
 from adapterfit.text import quote, shorten, show
 
@@ -384,7 +384,14 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     multiplied = said(
         symptoms, "must match the size of tensor b", "shapes cannot be multiplied", "incompatible tensor shape"
     )
-    if multiplied and lora and found is None and "expert" not in symptoms.folded and " and 1x" not in symptoms.folded:
+    if (
+        multiplied
+        and lora
+        and found is None
+        and "expert" not in symptoms.folded
+        and " and 1x" not in symptoms.folded
+        and ranks(symptoms) is None
+    ):
         yield suspect(symptoms, "sizes of base and adapter do not go together", 0.6, multiplied, fix=fix)
 
 

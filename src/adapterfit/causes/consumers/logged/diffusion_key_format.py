@@ -72,6 +72,19 @@ _WORDS = (
 #: How the parts of a pipeline begin the names of a file that holds several.
 _COMPONENTS = ("unet.", "transformer.", "text_encoder.", "text_encoder_2.", "prior.", "diffusion_model.", "text_model.")
 #: Words that speak of this cause where no symptom decides.
+#: Files in which programs read LoRAs of image models, and errors of code that finds other names than it expects.
+_LOADERS = (
+    "extensions-builtin",
+    "additional_networks",
+    "lora_compvis",
+    "comfy/lora",
+    "comfy\\lora",
+    "diffusers/loaders",
+    "lora_conversion_utils",
+    "networks/lora",
+    "lora_pipeline",
+)
+_STUMBLES = frozenset({"ValueError", "KeyError", "IndexError", "TypeError", "AttributeError"})
 #: Blocks by the names of the first checkpoints, not by those of diffusers.
 _FIRST = frozenset({"double_blocks", "single_blocks", "joint_blocks", "input_blocks", "output_blocks", "middle_block"})
 HINTS = (
@@ -101,6 +114,16 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                     fix=fix,
                 )
                 break
+    loading = [
+        frame.line
+        for frame in symptoms.frames[-3:]
+        if any(mark in symptoms.lines[frame.line].lower() for mark in _LOADERS)
+    ]
+    if loading and symptoms.errors and symptoms.errors[-1].kind in _STUMBLES:
+        yield suspect(
+            symptoms, "a loader of image models' LoRAs stumbles over the names in the file", 0.42, [loading[-1], symptoms.errors[-1].line], fix=fix,
+            apart="the first names in the file, and the program that it was trained with",
+        )  # fmt: skip
     sizes = sizes_of(symptoms, "diffusion-key-format")
     if sizes is not None:
         yield suspect(

@@ -73,6 +73,11 @@ HINTS = (
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
 STOPS = {("vllm", "check_unexpected_modules"): 0.8}
 
+#: The same in anybody's words: a model that supports no adapters, or adapters that are not supported for it.
+_WITHOUT = re.compile(
+    r"(?i)\b(?:model|architecture|backend|engine)s?\b[^.\n]{0,60}?(?:does not|doesn't|do not|don't) (?:yet |currently )?support[^.\n]{0,20}? (?:lora|adapter)s?\b(?! name)"
+    r"|\b(?:lora|adapter)s?(?: loading)? (?:is|are) not (?:yet |currently )?supported (?:for|with|on|by|in) (?:the |this )?[\w.-]{0,40} ?(?:model|architecture|backend|engine|quant)"
+)
 #: Errors whose message says nothing of the adapter.
 _UNTOLD = frozenset({"AssertionError", "AttributeError", "KeyError", "IndexError", "NotImplementedError"})
 
@@ -104,6 +109,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         if told and "expected" not in lists:
             yield suspect(symptoms, "the server cannot wrap what the adapter was trained on", likelihood, told, fix=fix)
             break
+    without = None if "expected" in lists else _WITHOUT.search(symptoms.text)
+    if without is not None:
+        yield suspect(
+            symptoms, "the server, or this model in it, takes no adapter", 0.65, [line_of(symptoms, without.start())],
+            fix="upgrade the server, if a newer one supports adapters for this model; else merge the adapter and serve the merged model",
+        )  # fmt: skip
     for error in symptoms.errors:
         name = error.message.strip("'\" .")
         numbered = error.message.startswith("(") and "_proj'" in error.message
@@ -116,7 +127,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     lacking = _ENGINES.search(symptoms.text)
     if lacking is not None:
         yield suspect(
-            symptoms, f"the server's {show(lacking['name'])} has no {show(lacking['part'])}: adapters are not made for this model there", 0.6,
+            symptoms, f"the server's {show(lacking['name'])} has no {show(lacking['part'])}: adapters are not made for this model there", 0.8 if any(word in lacking["part"] for word in ("adapter", "lora")) else 0.6,
             [line_of(symptoms, lacking.start())], fix=fix,
         )  # fmt: skip
     inside = [

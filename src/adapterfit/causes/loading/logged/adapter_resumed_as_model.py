@@ -50,6 +50,12 @@ CAUSE = Cause(
 )
 
 #: Words that speak of this cause where no symptom decides.
+STOPS = {
+    ("deepspeed", "_load_checkpoint"): 0.6,
+    ("deepspeed", "load_module_state_dict"): 0.65,
+    ("transformers", "deepspeed_load_checkpoint"): 0.6,
+    ("transformers", "_load_from_checkpoint"): 0.6,
+}
 HINTS = (
     "resume_from_checkpoint", "resume training", "resuming",
 )  # fmt: skip

@@ -47,6 +47,8 @@ CAUSE = Cause(
     ),
 )
 _PHRASES = (
+    "same data type as",
+    "to be the same dtype",
     "must have the same dtype",
     "to have the same dtype",
     "expected scalar type half but found",
