@@ -344,7 +344,8 @@ def _found_in_bare_model(symptoms: Symptoms) -> Readings:
     """An adapter's tensors were offered to a model without adapter layers."""
     lora = tuple(key for key in symptoms.unexpected if _is_tuner(key.name))
     if not lora:
-        return {}
+        unused = tuple(key for key in symptoms.unexpected if key.wording in {"transformers", "report"})
+        return {"model-class-differs": Names(0.4, unused)} if unused else {}
     if any(key.wording == "llama.cpp" for key in lora) and not lora[0].name.startswith("base_model."):
         return {"adapter-inside-full-checkpoint": Names(0.88, lora)}
     if any(key.wording in {"transformers", "report"} for key in lora):

@@ -70,6 +70,8 @@ _SEGMENTS = (
     "lora_A", "lora_B", "lora_a", "lora_b", "lora_{", "lora_*", "lora_E", "lora_embedding_", "lora_magnitude", "lora_down",
     "lora_up", "lora_mid", "dora_scale", "hada_", "lokr_", "ia3_", "modules_to_save",
 )  # fmt: skip
+#: Names of kohya-ss have no dots before the last of their parts.
+_FLAT = ("lora_unet_", "lora_te_text", "lora_te1_text", "lora_te2_text", "lycoris_")
 #: What stands in every line with such a name: looked for first, since that is cheap.
 _MARKS = (
     "lora_",
@@ -178,7 +180,7 @@ def _said(text: Text) -> Iterator[LogKey]:
             continue
         for match in _SAID.finditer(words):
             name = match[0].rstrip(",")
-            if "." in name and name not in seen and _is_tensor(name):
+            if ("." in name or name.startswith(_FLAT)) and name not in seen and _is_tensor(name):
                 seen.add(name)
                 yield LogKey(name, line)
 

@@ -279,7 +279,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "adapter name", "adapter_name", ".default.",
+    "adapter name", ".default.",
 )  # fmt: skip
 
 

@@ -186,7 +186,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "key_mapping", "_checkpoint_conversion_mapping", "conversion mapping", "renamed", "transformers v5", "transformers 5", "weight conversion",
+    "key_mapping", "_checkpoint_conversion_mapping", "conversion mapping", "renamed", "4.52", "transformers v5", "transformers 5", "weight conversion",
 )  # fmt: skip
 
 #: Layers of attention in ViT and its kin, until transformers 5.

@@ -349,7 +349,7 @@ _ENGINES = (
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "wrong base", "different base model", "hidden_size", "7b", "13b", "70b",
+    "wrong base", "different base model", "hidden_size",
 )  # fmt: skip
 
 

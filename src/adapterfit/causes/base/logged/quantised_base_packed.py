@@ -56,7 +56,7 @@ CAUSE = Cause(
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "nf4", "bnb", "4bit", "packed",
+    "nf4", "bnb", "packed",
 )  # fmt: skip
 
 #: A product in which the second matrix is one long row.

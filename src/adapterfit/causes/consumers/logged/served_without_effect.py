@@ -63,7 +63,7 @@ _SERVERS = (
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "nothing changes", "no difference", "no change in", "not applying", "doesn't apply", "not take effect", "same as the base", "没有生效", "没有效果", "未生效", "havent use the lora", "no effect", "same output", "base model output", "identical output", "not applied", "zero effect", "silently no-op", "ignored at request",
+    "does nothing", "fails silently", "matches nothing", "vl wrapper", "nothing changes", "no difference", "no change in", "not applying", "doesn't apply", "not take effect", "same as the base", "没有生效", "没有效果", "未生效", "havent use the lora", "no effect", "same output", "base model output", "identical output", "not applied", "zero effect", "silently no-op", "ignored at request",
 )  # fmt: skip
 
 

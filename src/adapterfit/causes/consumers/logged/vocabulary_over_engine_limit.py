@@ -49,7 +49,7 @@ CAUSE = Cause(
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "vocab size must be", "bgmv", "punica",
+    "vocab size must be", "vocabulary size", "large vocabulary", "lora-extra-vocab-size", "lora_extra_vocab_size", "bgmv", "punica",
 )  # fmt: skip
 
 #: The values that vLLM takes for lora_extra_vocab_size.

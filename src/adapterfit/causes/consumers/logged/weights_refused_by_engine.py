@@ -28,12 +28,14 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.records import Suspicion
+from adapterfit.text import show
 
 if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
@@ -80,6 +82,12 @@ HINTS = (
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
 STOPS = {("vllm", "parse_fine_tuned_lora_name"): 0.8, ("vllm", "_validate_features"): 0.8}
 
+#: A tensor that engines do not take, in anybody's words.
+_OTHER = re.compile(
+    r"(?i)(?:weights?|layers?|tensors?|modules?)[^.\n]{0,40}? (?P<name>[\w.]{0,120}(?:embed_tokens|lm_head|modules_to_save|magnitude_vector|layernorm|norm)[\w.]{0,40})[^.\n]{0,40}? (?:is|are) not (?:yet |currently )?supported"
+)
+_FAILED = re.compile(r"(?i)loading lora \S{1,300} failed")
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's words, or an assertion on a head's copy."""
@@ -94,6 +102,18 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 if copies else "merge the adapter into the base (merge_and_unload) and serve the merged model",
             )  # fmt: skip
             return
+    named = _OTHER.search(symptoms.text)
+    if named is not None:
+        yield suspect(
+            symptoms, f"the server refuses {show(named['name'], 80)}, which is neither lora_A nor lora_B of a linear layer", 0.75,
+            [line_of(symptoms, named.start())], fix="merge the adapter into the base (merge_and_unload) and serve the merged model",
+        )  # fmt: skip
+    failed = _FAILED.search(symptoms.text)
+    if failed is not None and not symptoms.errors[1:]:
+        yield suspect(
+            symptoms, "the server does not say why: mostly a tensor or a target that it does not take", 0.4, [line_of(symptoms, failed.start())],
+            fix="read the exception above this line in the server's own log", apart="the first exception of the server's log, not the client's",
+        )  # fmt: skip
 
 
 def logs() -> dict[str, list[str]]:

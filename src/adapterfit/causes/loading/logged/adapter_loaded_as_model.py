@@ -73,7 +73,7 @@ _MEMBERS = frozenset({"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "config.json", "instead of the base model", "full model",
+    "instead of the base model", "full model",
 )  # fmt: skip
 
 

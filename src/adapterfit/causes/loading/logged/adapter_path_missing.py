@@ -77,7 +77,11 @@ HINTS = (
 
 
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
-STOPS = {("huggingface_hub", "validate_repo_id"): 0.7, ("peft", "_get_peft_type"): 0.45}
+STOPS = {
+    ("huggingface_hub", "validate_repo_id"): 0.7,
+    ("huggingface_hub", "_inner_fn"): 0.5,
+    ("peft", "_get_peft_type"): 0.45,
+}
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
