@@ -91,15 +91,17 @@ HINTS = (
     "lora key not loaded", "load_lora_weights", "diffusion_model.", "lora_unet", "comfyui", "kohya", "diffusers", "pipe.load_lora", "transformer_blocks",
 )  # fmt: skip
 
+#: The cure for every dialect.
+_FIX = "upgrade diffusers or ComfyUI; else convert the names to the prefix this loader reads (transformer., unet., diffusion_model.)"
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: names of one dialect that a loader of another reports, or the loaders' own words."""
-    fix = "upgrade diffusers or ComfyUI; else convert the names to the prefix this loader reads (transformer., unet., diffusion_model.)"
     names = names_of(symptoms, "diffusion-key-format")
     magnitudes = names_of(symptoms, "dora-magnitude-misplaced") or names_of(symptoms, "lycoris-not-lora")
     if names is not None:
         yield suspect(
-            symptoms, f"the loader does not know names such as {quote(names.keys[0].name)}", names.likelihood, names.lines, fix=fix,
+            symptoms, f"the loader does not know names such as {quote(names.keys[0].name)}", names.likelihood, names.lines, fix=_FIX,
             apart="all keys or a few: all mean a dialect, only text encoders mean that none was given to load them into",
         )  # fmt: skip
     elif not magnitudes and not (symptoms.unexpected and names_of(symptoms, "model-class-differs")):
@@ -111,7 +113,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                     "the loader does not know the dialect of the names in this file",
                     likelihood,
                     told,
-                    fix=fix,
+                    fix=_FIX,
                 )
                 break
     loading = [
@@ -121,15 +123,22 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     ]
     if loading and symptoms.errors and symptoms.errors[-1].kind in _STUMBLES:
         yield suspect(
-            symptoms, "a loader of image models' LoRAs stumbles over the names in the file", 0.42, [loading[-1], symptoms.errors[-1].line], fix=fix,
+            symptoms, "a loader of image models' LoRAs stumbles over the names in the file", 0.42, [loading[-1], symptoms.errors[-1].line], fix=_FIX,
             apart="the first names in the file, and the program that it was trained with",
         )  # fmt: skip
     sizes = sizes_of(symptoms, "diffusion-key-format")
     if sizes is not None:
         yield suspect(
-            symptoms, "1×1 convolutions in one, linear layers in the other, of the same numbers", sizes.likelihood, sizes.lines, fix=fix,
+            symptoms, "1×1 convolutions in one, linear layers in the other, of the same numbers", sizes.likelihood, sizes.lines, fix=_FIX,
             apart="the inputs of attn2.to_k: equal in both for a dialect, different for another base",
         )  # fmt: skip
+    yield from _targeted(symptoms)
+    if names is None and not magnitudes and not symptoms.misshapen:
+        yield from _merely_said(symptoms)
+
+
+def _targeted(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """Names of image models that were passed to PEFT as targets."""
     parts = [
         t.line
         for t in symptoms.targets
@@ -137,7 +146,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     ]
     if parts:
         yield suspect(
-            symptoms, "a pipeline's part is still in the names that were passed to PEFT", 0.88, parts, fix=fix,
+            symptoms, "a pipeline's part is still in the names that were passed to PEFT", 0.88, parts, fix=_FIX,
         )  # fmt: skip
     flat = [
         t
@@ -150,34 +159,37 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             "names of kohya-ss were passed to PEFT as they are",
             0.92,
             [targets.line for targets in flat],
-            fix=fix,
+            fix=_FIX,
         )
-    if names is None and not magnitudes and not symptoms.misshapen:
-        adapted = [
-            key
-            for key in symptoms.keys
-            if key.name.startswith(
-                (
-                    "text_model.encoder.",
-                    "lora_unet_",
-                    "lora_te",
-                    "transformer.",
-                    "diffusion_model.",
-                    "unet.",
-                    "transformer_blocks.",
-                    "single_transformer_blocks.",
-                    "double_blocks.",
-                )
+
+
+def _merely_said(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """Names of an image model's LoRA in a text that does not tell what is wrong with them."""
+    adapted = [
+        key
+        for key in symptoms.keys
+        if key.name.startswith(
+            (
+                "text_model.encoder.",
+                "lora_unet_",
+                "lora_te",
+                "transformer.",
+                "diffusion_model.",
+                "unet.",
+                "transformer_blocks.",
+                "single_transformer_blocks.",
+                "double_blocks.",
             )
-        ]
-        if adapted and diffusion_names(adapted):
-            yield suspect(
-                symptoms,
-                "these are names of an image model's LoRA, in one dialect of several",
-                0.6,
-                [key.line for key in adapted],
-                fix=fix,
-            )
+        )
+    ]
+    if adapted and diffusion_names(adapted):
+        yield suspect(
+            symptoms,
+            "these are names of an image model's LoRA, in one dialect of several",
+            0.6,
+            [key.line for key in adapted],
+            fix=_FIX,
+        )
 
 
 def _is_foreign(name: str) -> bool:
