@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adapterfit import pipeline
 from adapterfit.errors import AdapterMisfit, CannotCheck
 from adapterfit.guard import proof
-from adapterfit.guard.numbers import summaries
+from adapterfit.guard.numbers import Numbers, summaries
 from adapterfit.guard.refuse import refuse_misfit
 from adapterfit.read.adapter import read_adapter
 from adapterfit.read.config import parse_config
@@ -56,14 +56,15 @@ def load(base_model: Any, adapter: str | os.PathLike[str], *, allow: Collection[
     folder = _folder(adapter, kwargs)
     source = locate(str(Path(folder, kwargs.get("subfolder") or "")), kind="adapter")
     found = _as_loaded(read_adapter(source), base_model, kwargs)
-    found = dataclasses.replace(found, values=summaries(source, found.tensors))
+    numbers = Numbers(source)
+    found = dataclasses.replace(found, values=summaries(numbers, found.tensors))
     report = pipeline.check(found, base=base_model)
     refuse_misfit(report, allow)
-    before = proof.overwritten(base_model, source, report)
+    before = proof.overwritten(base_model, numbers, report)
     from peft import PeftModel
 
     model = PeftModel.from_pretrained(base_model, folder, **kwargs)
-    lacking = proof.shortfall(model, kwargs.get("adapter_name", "default"), source, report)
+    lacking = proof.shortfall(model, kwargs.get("adapter_name", "default"), numbers, report)
     lacking = dataclasses.replace(lacking, overwritten=tuple(before & frozenset(lacking.in_base)))
     told = lacking.without_predicted(report) if report.predicted in allow else lacking
     if told:

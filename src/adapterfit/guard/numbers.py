@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from adapterfit import limits
 from adapterfit.read.source import Source
 from adapterfit.records import TensorInfo, ValueSummary
 
@@ -36,9 +37,44 @@ def read_tensor(source: Source, info: TensorInfo) -> torch.Tensor | None:
     return torch.frombuffer(data, dtype=dtype).reshape(info.shape)
 
 
-def summaries(source: Source, tensors: Iterable[TensorInfo]) -> Mapping[str, ValueSummary]:
+class Numbers:
+    """The numbers of a file, read once: what was checked before a load is what the model is held against after it.
+
+    A file of more than `limits.KEPT_BYTES` is read again instead, tensor by tensor.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._room = limits.KEPT_BYTES
+        self._kept: dict[tuple[str, tuple[int, int]], torch.Tensor] = {}
+
+    def read(self, info: TensorInfo) -> torch.Tensor | None:
+        """The tensor, as `read_tensor` gives it; nobody may write into it."""
+        if info.span is None:
+            return None
+        place = (info.file, info.span)
+        if place not in self._kept:
+            tensor = read_tensor(self.source, info)
+            size = info.span[1] - info.span[0]
+            if tensor is None or size > self._room:
+                return tensor
+            self._room -= size
+            self._kept[place] = tensor
+        return self._kept[place]
+
+    def unchanged(self) -> None:
+        """Look whether the files that were read are still the same.
+
+        Raises:
+            CannotCheck: Another file has taken the place of one.
+        """
+        for file in {file for file, _ in self._kept}:
+            self.source.size(file)
+
+
+def summaries(numbers: Numbers, tensors: Iterable[TensorInfo]) -> Mapping[str, ValueSummary]:
     """A summary per tensor name, as `--values` makes them; some twenty times faster."""
-    return {info.name: _summary(read_tensor(source, info)) for info in tensors}
+    return {info.name: _summary(numbers.read(info)) for info in tensors}
 
 
 def _summary(tensor: torch.Tensor | None) -> ValueSummary:
@@ -73,6 +109,9 @@ def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     import numpy as np
     import torch
 
-    kind = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(one.element_size(), torch.int64)
-    flat = (each.contiguous().reshape(-1).view(kind).numpy() for each in (one, other))
+    whole = one.numel() * one.element_size() % 8 == 0  # wide integers are half the work
+    narrow = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(one.element_size(), torch.int64)
+    flat = (each.contiguous().reshape(-1).view(torch.uint8 if whole else narrow).numpy() for each in (one, other))
+    if whole:
+        flat = (each.view(np.int64) for each in flat)
     return bool(np.array_equal(*flat))

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from adapterfit.guard.numbers import read_tensor, same_bits
-from adapterfit.read.source import Source
+from adapterfit.guard.numbers import Numbers, same_bits
 from adapterfit.record import dataclass
 from adapterfit.records import Report, TensorInfo
 from adapterfit.text import shorten
@@ -74,7 +73,9 @@ class Shortfall:
         )
 
 
-def shortfall(model: Any, adapter_name: str, source: Source, report: Report, state: Tensors | None = None) -> Shortfall:
+def shortfall(
+    model: Any, adapter_name: str, numbers: Numbers, report: Report, state: Tensors | None = None
+) -> Shortfall:
     """Hold the file against a `PeftModel` that was loaded from it, or against its whole `state` gathered elsewhere.
 
     A bias of the base's own that the file lacks keeps the base's number: no fault where the check knows that the writer's
@@ -82,12 +83,13 @@ def shortfall(model: Any, adapter_name: str, source: Source, report: Report, sta
     """
     from peft import get_peft_model_state_dict
 
+    numbers.unchanged()
     state = model.state_dict() if state is None else state
     held = get_peft_model_state_dict(model, state_dict=state, adapter_name=adapter_name, save_embedding_layers=False)
     places = _Places(held, state, adapter_name, report)
     wrong: dict[str, list[str]] = {kind: [] for kind in (*_SAID, "in_base")}
     filled: set[object] = set()
-    for name, tensor in _arriving(model, adapter_name, source, report):
+    for name, tensor in _arriving(model, adapter_name, numbers, report):
         place = places.of(name)
         if tensor is None:
             wrong["unread"].append(name)
@@ -148,13 +150,13 @@ def _sharded(tensor: Any) -> bool:
 
 
 def _arriving(
-    model: Any, adapter_name: str, source: Source, report: Report
+    model: Any, adapter_name: str, numbers: Numbers, report: Report
 ) -> Iterator[tuple[str, torch.Tensor | None]]:
     """The file's tensors, each under its name; those that the loader joins (experts) as PEFT itself joins them."""
     joined = _joined(report)
     parts: dict[str, torch.Tensor] = {}
     for info in report.case.adapter.tensors:
-        tensor = read_tensor(source, info)
+        tensor = numbers.read(info)
         if info.name in joined and tensor is not None:
             parts[info.name] = tensor
         else:
@@ -186,14 +188,14 @@ def is_held(found: torch.Tensor, held: Any) -> bool:
 # ------------------------------------------------------------------------------------------------ the base's own
 
 
-def overwritten(base_model: Any, source: Source, report: Report) -> frozenset[str]:
+def overwritten(base_model: Any, numbers: Numbers, report: Report) -> frozenset[str]:
     """Tensors of the file that would change the base's own weights, looked at before they do.
 
     The embedding of a base that was resized for the training is the one case in which that is meant: its old rows are
     equal, and only rows at its end differ.
     """
     own = dict(base_model.named_parameters(remove_duplicate=False))
-    return frozenset(info.name for info, key in _landing(report, own) if _changes(source, info, own[key]))
+    return frozenset(info.name for info, key in _landing(report, own) if _changes(numbers, info, own[key]))
 
 
 def _landing(report: Report, own: Mapping[str, Any]) -> Iterator[tuple[TensorInfo, str]]:
@@ -204,8 +206,8 @@ def _landing(report: Report, own: Mapping[str, Any]) -> Iterator[tuple[TensorInf
             yield info, key
 
 
-def _changes(source: Source, info: TensorInfo, parameter: Any) -> bool:
-    found = read_tensor(source, info)
+def _changes(numbers: Numbers, info: TensorInfo, parameter: Any) -> bool:
+    found = numbers.read(info)
     if found is None or found.shape != parameter.shape or parameter.device.type == "meta":
         return True
     kept = parameter.detach().cpu()

@@ -18,7 +18,7 @@ from typing import Any
 from adapterfit import pipeline
 from adapterfit.errors import AdapterMisfit, CannotCheck
 from adapterfit.guard import proof
-from adapterfit.guard.numbers import summaries
+from adapterfit.guard.numbers import Numbers, summaries
 from adapterfit.guard.plain import merged, plain_model
 from adapterfit.guard.refuse import refuse_misfit
 from adapterfit.guard.stamp import changes_base, write_stamp
@@ -169,15 +169,16 @@ def _examine(model: Any, folder: Path, adapter_name: str, allow: Collection[str]
     """
     base = plain_model(model)
     with contextlib.closing(locate(str(folder), kind="adapter")) as source:
+        numbers = Numbers(source)
         found = read_adapter(source)
         if not found.tensors:
             raise AdapterMisfit(f"the adapter {quote(adapter_name)} has no tensors: nothing would have been saved")
         found = dataclasses.replace(
-            found, label=f"the adapter {quote(adapter_name)}", values=summaries(source, found.tensors)
+            found, label=f"the adapter {quote(adapter_name)}", values=summaries(numbers, found.tensors)
         )
         report = pipeline.check(found, base=base)
         refuse_misfit(report, ("cannot-tell", *allow))
-        lacking = proof.shortfall(model, adapter_name, source, report, arguments.get("state_dict"))
+        lacking = proof.shortfall(model, adapter_name, numbers, report, arguments.get("state_dict"))
         told = lacking.without_predicted(report) if report.predicted in allow else lacking
         if told and not arguments.get("path_initial_model_for_weight_conversion"):
             raise AdapterMisfit(f"what was written is not what the model holds: {told.said()}", report, told.names)
