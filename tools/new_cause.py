@@ -77,7 +77,7 @@ def main() -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", asked.id):
         parser.error("an id is kebab-case, such as wrapper-prefix")
     name = asked.id.replace("-", "_") + ".py"
-    there = next(CAUSES.glob(f"*/{name}"), None)
+    there = next(CAUSES.rglob(name), None)
     if there is not None:
         parser.error(f"{there} is already there")
     path = CAUSES / asked.family / name

@@ -1,5 +1,8 @@
 """Every cause is a whole page, and every page is about one cause."""
 
+import subprocess
+import sys
+
 import pytest
 
 from adapterfit.causes.cause import FACTS
@@ -81,7 +84,18 @@ def test_no_two_families_hold_the_same_cause():
 
 
 @pytest.mark.parametrize("cause", MODULES)
-def test_a_cause_that_files_can_show_lies_in_its_family_and_any_other_in_logged(cause):
+def test_a_cause_that_checks_lies_in_its_family_one_that_names_a_flaw_in_read_and_any_other_in_logged(cause):
     module = MODULES[cause]
-    shown_by_files = hasattr(module, "check") or bool(module.CAUSE.codes)
-    assert (".logged." in module.__name__) is not shown_by_files
+    folder = "" if hasattr(module, "check") else "read" if module.CAUSE.codes else "logged"
+    assert module.__name__.split(".")[3:-1] == [folder] * bool(folder)
+
+
+def test_a_check_without_a_flaw_imports_no_cause_that_only_names_one():
+    script = (
+        "import sys; from adapterfit.testing import make; import adapterfit; sample = make.lora('llama');"
+        "report = adapterfit.check(sample.adapter, base=sample.case.base); assert report.verdict == 'fits';"
+        "print([name for name in sys.modules if name.startswith('adapterfit.causes.') and name.count('.') == 4"
+        " and ('.read.' in name or '.logged.' in name)])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -10,7 +10,8 @@ from functools import cache
 import pytest
 
 import shared_data
-from adapterfit.causes.config import config_key_unknown, unknown_peft_type
+from adapterfit.causes.config import config_key_unknown
+from adapterfit.causes.config.read import unknown_peft_type
 from adapterfit.read import peft_facts
 from adapterfit.read.config import config_kind, parse_config
 from adapterfit.testing import make

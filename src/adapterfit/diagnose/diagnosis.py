@@ -23,14 +23,11 @@ def diagnose(case: Case, diff: Diff | None, unknown: Sequence[NotChecked] = ()) 
     if raised is not None and raised.stage == "base":
         not_checked.append(NotChecked("whether it fits", "this copy of the base cannot be loaded at all"))
     for entry in checked():
-        check = getattr(entry.module, "check", None)  # a cause with codes alone has none
-        if check is None:
-            continue
         lacking = _lacking(entry, case, diff)
         if lacking:
             not_checked.append(NotChecked(entry.id, lacking))
             continue
-        checks.extend(dataclasses.replace(found, id=entry.id) for found in check(case, diff))
+        checks.extend(dataclasses.replace(found, id=entry.id) for found in entry.module.check(case, diff))
     kept = _few(_without_twins(findings, checks))
     predicted = _predicted(case, diff, raised, kept)
     return Report(
@@ -60,7 +57,7 @@ def flaws(case: Case) -> tuple[Flaw, ...]:
 
 def _from_flaw(flaw: Flaw, case: Case) -> Finding:
     """What a reader saw, as a finding of the cause that owns its code; its cure, where the cause has one for it."""
-    entry = by_code().get(flaw.code)
+    entry = by_code(flaw.code)
     name = entry.id if entry is not None else flaw.code
     cure = getattr(entry.module, "cure", None) if entry is not None else None
     fix = cure(case, flaw) if cure is not None else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -29,16 +29,25 @@ class Entry(NamedTuple):
 
 @lru_cache(maxsize=1)
 def checked() -> tuple[Entry, ...]:
-    """Every cause that files can show, sorted by id."""
-    found = [entry for family in _packages(causes) for entry in _members(family, family)]
-    return tuple(sorted(found, key=lambda entry: entry.id))
+    """Every cause that compares what was read, sorted by id."""
+    return _sorted(entry for family in _packages(causes) for entry in _members(family, family))
 
 
 @lru_cache(maxsize=1)
 def all_causes() -> tuple[Entry, ...]:
-    """Those, and the ones that only a log shows (each family's folder `logged`), sorted by id."""
-    logged = [entry for family in _packages(causes) for inner in _packages(family) for entry in _members(inner, family)]
-    return tuple(sorted((*checked(), *logged), key=lambda entry: entry.id))
+    """Those, the ones that name what a reader saw (folder `read` of a family), and those that only a log shows (`logged`)."""
+    return _sorted((*checked(), *_read(), *_inside("logged")))
+
+
+def _inside(folder: str) -> Iterator[Entry]:
+    for family in _packages(causes):
+        for inner in _packages(family):
+            if inner.__name__.endswith(f".{folder}"):
+                yield from _members(inner, family)
+
+
+def _sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    return tuple(sorted(entries, key=lambda entry: entry.id))
 
 
 def _packages(package: ModuleType) -> Iterator[ModuleType]:
@@ -54,7 +63,16 @@ def _members(package: ModuleType, family: ModuleType) -> Iterator[Entry]:
             yield Entry(info.name.replace("_", "-"), family.__name__.rpartition(".")[2], module.CAUSE, module)
 
 
+def by_code(code: str) -> Entry | None:
+    """The cause that owns a reader's flaw; what only names flaws is imported when there is one to be named."""
+    return _owners(checked()).get(code) or _owners(_read()).get(code)
+
+
 @lru_cache(maxsize=1)
-def by_code() -> dict[str, Entry]:
-    """Reader's flaw code → the cause that owns it."""
-    return {code: entry for entry in checked() for code in entry.cause.codes}
+def _read() -> tuple[Entry, ...]:
+    return _sorted(_inside("read"))
+
+
+@lru_cache(maxsize=2)
+def _owners(entries: tuple[Entry, ...]) -> dict[str, Entry]:
+    return {code: entry for entry in entries for code in entry.cause.codes}
