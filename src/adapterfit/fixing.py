@@ -14,7 +14,7 @@ from adapterfit.text import quote, shorten, show
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from adapterfit.read.source import Source
     from adapterfit.records import Adapter, Report
@@ -28,13 +28,16 @@ _WORTH_WRITING = ("fits", "cannot-tell")
 Retried = Callable[["Report", tuple[Edit, ...]], "Report"]
 
 
-def planned(report: Report, cured: Retried, *, unsafe: bool = False) -> tuple[Plan, Report]:
+def planned(
+    report: Report, cured: Retried, *, unsafe: bool = False, more: Callable[[Report], Iterable[Step]] | None = None
+) -> tuple[Plan, Report]:
     """The cures after which nothing more can be mended; and the report on the adapter after them, on the records alone.
 
     Args:
         report: The check that is to be mended.
         cured: Gives the report on an adapter as it would be after edits.
         unsafe: Whether to take cures too that are not provably without effect.
+        more: Steps that no finding asks for, made from the report after the cures.
     """
     steps: list[Step] = []
     left_out: dict[str, Step] = {}
@@ -48,6 +51,10 @@ def planned(report: Report, cured: Retried, *, unsafe: bool = False) -> tuple[Pl
         if len(kept) == len(steps):
             break
         steps = kept
+    wished = list(more(now)) if more is not None else []
+    left_out.update({step.cause: step for step in wished if step.safety != "safe" and not unsafe})
+    taken_too = [step for step in wished if step.safety == "safe" or unsafe]
+    steps, now = _possible(report, cured, steps, taken_too, impossible) or (steps, now)
     if now.verdict == "fits" and not unsafe and any(map(stays, report.findings)):
         # A cure took away what it was seen by, such as fields that date the config: it is there all the same.
         now = dataclasses.replace(
@@ -104,6 +111,8 @@ def fix(
     python: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     loader: str | None = None,
+    base_name: str | None = None,
+    drop_copies: bool = False,
 ) -> Receipt:
     """Mend an adapter: plan, write a new folder, prove it. The adapter itself is only read.
 
@@ -122,6 +131,8 @@ def fix(
         python: The Python whose PEFT that is; this one by default.
         progress: Called with bytes written and bytes to write in all.
         loader: The call that loads, as for `check`.
+        base_name: What `base_model_name_or_path` is to say.
+        drop_copies: Whether to leave out weights that the base has anyway, number for number.
 
     Raises:
         CannotCheck: A path is not there, cannot be read, changed meanwhile, or is not what a plan is about.
@@ -132,11 +143,17 @@ def fix(
     from adapterfit.read.adapter import read_adapter
     from adapterfit.read.locate import locate
     from adapterfit.repair.hashes import hashed
+    from adapterfit.wishes import Wishes
+    from adapterfit.wishes import steps as wished
 
     with contextlib.closing(locate(str(adapter), kind="adapter", online=online)) as source:
         found = read_adapter(source)
         report = pipeline.check(found, base, consumer, online=online, base_class=base_class, loader=loader)
-        made, after = (plan, None) if plan is not None else planned(report, pipeline.cured, unsafe=unsafe)
+        wishes = Wishes(base_name, drop_copies)
+        if plan is not None:
+            made, after = plan, None
+        else:
+            made, after = planned(report, pipeline.cured, unsafe=unsafe, more=lambda now: wished(now, source, wishes))
         if plan is not None:
             _must_be_applicable(plan, source, unsafe=unsafe)
         elif out is None and made.steps:

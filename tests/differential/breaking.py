@@ -113,11 +113,13 @@ def _exchanged(files: Files) -> Files | None:
     tensors, config = files
     if not config.get("target_parameters"):
         return None
-    experts = 4
+    sides = {name: a for name, a in tensors.items() if ".experts." in name and ".lora_A." in name}
+    if not sides:
+        return None
+    # PEFT itself gives joined gate_up parameters twice the rank, so the smallest has the config's.
+    experts = min(a.shape[0] for a in sides.values()) // config["r"]
     out = dict(tensors)
-    for name, a in tensors.items():
-        if ".experts." not in name or ".lora_A." not in name:
-            continue
+    for name, a in sides.items():
         b = tensors[name.replace("lora_A", "lora_B")]
         rank = a.shape[0] // experts
         new_a = b.reshape(b.shape[0], rank, experts).permute(2, 1, 0).reshape(-1, b.shape[0])

@@ -37,6 +37,8 @@ _LARGE = 256 * 1024 * 1024
     type=click.Choice(["PeftModel.from_pretrained", "PeftModel.load_adapter", "model.load_adapter"]),
     help="The call that loads, as for check.",
 )
+@click.option("--base-name", metavar="NAME", help="What base_model_name_or_path is to say: the base's Hub id.")
+@click.option("--drop-copies", is_flag=True, help="Leave out weights that --base has anyway, number for number.")
 @click.option("--exact", is_flag=True, help="The installed PEFT, too, must load what was written. Takes seconds.")
 @click.option("--python", metavar="PY", help="With --exact: the Python whose PEFT is asked, such as venv/bin/python.")
 @click.option("--online", is_flag=True, help="Allow the network: look up Hub ids that are not in the local cache.")
@@ -52,6 +54,8 @@ def command(
     unsafe: bool,
     consumer: str | None,
     loader: str | None,
+    base_name: str | None,
+    drop_copies: bool,
     exact: bool,
     python: str | None,
     online: bool,
@@ -71,11 +75,13 @@ def command(
 
     if not only_plan and out is None:
         raise click.UsageError("give --out DIR for the repaired adapter, or --plan to see what would be done")
+    if plan_file is not None and not only_plan and (base_name is not None or drop_copies):
+        raise click.UsageError("a plan file is carried out as it is: give --base-name and --drop-copies with --plan")
     plan = read_plan(_bytes_of(plan_file)) if plan_file is not None and not only_plan else None
     with _bar() as progress:
         receipt = fix(
             adapter, base, None if only_plan else out, plan, unsafe=unsafe, consumer=consumer, exact=exact or python is not None,
-            python=python, online=online, progress=progress, loader=loader,
+            python=python, online=online, progress=progress, loader=loader, base_name=base_name, drop_copies=drop_copies,
         )  # fmt: skip
     if only_plan and plan_file is not None:
         _save(receipt.plan, plan_file, [path for path in (adapter, base) if path])
