@@ -100,7 +100,7 @@ def test_without_the_bases_numbers_no_copy_is_called_one(tmp_path):
 
 
 def test_the_bases_name_is_set_to_what_the_user_says_and_to_nothing_else(base, tmp_path):
-    adapter = lay(tmp_path / "a", make.as_files(make.lora(base_model_name_or_path="/home/me/llama")))
+    adapter = lay(tmp_path / "a", make.as_files(make.lora(base_model_name_or_path="../llama")))
     assert adapterfit.fix(adapter, base, tmp_path / "no").out == ""
     receipt = adapterfit.fix(adapter, base, tmp_path / "out", base_name="owner/llama")
     assert receipt.files == {make.CONFIG: "rewritten", make.WEIGHTS: "copied"}
