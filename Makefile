@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -q
 # The transformers whose adapters were simulated for the shared data, and the one that loaded them.
 SIMULATED := 4.51.3 5.8.1 5.12.1 5.23.0
 
-.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential fix-score fuzz load-sim oracles coverage-architectures
+.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential hunt fix-score fuzz load-sim oracles coverage-architectures
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -57,6 +57,9 @@ load-sim: .venv/dev $(SIMULATED:%=.venv/sim-%.json)
 	test -d .venv/sim-$* || $(PYTHON) -m venv .venv/sim-$*
 	.venv/sim-$*/bin/python -m pip install --quiet --disable-pip-version-check "transformers==$*" $(CPU)
 	.venv/sim-$*/bin/python -W ignore tools/load_sim.py collect $@
+
+hunt: .venv/dev
+	$(BIN)/python tools/hunt.py --seconds 600
 
 fix-score: .venv/dev
 	$(BIN)/python tools/fix_score.py

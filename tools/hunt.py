@@ -44,7 +44,10 @@ def main() -> int:
         what = "cannot tell" if found.ours == "cannot-tell" else "agrees" if found.agree else "DIFFERS"
         counts[what] += 1
         if what != "agrees" or asked.one:
-            print(f"{what} --one {seed}\n   {found.story[:1500]}\n   ours   {found.ours[:400]}\n   theirs {found.theirs[:400]}\n   {found.why[:400]}", flush=True)
+            print(
+                f"{what} --one {seed}\n   {found.story[:1500]}\n   ours   {found.ours[:400]}\n   theirs {found.theirs[:400]}\n   {found.why[:400]}",
+                flush=True,
+            )
         if asked.one:
             break
     for what, count in counts.most_common():

@@ -48,9 +48,9 @@ _NOT_DRAWN = {"XLORA", "ADAMSS"}
 _LORA = [
     {"use_dora": True}, {"use_rslora": True}, {"bias": "all"}, {"bias": "lora_only"}, {"fan_in_fan_out": True}, {"lora_bias": True},
     {"init_lora_weights": "pissa"}, {"init_lora_weights": "pissa_niter_4"}, {"init_lora_weights": "olora"}, {"init_lora_weights": "gaussian"},
-    {"init_lora_weights": "orthogonal"}, {"init_lora_weights": "eva"}, {"init_lora_weights": "corda"}, {"init_lora_weights": "loftq", "loftq_config": {"loftq_bits": 4}},
+    {"init_lora_weights": "orthogonal"}, {"init_lora_weights": "eva"}, {"init_lora_weights": "corda"}, {"init_lora_weights": "mica"},
     {"init_lora_weights": False}, {"layer_replication": [[0, 2], [1, 2]]}, {"layer_replication": [[0, 1], [0, 2]]}, {"ensure_weight_tying": True},
-    {"megatron_config": {"a": 1}}, {"lora_dropout": 0.1}, {"use_qalora": True, "qalora_group_size": 4}, {"alora_invocation_tokens": [1, 2]},
+    {"lora_dropout": 0.1}, {"use_qalora": True, "qalora_group_size": 4}, {"alora_invocation_tokens": [1, 2]},
     {"use_bdlora": {"target_modules_bd_a": ["q_proj"], "target_modules_bd_b": ["o_proj"], "nblocks": 2}}, {"kasa_config": {}}, {"lora_alpha": 3},
     {"arrow_config": {}}, {"velora_config": {}}, {"monteclora_config": {}}, {"init_lora_weights": "lora_ga"}, {"r": 1}, {"r": 7}, {"trainable_token_indices": [1, 2]},
     {"trainable_token_indices": [999]}, {"trainable_token_indices": {"embed_tokens": [3]}}, {"trainable_token_indices": []},
@@ -89,11 +89,18 @@ def _leaves(model: Any) -> dict[str, list[str]]:
 
 def _ends(names: list[str]) -> list[str]:
     """Last parts, with the one before where the last is a number."""
-    return sorted({".".join(name.split(".")[-2:]) if name.split(".")[-1].isdigit() else name.rpartition(".")[2] for name in names})
+    return sorted(
+        {".".join(name.split(".")[-2:]) if name.split(".")[-1].isdigit() else name.rpartition(".")[2] for name in names}
+    )
 
 
 def _common(rng: random.Random, leaves: dict[str, list[str]], parameters: list[str]) -> dict[str, Any]:
-    linear = [name for kind, names in leaves.items() for name in names if kind in ("Linear", "Conv1D", "NonDynamicallyQuantizableLinear")]
+    linear = [
+        name
+        for kind, names in leaves.items()
+        for name in names
+        if kind in ("Linear", "Conv1D", "NonDynamicallyQuantizableLinear")
+    ]
     every = [name for names in leaves.values() for name in names]
     linear = linear or every
     some = rng.sample(_ends(linear), min(rng.choice((1, 2, 3)), len(_ends(linear))))
@@ -120,7 +127,7 @@ def _common(rng: random.Random, leaves: dict[str, list[str]], parameters: list[s
         (0.12, {"rank_pattern": rng.choice(({some[0]: 2}, {rng.choice(linear): 3}, {rf".*0.*{some[0]}": 2}, {"^" + linear[0]: 5}, {"(": 2}))}),
         (0.1, {"alpha_pattern": rng.choice(({some[0]: 2}, {rng.choice(linear): 3}, {rf"1\..*{some[0]}": 2}))}),
         (0.1, {"target_parameters": rng.choice((rng.sample(parameters, 1), rng.sample(_experts(parameters), 1), ["nowhere.weight"]))}),
-        (0.08, {"bias": rng.choice(("all", "lora_only", "none", "odd"))}),
+        (0.08, {"bias": rng.choice(("all", "lora_only", "none", "boft_only"))}),
         (0.08, {"init_weights": False}),
         (0.05, {"init_ia3_weights": False}),
         (0.05, {"fan_in_fan_out": rng.random() < 0.5}),

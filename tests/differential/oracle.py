@@ -119,7 +119,10 @@ def _missing(model, seen: dict[str, list[str]], base: set[int], names: dict[str,
     empty = {
         key
         for key in seen["missing"]
-        if id(state[key]) not in base | filled and "prompt_encoder" not in key and not _unsaved(key, model)
+        if id(state[key]) not in base | filled
+        and "." in key.rpartition("base_layer.")[2]
+        and "prompt_encoder" not in key
+        and not _unsaved(key, model)
     }
     aside = _own_prompt(model) | {key for key in _saved(model) if key.endswith(".shira_indices")}
     return frozenset(empty | {key for key in aside if key not in names})
@@ -177,6 +180,7 @@ VAGUE = (
     "not supported, currently",
     "is not a plain torch.nn.Linear",
     "does not support target modules of type",
+    "cannot be applied to modules of type",
 )
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from adapterfit.expect.methods._layer import InjectionFails, Undecided
 from adapterfit.expect.patterns import Patterns
+from adapterfit.expect.peft_class import LATE_HEADS
 from adapterfit.expect.targets import EMBEDDING_NAMES, ends_with_any, saved_modules
 from adapterfit.expect.versions import rule
-from adapterfit.expect.wrapped import Wrapped
+from adapterfit.expect.wrapped import SHARED_ROWS, Wrapped
 from adapterfit.records import ModuleTree
 
 # -------------------------------------------------------------------------------------------- tied weights
@@ -76,11 +77,33 @@ def save_modules(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...]
     tie = frozenset(config.get("modules_to_tie") or ())
     own = [f"{name}.{part}" for name, part in _attributes(wrapped) if f"{name}.{part}".endswith(tuple(wanted))]
     for name in hits:
+        if name in wrapped.tuned and not name.endswith(_late(config)):
+            _not_whole(wrapped, name, config)
         wrapped.saved[name] = False
     for module in wrapped.tree.modules:
         if tie and module.name.endswith(tuple(tie)):
             wrapped.saved[module.name] = True
     return _clashes(wrapped) + ((f"modules_to_save also reaches PEFT's own {own[0]}",) if own else ())
+
+
+def _late(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The heads that PEFT names once the layers are in (`peft_class.with_head`)."""
+    return tuple(config.get(LATE_HEADS) or ())
+
+
+def refuse_wrapped_heads(wrapped: Wrapped, config: Mapping[str, Any]) -> None:
+    """The last thing that happens: a head that PEFT names late has become a layer of the method."""
+    for name in wrapped.saved:
+        if name in wrapped.tuned and name.endswith(_late(config)):
+            _not_whole(wrapped, name, config)
+
+
+def _not_whole(wrapped: Wrapped, name: str, config: Mapping[str, Any]) -> None:
+    """PEFT keeps no copy of a module that it has wrapped; the class it names is the method's own."""
+    kind = next((module.kind for module in wrapped.tree.modules if module.name == name), "")
+    layer = f"peft.tuners.{str(config['peft_type']).lower()}.layer.{'Linear' if kind == 'Conv1D' else kind}"
+    line = f"modules_to_save cannot be applied to modules of type <class '{layer}'>"
+    raise InjectionFails("TypeError", line)
 
 
 def _attributes(wrapped: Wrapped) -> set[tuple[str, str]]:
@@ -129,7 +152,7 @@ def train_tokens(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...]
     if tied and embedding and (config.get("ensure_weight_tying") or not mismatch):
         for module in tree.modules:
             if module.name.endswith(tied) and module.name not in wrapped.tokens:
-                wrapped.tokens[module.name] = 0
+                wrapped.tokens[module.name] = SHARED_ROWS
     overlap = [name for name in wrapped.tokens if name in wrapped.tuned or name in wrapped.saved]
     return (f"trainable_token_indices and another wrapper meet at {overlap[0]}",) if overlap else ()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterfit.expect import experts
-from adapterfit.expect.extras import is_tied, save_modules, tie, train_tokens
+from adapterfit.expect.extras import is_tied, refuse_wrapped_heads, save_modules, tie, train_tokens
 from adapterfit.expect.methods._layer import InjectionFails, Undecided
 from adapterfit.expect.patterns import Patterns
 from adapterfit.expect.replication import replicated
@@ -91,6 +91,7 @@ def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
     if hasattr(method, "finish"):
         method.finish(wrapped, config)
     doubts = save_modules(wrapped, config) + train_tokens(wrapped, config)
+    refuse_wrapped_heads(wrapped, config)
     if hasattr(method, "shared"):
         wrapped.shared = method.shared(config)
     warns = _warnings(chosen, targets, parameters, config, patterns)
@@ -239,6 +240,7 @@ def _wrap_parameter(
         )
     rank = _rank(config, f"{module.name}.{param}", patterns)
     slots = method.parameter_layer(module.params[param], rank, config, transposed=module.transposed_experts)
+    method.parameter_start(module, config)
     wrapped.tuned.setdefault(module.name, []).append(slots)
 
 

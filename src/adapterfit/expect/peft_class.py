@@ -25,6 +25,10 @@ _HEADS = {
     "TOKEN_CLS": ("classifier", "score"),
     "QUESTION_ANS": ("qa_outputs",),
 }
+#: Their constructors name the heads once the layers are in, so a head may have been wrapped by then.
+_LATE = ("TOKEN_CLS", "QUESTION_ANS")
+#: In a config: the heads that were named too late to be kept from the layers.
+LATE_HEADS = "late_heads"
 #: Methods without the field take no heads.
 _GENERATORS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "DoubleHeadsModel", "LMHead")
 
@@ -41,7 +45,9 @@ def with_head(config: Mapping[str, Any]) -> Mapping[str, Any]:
         return config
     saved = config["modules_to_save"]
     listed = list(saved) if isinstance(saved, (list, tuple)) else []
-    return {**config, "modules_to_save": list(dict.fromkeys([*listed, *heads]))}
+    late = [head for head in heads if head not in listed] if config.get("task_type") in _LATE else []
+    more: Mapping[str, Any] = {LATE_HEADS: late} if late else {}
+    return {**config, "modules_to_save": list(dict.fromkeys([*listed, *heads])), **more}
 
 
 def missing_ability(found: Expectation) -> Expectation:

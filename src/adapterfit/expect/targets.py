@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from adapterfit.expect.patterns import Patterns
+from adapterfit.expect.peft_class import LATE_HEADS
 from adapterfit.expect.versions import rule
 from adapterfit.record import dataclass
 from adapterfit.records import Module, ModuleTree
@@ -64,7 +65,7 @@ class Rule:
         self._exclude_names = frozenset() if isinstance(exclude, str) else frozenset(exclude)
         # PEFT interpolates these unescaped, and also matches everything *below* such a module.
         spared = rule(config, "saved-modules-are-targets", newest=False)
-        self._saved = [] if spared else [rf"(^|.*\.){name}($|\..*)" for name in config.get("modules_to_save") or ()]
+        self._saved = [] if spared else [rf"(^|.*\.){name}($|\..*)" for name in _kept_whole(config)]
         self._layers = _layer_indexes(config.get("layers_to_transform"))
         self._layer_patterns = _layer_patterns(config.get("layers_pattern"), rule(config, "layer-index", "first"))
         #: Before 0.5 a suffix needed no dot before it; before 0.8 a full name was no exception from the layers.
@@ -98,6 +99,12 @@ class Rule:
             if found is not None:
                 return int(found.group("idx"))
         return None
+
+
+def _kept_whole(config: Mapping[str, Any]) -> list[str]:
+    """`modules_to_save`, without the heads that PEFT adds after it has chosen its targets."""
+    late = config.get(LATE_HEADS) or ()
+    return [name for name in config.get("modules_to_save") or () if name not in late]
 
 
 def _layer_indexes(value: Any) -> frozenset[int] | None:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from adapterfit.expect.methods._layer import ADAPTER, LayerSlot
 from adapterfit.records import Module, ModuleTree, Shape, Slot
 
+#: In place of a number of rows: they are another module's.
+SHARED_ROWS = -1
+
 
 @dataclass
 class Wrapped:
@@ -23,7 +26,7 @@ class Wrapped:
     tuned: dict[str, list[tuple[LayerSlot, ...]]] = field(default_factory=dict)
     #: Modules with a copy of their own (`modules_to_save`), and those whose copy shares the embedding's weight.
     saved: dict[str, bool] = field(default_factory=dict)
-    #: Embedding-like modules with trainable tokens → rows; 0 where the rows are another module's.
+    #: Embedding-like modules with trainable tokens → rows, or `SHARED_ROWS`.
     tokens: dict[str, int] = field(default_factory=dict)
     #: What PEFT does about a tensor of its own that the file lacks.
     if_missing: str = "warns"
@@ -69,7 +72,7 @@ class Wrapped:
             yield from self._tuner_slots(name)
         if name in self.saved:
             yield from self._saved_slots(name)
-        if self.tokens.get(name):
+        if self.tokens.get(name, SHARED_ROWS) != SHARED_ROWS:
             module = next(m for m in self.tree.modules if m.name == name)
             shape = (self.tokens[name], module.params["weight"][1])
             key = f"{self.prefix}{name}.token_adapter.trainable_tokens_delta"

@@ -243,14 +243,18 @@ def _names(config: _Config) -> Iterator[Flaw]:
             yield config.flaw(key, f"names stand twice ({shorten(twice)}); harmless", severity="note", predicted="none")
 
 
+#: Methods whose own config checks this field.
+_OWN_BIAS = ("UNILORA",)
+
+
 def _bias(config: _Config) -> Iterator[Flaw]:
-    if config.facts.peft_type != "LORA" or "bias" not in config.raw:
+    if "bias" not in config.facts.fields or "bias" not in config.raw or config.facts.peft_type in _OWN_BIAS:
         return
     value = config.raw["bias"]
     if not isinstance(value, str):
         line = f"AttributeError: '{_python(value)}' object has no attribute 'endswith'"
         yield config.flaw("bias", '"none", "all" or "lora_only" is due', raised=line)
-    elif value not in ("none", "all", "lora_only"):
+    elif value not in ("none", "all") and not value.endswith("_only"):
         line = f"NotImplementedError: Requested bias: {show(value)}, is not implemented."
         yield config.flaw("bias", '"none", "all" or "lora_only" is due', raised=line)
 

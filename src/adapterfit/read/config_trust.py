@@ -54,7 +54,7 @@ def _auto_mapping(raw: Mapping[str, Any], file: str) -> Iterator[Flaw]:
 
 
 def _megatron(raw: Mapping[str, Any], file: str) -> Iterator[Flaw]:
-    core, config = raw.get("megatron_core"), raw.get("megatron_config")
+    core, config = raw.get("megatron_core", "megatron.core"), raw.get("megatron_config")  # PEFT's default
     if not config:
         if isinstance(core, str) and core.split(".")[0] != "megatron":
             yield _imports(file, f"names {quote(core, 80)} as megatron_core; without a megatron_config it is not used", severity="note")  # fmt: skip

@@ -48,7 +48,6 @@ _VARIANTS: Mapping[str, tuple[str, ...]] = {
     "velora_config": ("Linear", "Conv1D"),
     "monteclora_config": ("Linear", "Conv1D"),
     "kasa_config": ("Linear", "Conv1D"),
-    "use_qalora": (),
 }
 #: `init_lora_weights` values that PEFT knows and that need nothing but the base; others raise.
 _INITS = ("gaussian", "eva", "orthogonal", "olora", "mica", "lora_ga")
@@ -66,7 +65,7 @@ def prepare(config: Mapping[str, Any]) -> None:
     init = config.get("init_lora_weights")
     if config.get("lora_bias") and not isinstance(init, bool):
         raise Undecided(f"lora_bias together with init_lora_weights={init!r}")
-    if init == "loftq" or (isinstance(init, str) and init.startswith("corda")):
+    if init == "loftq":
         raise Undecided(f"init_lora_weights={init!r} needs data or packages that a file cannot show")
     if config.get("megatron_config"):
         raise Undecided("megatron_config makes PEFT import Megatron")
@@ -142,7 +141,7 @@ def _known_init(config: Mapping[str, Any], rank: int) -> None:
                 "ValueError", f"Orthogonal initialization requires the LoRA rank to be even, got {rank} instead."
             )
         return
-    if init.startswith("pissa"):
+    if init.startswith(("pissa", "corda")):
         return
     raise InjectionFails("ValueError", f"Unknown initialization init_lora_weights={init!r}")
 
@@ -153,8 +152,6 @@ def _variant(module: Module, config: Mapping[str, Any]) -> str:
         wanted.append("mica")
     if not wanted:
         return ""
-    if wanted == ["use_qalora"]:
-        raise Undecided("use_qalora changes the shapes on a GPTQ base only, and is refused elsewhere")
     if "use_dora" in wanted and module.kind not in rule(config, "dora-kinds", _VARIANTS["use_dora"]):
         raise InjectionFails("ValueError", f"{module.kind} does not support DoRA yet, please set it to False")
     supported = wanted == ["mica"] or module.kind in _VARIANTS.get(wanted[0], ())
@@ -171,10 +168,38 @@ def _is_on(value: Any) -> bool:
 
 def _linear(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
     width, height = features(module)
+    init = config.get("init_lora_weights")
+    if isinstance(init, str) and not rule(config, "lora-inits"):
+        rank, width, height = _of_init(init, module, rank, width, height)
     if _is_on(config.get("use_bdlora")):
         width_a, rank_b = _block_diagonal(name, width, rank, config["use_bdlora"])
         return submodule("lora_A", (rank, width_a)), submodule("lora_B", (height, rank_b))
     return submodule("lora_A", (rank, width)), submodule("lora_B", (height, rank))
+
+
+def _of_init(init: str, module: Module, rank: int, width: int, height: int) -> tuple[int, int, int]:
+    """Rank and sides where the start values are parts of the weight: of those there are no more than its lesser side.
+
+    OLoRA takes a Conv1D's weight, which lies the other way round, as it is.
+    """
+    least = min(width, height)
+    if init.startswith("corda"):
+        fails(
+            "`eigens` attribute not found for layer, please run `preprocess_corda` first. "
+            "More information can be found at examples/corda_finetuning/README.md."
+        )
+    if init.startswith("pissa_niter_") and rank > least:
+        raise Undecided(f"init_lora_weights={init!r} with a rank above {least}, the lesser side of {module.name}")
+    if init.lower() == "mica" and rank > least:
+        shape = (height, width)
+        fails(
+            f"MiCA requires `r` <= min(in_features, out_features) but got r={rank} for a layer with "
+            f"weight shape {shape} (max usable r is {least})."
+        )
+    if init.lower() == "olora" and module.kind == "Conv1D":
+        width, height = height, width
+    drawn = init.startswith("pissa") or init.lower() == "olora"
+    return (min(rank, least) if drawn else rank), width, height
 
 
 def _block_diagonal(name: str, width: int, rank: int, options: Any) -> tuple[int, int]:
@@ -224,6 +249,8 @@ def _of_variant(module: Module, rank: int, variant: str, config: Mapping[str, An
         ones = tuple(1 for _ in module.params["weight"][2:])
         shape: Shape = (1, height, *ones) if ones else (height,)
         return (submodule("lora_magnitude_vector", shape),)
+    if variant == "arrow_config" and config["arrow_config"].get("task_adapter_names") is None:
+        raise InjectionFails("AttributeError", "'NoneType' object has no attribute 'copy'")
     if variant == "kasa_config":
         return (parameter("lora_diag", (rank,)),)
     if variant == "velora_config":
@@ -253,6 +280,23 @@ def _monteclora(rank: int, options: Any) -> tuple[LayerSlot, ...]:
     return tuple(submodule("lora_monteclora_sampler", shape, leaf) for leaf, shape in shapes.items())
 
 
+def _parameter_variant(config: Mapping[str, Any]) -> None:
+    """`resolve_lora_variant` knows none for a parameter."""
+    wanted = sorted(key for key in _VARIANTS if _is_on(config.get(key)))
+    listed = "(" + ", ".join(repr(key) for key in wanted) + ("," if len(wanted) == 1 else "") + ")"
+    raise InjectionFails("ValueError", f"Invalid or unsupported variant combination: {listed}")
+
+
+def parameter_start(module: Module, config: Mapping[str, Any]) -> None:
+    """Start values that are parts of the weight: PEFT asks the module of the parameter for one of that name."""
+    init = config.get("init_lora_weights")
+    wanted = isinstance(init, str) and (
+        init.startswith(("pissa", "corda")) or init.lower() in ("olora", "loftq", "orthogonal", "lora_ga")
+    )
+    if wanted and "weight" not in module.params and LOADER not in config:
+        raise InjectionFails("AttributeError", f"'{module.class_name}' object has no attribute 'weight'")
+
+
 def parameter_layer(shape: Shape, rank: int, config: Mapping[str, Any], *, transposed: bool) -> tuple[LayerSlot, ...]:
     """The tensors for a parameter targeted by itself (`target_parameters`): 2-D (out, in) or 3-D (E, d1, d2).
 
@@ -272,6 +316,8 @@ def parameter_layer(shape: Shape, rank: int, config: Mapping[str, Any], *, trans
             f"lora.ParamWrapper was initialized with {len(shape)} dimensional Parameter, but only 2d and 3d are supported.",
         )
     positive_rank(rank)
+    if any(_is_on(config.get(key)) for key in _VARIANTS) and LOADER not in config:
+        _parameter_variant(config)
     experts, first, second = shape if len(shape) == 3 else (1, shape[1], shape[0])
     if len(shape) == 3 and rule(config, "parameter-delta") == "raises":
         if first == second:

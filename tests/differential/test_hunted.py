@@ -1,0 +1,112 @@
+"""What random hunts found (`tools/hunt.py`), kept as examples; and a short hunt, the same one on every run."""
+
+import hunting
+import pytest
+
+import fuzzing
+
+pytestmark = pytest.mark.exact
+
+#: Type and class of the base, and the config of the adapter that PEFT saves for it, or refuses to.
+FOUND = {
+    "PiSSA has no more ranks than the lesser side of a layer": (
+        "qwen2_moe",
+        "Qwen2MoeModel",
+        {"peft_type": "LORA", "r": 4, "init_lora_weights": "pissa", "target_modules": ["shared_expert_gate"]},
+    ),
+    "OLoRA has no more ranks than the lesser side of a layer": (
+        "modernbert",
+        "ModernBertForSequenceClassification",
+        {"peft_type": "LORA", "r": 4, "init_lora_weights": "olora", "target_modules": ["classifier", "Wo"]},
+    ),
+    "OLoRA on a Conv1D": (
+        "gpt2",
+        "GPT2LMHeadModel",
+        {"peft_type": "LORA", "r": 4, "init_lora_weights": "olora", "target_modules": ["c_attn", "c_proj"]},
+    ),
+    "MiCA with too many ranks": (
+        "qwen2_moe",
+        "Qwen2MoeModel",
+        {"peft_type": "LORA", "r": 4, "init_lora_weights": "mica", "target_modules": ["shared_expert_gate"]},
+    ),
+    "CorDA without its data": (
+        "llama",
+        "LlamaForCausalLM",
+        {"peft_type": "LORA", "r": 4, "init_lora_weights": "corda", "target_modules": ["q_proj"]},
+    ),
+    "no token rows": (
+        "glm4",
+        "Glm4Model",
+        {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"], "trainable_token_indices": []},
+    ),
+    "a head that is a target, for tokens": (
+        "llama",
+        "LlamaForTokenClassification",
+        {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj", "score"], "task_type": "TOKEN_CLS"},
+    ),
+    "a head that is a target, for answers": (
+        "t5",
+        "T5ForQuestionAnswering",
+        {"peft_type": "HIRA", "r": 4, "target_modules": ["o", "qa_outputs"], "task_type": "QUESTION_ANS"},
+    ),
+    "targets that are nowhere, for tokens": (
+        "mixtral",
+        "MixtralForTokenClassification",
+        {"peft_type": "LORA", "r": 4, "target_modules": ["nope"], "task_type": "TOKEN_CLS"},
+    ),
+    "a parameter and a variant of LoRA": (
+        "mixtral",
+        "MixtralForCausalLM",
+        {
+            "peft_type": "LORA",
+            "r": 4,
+            "alora_invocation_tokens": [1],
+            "target_modules": [],
+            "target_parameters": ["experts.gate_up_proj"],
+        },
+    ),
+    "a parameter of experts and start values of a weight": (
+        "mixtral",
+        "MixtralForCausalLM",
+        {
+            "peft_type": "LORA",
+            "r": 4,
+            "init_lora_weights": "olora",
+            "target_modules": [],
+            "target_parameters": ["experts.down_proj"],
+        },
+    ),
+    "QALoRA without a quantised base": (
+        "olmo2",
+        "Olmo2Model",
+        {"peft_type": "LORA", "r": 4, "use_qalora": True, "target_modules": ["q_proj"]},
+    ),
+    "Arrow without its experts": (
+        "llama",
+        "LlamaForCausalLM",
+        {"peft_type": "LORA", "r": 4, "arrow_config": {}, "target_modules": ["q_proj"]},
+    ),
+    "a bias that no method knows": (
+        "llama",
+        "LlamaForCausalLM",
+        {"peft_type": "WAVEFT", "n_frequency": 10, "bias": "odd", "target_modules": ["q_proj"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_a_hunt_found(name):
+    found = hunting.kept(*FOUND[name])
+    assert found.ours == found.theirs, found
+
+
+def test_a_short_hunt_finds_nothing():
+    wrong = []
+    for number in range(40 * fuzzing.FACTOR):
+        try:
+            found = hunting.hunt(f"kept.{number}")
+        except hunting.NotDrawn:
+            continue
+        if found.ours != "cannot-tell" and not found.agree:
+            wrong.append((number, found))
+    assert wrong == []
