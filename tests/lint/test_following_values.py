@@ -44,6 +44,10 @@ BARE = {
     "what is merged": 'model = PeftModel.from_pretrained(base, "x").merge_and_unload()',
     "quantised training": "model = peft.prepare_model_for_kbit_training(base)",
     "a with block": "with torch.no_grad():\n    model = base",
+    "a function on one line": "def get(): return base\nmodel = get()",
+    "a branch on one line that ends": "def get(x):\n    if x: return base\n    return base\nmodel = get(1)",
+    "statements behind a colon": "model = None\nif sys.argv: other = 1; model = base",
+    "a loop on one line": "model = base\nfor _ in sys.argv: print(_)",
 }
 UNKNOWN = {
     "one branch only": 'if sys.argv:\n    model = PeftModel.from_pretrained(base, "x")\nelse:\n    model = base',
@@ -58,6 +62,9 @@ UNKNOWN = {
     "an unpacking of unknown length": "model, *rest = sys.argv",
     "a wrapper of somebody else": "model = sys.argv[0](base)",
     "a comprehension": "model = [m for m in [base]]",
+    "a branch on one line": "model = base\nif sys.argv: model = PeftModel.from_pretrained(base, 'x')",
+    "a loop on one line that binds it": "model = base\nwhile sys.argv: model = sys.argv.pop()",
+    "a class on one line": "class AutoModelForCausalLM: from_pretrained = print\nmodel = AutoModelForCausalLM.from_pretrained('x')",
     "a name that a function declares global": "model = base\ndef wrap():\n    global model\n    model = sys.argv[0](model)\nwrap()",
     "a branch that is never taken": "model = base\nif not hasattr(model, 'generate'):\n    pass\nif isinstance(model, PeftModel):\n    pass\nelse:\n    model = sys.argv",
     "a match": "match sys.argv:\n    case [model]:\n        pass\n    case _:\n        model = base",
@@ -134,6 +141,42 @@ def test_a_name_is_followed_to_its_library(imports):
 def test_a_name_of_something_else_is_not(imports):
     code = f"from transformers import AutoModel\n{imports}\nm = wrap(AutoModel.from_pretrained('x'), Config())\nwrap(m, Config())\n"
     assert fires(code, head="") == []
+
+
+SAFE_OPEN = """
+from safetensors import safe_open
+with safe_open("out/adapter_model.safetensors", framework="pt") as file:
+    state = {ENTRIES}
+base.load_state_dict(state, strict=False)
+"""
+ENTRIES = {
+    "{name: file.get_tensor(name) for name in file.keys()}": True,
+    "{k: file.get_tensor(k) for k in file.keys() if 'q_proj' in k}": True,
+    "{k.replace('base_model.model.', ''): file.get_tensor(k) for k in file.keys()}": False,
+    "{k: file.get_tensor(k + '.weight') for k in file.keys()}": False,
+    "{k: file.get_slice(k) for k in file.keys()}": False,
+    "{k: sys.argv.get_tensor(k) for k in file.keys()}": False,
+}
+
+
+@pytest.mark.parametrize("entries", list(ENTRIES))
+def test_what_safe_open_gives_back_tensor_by_tensor_is_the_file_if_no_name_changes(entries):
+    assert bool(fires(SAFE_OPEN.replace("{ENTRIES}", entries))) is ENTRIES[entries]
+
+
+ONE_LINE = {
+    "if sys.argv: m.merge_and_unload(); m.save_pretrained('o')": "if sys.argv: m = m.merge_and_unload(); m.save_pretrained('o')",
+    "def go(): m.load_adapter('b', 'b')": "",
+    "if sys.argv: base.resize_token_embeddings(9)": "",
+}
+
+
+@pytest.mark.parametrize("line", list(ONE_LINE))
+def test_a_fix_behind_a_colon_stays_on_its_line_or_is_left_to_the_author(line):
+    code = f"{HEAD}m = PeftModel.from_pretrained(base, 'a')\n{line}\n"
+    (finding,) = engine.findings(code)
+    mended = engine.Document(code.encode(), is_notebook=False).edited(finding.fix.edits).raw if finding.fix else code
+    assert mended.splitlines()[-1] == (ONE_LINE[line] or line)
 
 
 TWO_CALLERS = """

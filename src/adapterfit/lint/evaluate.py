@@ -179,9 +179,25 @@ def _comprehension(flow: Flow, node: Any) -> Value:
         loop = loop.inner_for_in
     for part in (node.key, node.value) if isinstance(node, cst.DictComp) else (node.elt,):
         evaluate(flow, part)
+    opened = _tensors_of(flow, node) if isinstance(node, cst.DictComp) else None
     flow.scope.env = outer
+    if opened is not None:
+        return opened
     is_copy = isinstance(source, Weights) and isinstance(node, cst.DictComp)
     return dataclasses.replace(source, changed=True) if is_copy and isinstance(source, Weights) else UNKNOWN
+
+
+def _tensors_of(flow: Flow, node: cst.DictComp) -> Weights | None:
+    """`{name: file.get_tensor(name) for name in file.keys()}`, with safetensors' safe_open: what the file holds, as it stands."""
+    key, call, loop = node.key, node.value, node.for_in
+    if not isinstance(call, cst.Call) or not isinstance(call.func, cst.Attribute) or loop.inner_for_in is not None:
+        return None
+    file = evaluate(flow, call.func.value)
+    given = [dotted(arg.value) for arg in call.args]
+    plain = isinstance(key, cst.Name) and dotted(loop.target) == key.value and given == [key.value]
+    if not plain or call.func.attr.value != "get_tensor" or not isinstance(file, Object):
+        return None
+    return Weights(path=file.arguments.get("path")) if file.class_name == "safetensors.safe_open" else None
 
 
 def _lambda(_flow: Flow, node: Any) -> Value:

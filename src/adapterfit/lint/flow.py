@@ -131,13 +131,15 @@ class Flow:
         self.step()
         if isinstance(node, cst.SimpleStatementLine):
             return all(self._small(part, node, block) for part in node.body)
+        if isinstance(node, cst.BaseSmallStatement):  # behind the colon, as in `if done: return`
+            return self._small(node, None, block)
         before, self.place = self.place, self._place(None, None, block)
         ends = statements.compound(self, node)
         self.place = before
         return ends
 
     def _small(
-        self, node: cst.BaseSmallStatement, line: cst.SimpleStatementLine, block: tuple[cst.CSTNode, ...]
+        self, node: cst.BaseSmallStatement, line: cst.SimpleStatementLine | None, block: tuple[cst.CSTNode, ...]
     ) -> bool:
         self.place = self._place(node, line, block)
         return statements.small(self, node)

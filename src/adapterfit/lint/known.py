@@ -277,6 +277,7 @@ _HANDLERS: dict[str, Callable[[Call], Value]] = {
     "peft.load_peft_weights": lambda call: Weights(origin=call.node, changed=True),
     "torch.load": _read_weights,
     "safetensors.load_file": _read_weights,
+    "safetensors.safe_open": lambda call: Object(call.name, Table({"path": call.value(0, "filename")}), ids=fresh()),
     "model.state_dict": _state_dict,
     "deepspeed.initialize": _deepspeed,
     "os.path.join": _join_path,

@@ -17,7 +17,7 @@ Arms = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Place:
-    """Where something stands: the statement, its line, and the calls whose `with` it is inside of."""
+    """Where something stands: the statement, its line (None behind a colon), and the calls whose `with` it is inside of."""
 
     statement: cst.BaseSmallStatement | None
     line: cst.SimpleStatementLine | None

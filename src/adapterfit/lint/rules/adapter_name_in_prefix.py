@@ -45,7 +45,7 @@ def check(code: Code) -> Iterator[Hit]:
     for call in [*facts.wraps(code), *code.trace.calls("model.load_adapter", "model.add_adapter")]:
         given = _given(call)
         name = given.value.exact if given is not None and isinstance(given.value, Text) else None
-        if given is not None and name and name in _PREFIX and (name in ("lora", _PREFIX) or _is_lora(call)):
+        if given is not None and name and name in _PREFIX and _meets(call, name):
             message = f"the adapter's name {quote(name)} is part of {quote(_PREFIX)}, by which PEFT knows LoRA's own tensors: names get mixed up"
             yield Hit(call, message, _fix(code, name), given.node)
 
@@ -56,9 +56,12 @@ def _given(call: Call) -> Argument | None:
     return call.argument(_METHODS.get(call.name, 2), "adapter_name")
 
 
-def _is_lora(call: Call) -> bool:
+def _meets(call: Call, name: str) -> bool:
+    """Whether the tensors have that prefix. Where the method is not known, only a name that speaks of LoRA tells."""
     config = call.value(1, "peft_config")
-    return isinstance(config, Config) and config.class_name in {"LoraConfig", "AdaLoraConfig"}
+    if isinstance(config, Config):
+        return "lora" in config.class_name.lower()
+    return name in ("lora", _PREFIX)
 
 
 def _fix(code: Code, name: str) -> Fix | None:
@@ -161,6 +164,14 @@ from peft import IA3Config, get_peft_model
 from transformers import AutoModelForCausalLM
 
 model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), IA3Config(), adapter_name="a")
+"""
+    ),
+    Snippet(
+        """
+from peft import IA3Config, get_peft_model
+from transformers import AutoModelForCausalLM
+
+model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), IA3Config(), adapter_name="lora")  # its prefix is ia3_
 """
     ),
     Snippet(

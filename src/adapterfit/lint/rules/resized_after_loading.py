@@ -37,9 +37,15 @@ def check(code: Code) -> Iterator[Hit]:
             if loads
             else True
         )
-        if not first:
+        if not first and not _merged(code, loads[-1], call):
             message = "the adapter was loaded before this: if its embeddings have the new size, loading already failed; resize first"
             yield Hit(call, message, _fix(code, loads[-1], call))
+
+
+def _merged(code: Code, load: Call, call: Call) -> bool:
+    """Whether the adapter was taken in or out in between: then it is the plain model that gets another size."""
+    ends = code.trace.calls("model.merge_and_unload", "model.unload")
+    return any(follows(load, end) and follows(end, call) and facts.same(end.receiver, call.receiver) for end in ends)
 
 
 def _resizes(code: Code) -> Iterator[Call]:
@@ -188,6 +194,16 @@ from transformers import AutoModelForCausalLM
 tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "adapter")
 other = AutoModelForCausalLM.from_pretrained("base")
 other.resize_token_embeddings(32001)
+"""
+    ),
+    Snippet(
+        """
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "adapter")
+model = model.merge_and_unload()
+model.resize_token_embeddings(32064)  # padded for a server
 """
     ),
 )
