@@ -84,7 +84,7 @@ _EMPTY_BYTES = 1_000
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "old_state_dict", "443 bytes", "40 bytes", "empty adapter", "adapter is empty", "adapter_model.bin is empty",
+    "old_state_dict", "few kb", "few kbs", "looks broken", "443 bytes", "40 bytes", "empty adapter", "adapter is empty", "adapter_model.bin is empty",
 )  # fmt: skip
 
 

@@ -131,6 +131,15 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             flat,
             fix="load the base outside of deepspeed.zero.Init",
         )
+    loading = [f.line for f in symptoms.frames if f.function in {"set_peft_model_state_dict", "load_peft_weights"}]
+    cut = loading and not (
+        symptoms.misshapen or symptoms.missing or symptoms.unexpected or any(e.message for e in symptoms.errors)
+    )
+    if cut and said(symptoms, *_DEEPSPEED):
+        yield suspect(
+            symptoms, "the run used ZeRO-3, and the adapter it saved does not load: its tensors may be empty", 0.6, [loading[-1], *said(symptoms, *_DEEPSPEED)[:1]],
+            fix=fix, apart="the last line of the traceback: torch.Size([0]) means this cause",
+        )  # fmt: skip
     none = said(symptoms, "size of tensor a (0) must match", "must match the size of tensor b (0)")
     if none and said(symptoms, "lora", "peft", "adapter", most=1):
         yield suspect(

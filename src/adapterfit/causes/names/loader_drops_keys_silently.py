@@ -180,7 +180,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             apart="the names in the file beside those of the model: adapterfit check ADAPTER --base BASE",
         )
     own = said(symptoms, "peft_model_state_dict, strict=false")  # PEFT's line, which it prints in every traceback
-    told = said(symptoms, "strict=false") if not own else ()
+    told = said(symptoms, "strict=false") if not own and "load_module_strict" not in symptoms.folded else ()
     read = symptoms.missing or symptoms.unexpected or symptoms.misshapen or symptoms.errors or symptoms.warnings
     if told and not read:
         yield suspect(

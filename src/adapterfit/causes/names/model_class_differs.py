@@ -220,6 +220,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "PEFT looks for the trained tokens under a path that the file does not have", 0.6, tokens, fix=fix,
             apart="the path in the file: adapterfit check ADAPTER --base BASE",
         )  # fmt: skip
+    auto = said(symptoms, "unrecognized configuration class")
+    if auto:
+        yield suspect(
+            symptoms, "the auto class that was called has no model for this config: it is not the class of the training", 0.45, auto, fix=fix,
+            apart="architectures in the base's config.json beside the class called",
+        )  # fmt: skip
     mapped = said(symptoms, '"base_model_class"', "'base_model_class'")
     if mapped and said(symptoms, '"target_modules"', "not found in the base model"):
         yield suspect(symptoms, "the config says which class it was trained on", 0.65, mapped, fix=fix)

@@ -86,6 +86,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             [*engine[-1:], *strict],
             fix=fix,
         )
+    module = said(symptoms, "load_module_strict")
+    if module and found is None:
+        yield suspect(
+            symptoms, "DeepSpeed resumes a whole model from a checkpoint that holds an adapter only", 0.6, module, fix=fix,
+            apart="whether the missing keys are the base's: then only the adapter was saved",
+        )  # fmt: skip
     told = said(symptoms, "can't find a valid checkpoint at")
     if told:
         beside = any(file.name.startswith("adapter_") and not file.folder for file in symptoms.files)

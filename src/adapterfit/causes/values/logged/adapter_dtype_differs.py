@@ -48,6 +48,8 @@ CAUSE = Cause(
 )
 _PHRASES = (
     "same data type as",
+    "only support fp16 and bf16 data type",
+    "only supports fp16 and bf16",
     "to be the same dtype",
     "must have the same dtype",
     "to have the same dtype",
