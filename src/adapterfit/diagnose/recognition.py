@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _HIGH, _MEDIUM = 0.9, 0.5
 #: A guess from words alone; beside a decided answer it counts less; each word more, up to a few.
 _GUESS, _BESIDE, _MORE, _MANY = 0.2, 0.6, 0.06, 4
-#: Innermost frames of a traceback that are looked at, and what a message that nobody knows leaves of their word.
-_STOPS, _ENDED = 4, 0.4
+#: Innermost frames of a traceback that are looked at, and how likely one is at most beside a message that nobody knows.
+_STOPS, _ENDED = 4, 0.34
 _CALL = re.compile(r"(?:\bself\.|\b)([a-z_]\w{2,60})\(")
 #: Where two answers claim to be certain, neither is.
 _DOUBTED = 0.89
@@ -59,14 +59,13 @@ def _stopped(symptoms: Symptoms, found: list[Suspicion]) -> list[Suspicion]:
         return []
     last = frames[-1].line if frames else 0
     ended = any(error.message and error.line >= last for error in symptoms.errors)
-    part = _ENDED if ended else 1.0
     known = {suspicion.id for suspicion in found}
     for frame in (*_called(symptoms), *reversed(frames[-_STOPS:])):
         stopped = [
             Suspicion(
                 entry.id,
                 f"the text {'ends' if ended else 'breaks off'} in {show(frame.function)} of {show(frame.library)}",
-                likelihood * part,
+                min(_ENDED, likelihood) if ended else likelihood,
                 evidence=(show(" ".join(symptoms.lines[frame.line].split()), _CHARS),),
                 fix=Fix(
                     "unsafe",

@@ -87,6 +87,9 @@ HINTS = (
     "task_type", "feature_extraction", "prepare_inputs_for_generation",
 )  # fmt: skip
 
+#: Functions in which a traceback points here: library and name → how likely it is.
+STOPS = {("transformers", "prepare_inputs_for_generation"): 0.45}
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT asks a base to generate that cannot."""

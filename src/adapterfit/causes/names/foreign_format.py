@@ -141,6 +141,9 @@ _LEAVES = (
     (("q_proj", "k_proj", "v_proj"), ("wq", "wk", "wv", "attn.output_proj")),
 )
 
+#: Functions in which a traceback points here: library and name → how likely it is.
+STOPS = {("mlx_lm", "load_adapters"): 0.5}
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: another program's loader misses its own fields, or names are in another program's dialect."""

@@ -196,6 +196,9 @@ HINTS = (
     "modules_to_save", "classification head", "score.weight", "classifier", "newly initialized", "num_labels",
 )  # fmt: skip
 
+#: Functions in which a traceback points here: library and name → how likely it is.
+STOPS = {("peft", "_add_modules_to_save"): 0.4}
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: only a task's head is missing."""

@@ -204,6 +204,9 @@ HINTS = (
     "prompt_encoder", "prefix tuning", "num_virtual_tokens", "prompt tuning",
 )  # fmt: skip
 
+#: Functions in which a traceback points here: library and name → how likely it is.
+STOPS = {("peft", "_setup_prompt_encoder"): 0.5, ("peft", "get_prompt"): 0.5}
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the prompt's own embedding."""

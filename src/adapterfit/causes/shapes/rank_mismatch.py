@@ -189,7 +189,11 @@ HINTS = (
 
 
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
-STOPS = {("peft", "set_peft_model_state_dict"): 0.4}
+STOPS = {
+    ("peft", "set_peft_model_state_dict"): 0.4,
+    ("peft", "add_weighted_adapter"): 0.5,
+    ("peft", "_svd_generalized_task_arithmetic_weighted_adapter"): 0.5,
+}
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:

@@ -133,7 +133,7 @@ _GREW = (
     "vocabulary size",
 )
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
-STOPS = {("peft", "set_peft_model_state_dict"): 0.45}
+STOPS = {("peft", "set_peft_model_state_dict"): 0.45, ("transformers", "_load_state_dict_into_meta_model"): 0.4}
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:

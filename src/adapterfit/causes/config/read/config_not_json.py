@@ -67,6 +67,9 @@ HINTS = (
     "not valid json", "invalid json", "json.dump",
 )  # fmt: skip
 
+#: Functions in which a traceback points here: library and name → how likely it is.
+STOPS = {("peft", "from_json_file"): 0.6}
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: what JSON readers say, or a set that could not be written."""

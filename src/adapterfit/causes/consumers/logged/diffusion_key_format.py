@@ -94,6 +94,15 @@ HINTS = (
 #: The cure for every dialect.
 _FIX = "upgrade diffusers or ComfyUI; else convert the names to the prefix this loader reads (transformer., unet., diffusion_model.)"
 
+#: Functions in which a traceback points here: library and name → how likely it is.
+STOPS = {
+    ("diffusers", "load_lora_into_unet"): 0.45,
+    ("diffusers", "load_lora_into_transformer"): 0.45,
+    ("diffusers", "load_attn_procs"): 0.45,
+    ("diffusers", "load_lora_adapter"): 0.45,
+    ("diffusers", "lora_state_dict"): 0.4,
+}
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: names of one dialect that a loader of another reports, or the loaders' own words."""

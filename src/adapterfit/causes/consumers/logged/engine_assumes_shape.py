@@ -51,6 +51,9 @@ HINTS = (
 #: Servers with kernels of their own for LoRA.
 _ENGINES = frozenset({"vllm", "sglang", "lmdeploy", "lorax_server", "text_generation_server", "tensorrt_llm"})
 
+#: Functions in which a traceback points here: library and name → how likely it is.
+STOPS = {("vllm", "set_lora"): 0.45, ("vllm", "slice_lora_a"): 0.5, ("vllm", "slice_lora_b"): 0.5}
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's words about sizes that it computed."""

@@ -77,7 +77,7 @@ HINTS = (
 
 
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
-STOPS = {("vllm", "validate_legal"): 0.6}
+STOPS = {("vllm", "validate_legal"): 0.6, ("sglang", "validate_new_adapter"): 0.5}
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:

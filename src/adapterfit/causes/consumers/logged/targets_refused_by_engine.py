@@ -71,7 +71,13 @@ HINTS = (
 
 
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
-STOPS = {("vllm", "check_unexpected_modules"): 0.8}
+STOPS = {
+    ("vllm", "check_unexpected_modules"): 0.8,
+    ("vllm", "create_lora_manager"): 0.6,
+    ("vllm", "_create_lora_modules"): 0.55,
+    ("vllm", "replace_submodule"): 0.5,
+    ("sglang", "init_lora_modules"): 0.55,
+}
 
 #: The same in anybody's words: a model that supports no adapters, or adapters that are not supported for it.
 _WITHOUT = re.compile(

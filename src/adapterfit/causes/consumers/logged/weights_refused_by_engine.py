@@ -80,7 +80,12 @@ HINTS = (
 
 
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
-STOPS = {("vllm", "parse_fine_tuned_lora_name"): 0.8, ("vllm", "_validate_features"): 0.8}
+STOPS = {
+    ("vllm", "parse_fine_tuned_lora_name"): 0.8,
+    ("vllm", "_validate_features"): 0.8,
+    ("vllm", "from_local_checkpoint"): 0.45,
+    ("vllm", "from_lora_tensors"): 0.45,
+}
 
 #: A tensor that engines do not take, in anybody's words.
 _OTHER = re.compile(

@@ -144,6 +144,7 @@ STOPS = {
     ("torch", "_legacy_load"): 0.65,
     ("torch", "_open_zipfile_reader"): 0.7,
     ("peft", "safe_load_file"): 0.55,
+    ("transformers", "_load_best_model"): 0.35,
 }
 
 

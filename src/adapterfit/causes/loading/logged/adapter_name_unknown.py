@@ -68,6 +68,9 @@ _SENTENCES = tuple(
 #: Words that speak of this cause where no symptom decides.
 HINTS = ("set_adapter", "adapter_name=")
 
+#: Functions in which a traceback points here: library and name → how likely it is.
+STOPS = {("diffusers", "set_adapters"): 0.5, ("peft", "set_adapter"): 0.45}
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a loader that knows no adapter of that name."""

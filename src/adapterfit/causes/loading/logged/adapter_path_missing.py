@@ -81,6 +81,7 @@ STOPS = {
     ("huggingface_hub", "validate_repo_id"): 0.7,
     ("huggingface_hub", "_inner_fn"): 0.5,
     ("peft", "_get_peft_type"): 0.45,
+    ("vllm", "from_local_dir"): 0.45,
 }
 
 

@@ -87,7 +87,14 @@ HINTS = (
 
 
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
-STOPS = {("accelerate", "dispatch_model"): 0.7, ("peft", "_update_offload"): 0.7}
+STOPS = {
+    ("accelerate", "dispatch_model"): 0.7,
+    ("peft", "_update_offload"): 0.7,
+    ("accelerate", "infer_auto_device_map"): 0.55,
+    ("accelerate", "get_balanced_memory"): 0.5,
+    ("accelerate", "attach_align_device_hook"): 0.5,
+    ("accelerate", "set_module_tensor_to_device"): 0.4,
+}
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:

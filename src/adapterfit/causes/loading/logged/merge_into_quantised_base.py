@@ -61,6 +61,9 @@ _QUANTISERS = frozenset({"bitsandbytes", "auto_gptq", "gptqmodel", "awq", "torch
 #: Words that speak of this cause where no symptom decides.
 HINTS = ("cannot merge", "merge_and_unload", "merge and unload", "merge lora")
 
+#: Functions in which a traceback points here: library and name → how likely it is.
+STOPS = {("peft", "_check_merge_allowed"): 0.6, ("peft", "_unload_and_optionally_merge"): 0.45, ("peft", "merge"): 0.4}
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT's refusal, or a traceback that goes through PEFT's merge into a quantiser."""

@@ -102,6 +102,9 @@ HINTS = (
     "weight_name=", "pytorch_lora_weights",
 )  # fmt: skip
 
+#: Functions in which a traceback points here: library and name → how likely it is.
+STOPS = {("diffusers", "_fetch_state_dict"): 0.45}
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a whole model's file where an adapter's is meant, or a name that is almost right."""

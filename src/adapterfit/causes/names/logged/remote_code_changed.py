@@ -56,6 +56,9 @@ HINTS = (
     "trust_remote_code", "auto_map", "modeling_", "code_revision", "revision=",
 )  # fmt: skip
 
+#: Functions in which a traceback points here: library and name → how likely it is.
+STOPS = {("transformers", "get_class_from_dynamic_module"): 0.5, ("transformers", "get_cached_module_file"): 0.45}
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: remote code that was fetched anew, or ran, beside names that do not meet."""
