@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adapterfit.read.source import Source
     from adapterfit.records import Adapter, Report
     from adapterfit.repair.folder import Contents
-    from adapterfit.repair.staging import Progress, Staging
+    from adapterfit.repair.staging import Staging
 
 #: A cure may bring to light what it hid; more turns than this mean that cures undo each other.
 _ROUNDS = 5
@@ -200,12 +200,12 @@ class _Work:
     ) -> Receipt:
         from adapterfit.repair.folder import room, write, write_receipt
         from adapterfit.repair.hashes import hashed
-        from adapterfit.repair.staging import Staging
+        from adapterfit.repair.staging import Staging, summed
         from adapterfit.report._receipt import as_text
 
         contents = self._contents()
         needed = room(contents, self.source)
-        with Staging(out, apart_from=_local(read), room=needed, progress=_summed(progress, needed)) as stage:
+        with Staging(out, apart_from=_local(read), room=needed, progress=summed(progress, needed)) as stage:
             before = hashed(self.source, self.source.names(), lambda: write(stage, self.source, contents))
             proof, after = self._proof(stage, contents, before)
             if not proof.holds:
@@ -352,19 +352,6 @@ def _folder_mode(adapter: str) -> int | None:
 
     path = Path(adapter)
     return path.stat().st_mode & 0o777 if path.is_dir() else None
-
-
-def _summed(progress: Callable[[int, int], None] | None, total: int) -> Progress | None:
-    if progress is None:
-        return None
-    done = 0
-
-    def add(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(min(done, total), total)
-
-    return add
 
 
 def _versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """`peft==VERSION`: the config that release knows, its layout, and refusals by name for what it cannot load the same."""
 
+import hashlib
 import json
 
 import pytest
@@ -180,7 +181,8 @@ def test_tokenizer_and_card_go_along(tmp_path):
     (source / "tokenizer.json").write_text("{}")
     (source / "README.md").write_text("A card.")
     adapterfit.convert(source, "peft==0.12.0", tmp_path / "b")
-    assert {path.name for path in (tmp_path / "b").iterdir()} == {path.name for path in source.iterdir()}
+    there = {path.name for path in (tmp_path / "b").iterdir()}
+    assert there == {"receipt.json", *(path.name for path in source.iterdir())}
 
 
 def test_a_release_that_never_was_is_refused(tmp_path):
@@ -202,3 +204,22 @@ def test_biases_that_were_never_saved_are_said_to_be_lost(tmp_path):
     (tmp_path / "old/adapter_config.json").write_text(json.dumps(raw))
     done = adapterfit.convert(tmp_path / "old", "peft==0.21.2", tmp_path / "b")
     assert "They are lost" in " ".join(done.notes)
+
+
+def test_the_receipt_has_the_hashes_of_both_folders_and_no_time(tmp_path):
+    source, seen = full(tmp_path), []
+    done = adapterfit.convert(source, "peft==0.12.0", tmp_path / "b", progress=lambda *both: seen.append(both))
+    text = (tmp_path / "b" / "receipt.json").read_text()
+    found = json.loads(text)
+    assert (found["schema"], found["from"], found["to"]) == ("adapterfit/conversion/v1", "peft", "peft==0.12.0")
+    for folder, hashes in ((source, found["before"]), (tmp_path / "b", found["after"])):
+        digests = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.iterdir()
+            if path.name != "receipt.json"
+        }
+        assert {name: one["sha256"] for name, one in hashes.items()} == digests
+    assert "receipt.json" in done.files
+    assert seen[-1][0] <= seen[-1][1]
+    adapterfit.convert(source, "peft==0.12.0", tmp_path / "c")
+    assert (tmp_path / "c" / "receipt.json").read_text() == text

@@ -22,11 +22,12 @@ def command(*, adapter: str, to: str, out: str, base: str | None, part: str, onl
 
     Exit code: 0 converted, 2 it cannot be.
     """
-    from adapterfit.cli import _screen
+    from adapterfit.cli import _bar, _screen
     from adapterfit.conversion.convert import convert
     from adapterfit.text import show
 
-    done = convert(adapter, to, out, base=base, part=part, online=online)
+    with _bar.shown() as progress:
+        done = convert(adapter, to, out, base=base, part=part, online=online, progress=progress)
     count = f", {done.modules:,} modules" if done.modules else ""
     lines = [
         f"Converted: {done.source} to {show(done.target)}{count}",

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 import click
 
-from adapterfit.cli import _screen
+from adapterfit.cli import _bar, _screen
 from adapterfit.errors import CannotCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from adapterfit.plans import Plan, Receipt
-
-#: A copy of fewer bytes is written before a bar could be read.
-_LARGE = 256 * 1024 * 1024
 
 
 @click.command(short_help="The smallest proven repair, written to a new folder with a receipt.")
@@ -78,7 +71,7 @@ def command(
     if plan_file is not None and not only_plan and (base_name is not None or drop_copies):
         raise click.UsageError("a plan file is carried out as it is: give --base-name and --drop-copies with --plan")
     plan = read_plan(_bytes_of(plan_file)) if plan_file is not None and not only_plan else None
-    with _bar() as progress:
+    with _bar.shown() as progress:
         receipt = fix(
             adapter, base, None if only_plan else out, plan, unsafe=unsafe, consumer=consumer, exact=exact or python is not None,
             python=python, online=online, progress=progress, loader=loader, base_name=base_name, drop_copies=drop_copies,
@@ -123,21 +116,3 @@ def _save(plan: Plan, path: str, checked: list[str]) -> None:
     from adapterfit.report import _file
 
     _file.write(json.dumps(as_json(plan), indent=2, ensure_ascii=True) + "\n", path, checked)
-
-
-@contextlib.contextmanager
-def _bar() -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on standard error, where a person looks and there is something to wait for."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("writing", total=None, visible=False)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, visible=total >= _LARGE)
-
-        yield progress

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from adapterfit import discover
 from adapterfit.conversion.neutral import Neutral
@@ -15,16 +17,21 @@ from adapterfit.conversion.opened import Opened, inner_folders, opened
 from adapterfit.conversion.output import Package, Wanted
 from adapterfit.conversion.releases import written_for
 from adapterfit.errors import CannotConvert
+from adapterfit.plans import FileHash
 from adapterfit.read import peft_facts
 from adapterfit.read.base import read_base as read_base_source
 from adapterfit.read.live import base_from_module, is_live
 from adapterfit.read.locate import base_in_cache, locate
 from adapterfit.read.source import Source
+from adapterfit.read.sources.folder import FolderSource
 from adapterfit.records import Base
-from adapterfit.repair.staging import Staging
+from adapterfit.repair.hashes import hashed
+from adapterfit.repair.staging import Staging, summed
 from adapterfit.text import quote
 
 FORMATS = "adapterfit.conversion.formats"
+RECEIPT = "receipt.json"
+SCHEMA = "adapterfit/conversion/v1"
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,16 @@ class Conversion:
     notes: tuple[str, ...] = ()
 
 
-def convert(adapter: Any, to: str, out: Any, *, base: Any = None, part: str = "", online: bool = False) -> Conversion:
+def convert(
+    adapter: Any,
+    to: str,
+    out: Any,
+    *,
+    base: Any = None,
+    part: str = "",
+    online: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Conversion:
     """Write the same adapter in another program's layout, or for another version of PEFT, into a new folder.
 
     Args:
@@ -50,6 +66,7 @@ def convert(adapter: Any, to: str, out: Any, *, base: Any = None, part: str = ""
             is looked up in the local Hub cache.
         part: The component of a diffusion pipeline that the adapter belongs to, where its names do not say it.
         online: Whether the network may be asked.
+        progress: Called with bytes written and bytes to write in all.
 
     Raises:
         CannotConvert: The format cannot express something of this adapter; it is named, and nothing is written.
@@ -66,13 +83,12 @@ def convert(adapter: Any, to: str, out: Any, *, base: Any = None, part: str = ""
         origin = recognised(pieces[0])
         if name == "peft" and origin == "peft" and len(pieces) == 1:
             package = written_for(pieces[0], version or peft_facts.newest())
-            return Conversion(
-                origin, to, Path(out), _written(Path(out), package, _given(adapter, base)), 0, package.notes
-            )
-        neutral = _joined([_read(piece, folder) for folder, piece in zip(folders, pieces)])
-        output: Package = writer.write(neutral, Wanted(pieces[0], version, part))
-        names = _written(Path(out), output, _given(adapter, base))
-    return Conversion(origin, to, Path(out), names, len(neutral.layers) + len(neutral.changes), output.notes)
+            done = Conversion(origin, to, Path(out), (), 0, package.notes)
+        else:
+            neutral = _joined([_read(piece, folder) for folder, piece in zip(folders, pieces)])
+            package = writer.write(neutral, Wanted(pieces[0], version, part))
+            done = Conversion(origin, to, Path(out), (), len(neutral.layers) + len(neutral.changes), package.notes)
+        return _written(done, package, source, _given(adapter, base), progress)
 
 
 def _given(*paths: Any) -> list[str]:
@@ -80,18 +96,43 @@ def _given(*paths: Any) -> list[str]:
     return [str(path) for path in paths if isinstance(path, (str, Path)) and Path(path).exists()]
 
 
-def _written(out: Path, package: Package, read: list[str]) -> tuple[str, ...]:
-    """Write the folder whole or not at all; its files in order."""
+def _written(
+    done: Conversion, package: Package, source: Source, read: list[str], progress: Callable[[int, int], None] | None
+) -> Conversion:
+    """Write the folder whole or not at all, its receipt last; the conversion with its files in order."""
     room = sum(map(len, package.files.values())) + sum(stream.size() for stream in package.streams)
-    with Staging(out, apart_from=read, room=room) as stage:
+    with Staging(done.folder, apart_from=read, room=room, progress=summed(progress, room)) as stage:
         for name, data in package.files.items():
             with stage.file(name) as output:
                 output.write(data)
         for stream in package.streams:
             with stage.file(stream.name) as output:
                 stream.write(output)
+        with contextlib.closing(FolderSource(stage.folder)) as written:
+            after = hashed(written, written.names())
+        before = hashed(source, source.names())
+        with stage.file(RECEIPT) as output:
+            output.write(_receipt(done, before, after))
         stage.publish()
-    return tuple(sorted([*package.files, *(stream.name for stream in package.streams)]))
+    names = [*package.files, *(stream.name for stream in package.streams), RECEIPT]
+    return dataclasses.replace(done, files=tuple(sorted(names)))
+
+
+def _receipt(done: Conversion, before: Mapping[str, FileHash], after: Mapping[str, FileHash]) -> bytes:
+    """What was converted, as JSON. It names no time and no place: the same conversion gives the same receipt."""
+    from adapterfit import __version__
+
+    fields = {
+        "schema": SCHEMA,
+        "versions": {"adapterfit": __version__},
+        "from": done.source,
+        "to": done.target,
+        "modules": done.modules,
+        "notes": list(done.notes),
+        "before": {name: dataclasses.asdict(found) for name, found in before.items()},
+        "after": {name: dataclasses.asdict(found) for name, found in after.items()},
+    }
+    return (json.dumps(fields, indent=2, ensure_ascii=True) + "\n").encode()
 
 
 def targets() -> tuple[str, ...]:

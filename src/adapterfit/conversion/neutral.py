@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,3 +150,18 @@ def most_common(values: Iterable[Any]) -> Any:
 def parts(neutral: Neutral) -> tuple[str, ...]:
     """The components, sorted."""
     return tuple(sorted({layer.part for layer in neutral.layers}))
+
+
+#: Methods beside LoRA whose product is scaled by alpha / rank.
+_SCALED = ("LOHA", "LOKR")
+
+
+def folded(layers: Iterable[Layer | Change]) -> Iterator[str]:
+    """One sentence with the scales that went into the numbers of what is written; none where there are no layers."""
+    scales = [each.scale for each in layers if isinstance(each, Layer) or each.method in _SCALED]
+    if scales:
+        counts = sorted(Counter(scales).items())
+        said = ", ".join(
+            f"{scale:g} ({count:,} modules)" if len(counts) > 1 else f"{scale:g}" for scale, count in counts[:8]
+        )
+        yield f"The scale, alpha / rank (under rsLoRA alpha / √rank), is in the numbers: {said}{' …' if len(counts) > 8 else ''}."

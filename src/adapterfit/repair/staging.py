@@ -111,6 +111,20 @@ class Output:
             self._progress(done)
 
 
+def summed(progress: Callable[[int, int], None] | None, total: int) -> Progress | None:
+    """What calls `progress` with the bytes written so far and those to write in all."""
+    if progress is None:
+        return None
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(min(done, total), total)
+
+    return add
+
+
 class Staging:
     """A folder on its way to `out`; nothing is at `out` before `publish`, and all of it afterwards.
 

@@ -71,6 +71,8 @@ def _notes(layers: tuple[Layer, ...], *, known: bool) -> Iterator[str]:
     yield f"The LoRA has rank {', '.join(map(str, ranks))}: ranks of the factors multiply."
     if not known:
         yield "Not checked: whether the modules are Linear; of a convolution the base is needed (--base)."
+    scales = shorten(f"{scale:g}" for scale in sorted({layer.scale for layer in layers}))
+    yield f"lora_alpha and r give the scale that the old one had: {scales}."
     yield f"ΔW of every module was compared: equal to {TOLERANCE:g} of its largest number."
 
 

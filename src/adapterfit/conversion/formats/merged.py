@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from adapterfit.conversion.base_model import Copied, Model, json_bytes, opened_model, with_more
 from adapterfit.conversion.merging import changed, merged, moved, rescaled
-from adapterfit.conversion.neutral import Neutral, Rest, parts, refuse_rest
+from adapterfit.conversion.neutral import Neutral, Rest, folded, parts, refuse_rest
 from adapterfit.conversion.numbers import FLOATS, Tensor
 from adapterfit.conversion.output import Package, Stream, Wanted
 from adapterfit.errors import CannotConvert
@@ -46,7 +46,7 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
             new[f"{change.module}.bias"] = rescaled(bias, change)
     for rest in neutral.rest:
         new.update(_taken_over(rest, model, apart))
-    return _package(model, new, apart, neutral.notes)
+    return _package(model, new, apart, (*neutral.notes, *folded((*neutral.layers, *neutral.changes))))
 
 
 def _conv1d(wanted: Wanted) -> frozenset[str]:
