@@ -310,7 +310,7 @@ FROM_CONFIG = [
     ("WhisperModel", {"target_modules": ["out_proj"]}, "loads"),
     ("BartModel", {"target_modules": ["out_proj"]}, "loads"),
     ("T5ForConditionalGeneration", {"target_modules": ["shared"]}, "loads-without-effect"),
-    ("T5ForConditionalGeneration", {"target_modules": ["q"], "modules_to_save": ["shared"]}, "loads-partly"),
+    ("T5ForConditionalGeneration", {"target_modules": ["q"], "modules_to_save": ["shared"]}, "loads"),
     ("T5ForConditionalGeneration", {"target_modules": ["q"], "trainable_token_indices": [5, 6]}, "loads"),
     ("T5ForConditionalGeneration", {"target_modules": ["embed_tokens"]}, "loads"),
 ]

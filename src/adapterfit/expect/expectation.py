@@ -43,10 +43,20 @@ def expect(tree: ModuleTree, config: AdapterConfig, rules: Mapping[str, Any] = M
     except BadInput as bad:
         return _with(found, doubts=(*tree.doubts, bad.flaw.message), flaws=(bad.flaw,))
     built = _spared(built, tree, config, rules) if rules else built
-    if rules.get("tied-tokens") and config.peft_type == "TRAINABLE_TOKENS" and tree.tied and built.raised is None:
+    refused = _as_second(built, config, rules) if "loader" in rules and built.raised is None else None
+    return _with(built, raised=refused) if refused is not None else missing_ability(built)
+
+
+def _as_second(built: Expectation, config: AdapterConfig, rules: Mapping[str, Any]) -> Raised | None:
+    """What is raised about an adapter beside another one with the same config."""
+    parameters = built.config.get("target_parameters")
+    if rules.get("parameters") and parameters:
+        kind, _, line = str(rules["parameters"]).partition(": ")
+        return Raised(kind, line.replace("{parameters}", str(list(parameters))), stage="inject")
+    if rules.get("tied-tokens") and config.peft_type == "TRAINABLE_TOKENS" and built.tree.tied:
         kind, _, line = str(rules["tied-tokens"]).partition(": ")
-        return _with(built, raised=Raised(kind, line, stage="forward"))
-    return missing_ability(built)
+        return Raised(kind, line, stage="forward")
+    return None
 
 
 #: Settings that keep modules out of the adapter. A loader that loses one adds layers there that were never trained.

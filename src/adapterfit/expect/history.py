@@ -37,11 +37,12 @@ def as_built(tree: ModuleTree, rules: Mapping[str, Any]) -> ModuleTree:
             tree = _stepped(tree, step)
     native = bool(rules.get("converts"))  # transformers' own loader, whatever the PEFT
     converts = native or (not below(str(rules["peft"]), _PEFT_CONVERTS) and not below(wanted, _CONVERTIBLE))
+    maps = rules.get("key-mapping", True) and not below(str(rules["peft"]), _PEFT_MAPS)
     return replace(
         tree,
         adapter_renames=_adapter_renames(tree, wanted, native=native) if converts else (),
         expert_fusion=tree.expert_fusion if converts else "",
-        key_mapping=() if below(str(rules["peft"]), _PEFT_MAPS) else tuple(_listed("key_mapping", tree, wanted)),
+        key_mapping=tuple(_listed("key_mapping", tree, wanted)) if maps else (),
     )
 
 

@@ -173,15 +173,19 @@ def _finding(case: Case, tree: ModuleTree, name: str, matches: Sequence[Match], 
     told = f"{len(matches)} of {evidence.count(landed, 'tensor')} land and change nothing: {called};"
     why = f" {quote(name)}{when} {'only lends the weight to others' if layers == ['shared'] else 'computes with the weight itself'}"
     maybe = "; whether it did so in this older version is not known" if older else ""
+    copies = all(
+        match.slot.role == "saved-module" for match in matches
+    )  # whole modules: in training they acted on nothing, too
     return finding(
         f"{told}{why}{maybe}",
         at=[match.tensor for match in matches],
+        severity="warning" if copies else "error",
         predicted="silent",
         confidence="medium" if older else "high",
         explains=(),
         fix=Fix("unsafe", _remedy(name, layers, fast=fast)),
-        idle=not older,
-        undecided=older,
+        idle=not older and not copies,
+        undecided=older and not copies,
     )
 
 

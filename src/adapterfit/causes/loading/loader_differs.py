@@ -175,6 +175,13 @@ def _twice(case: Case, diff: Diff) -> Iterator[Finding]:
             fix=Fix("unsafe", "convert both to plain LoRAs with path_initial_model_for_weight_conversion"),
             differs=True,
         )
+    if config.get("alora_invocation_tokens") and rules.get("alora") == "differs":
+        yield finding(
+            "aLoRA: a second one computes something else with this version of PEFT",
+            found="alora_invocation_tokens",
+            fix=Fix("unsafe", "pip install 'peft>=0.19'"),
+            differs=True,
+        )
     if config.get("ensure_weight_tying") and rules.get("tying", True) is False and _is_tied(case, diff):
         yield finding(
             "ensure_weight_tying: PEFT ties only the first adapter of a model, so that this one computes something else",
