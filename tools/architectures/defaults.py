@@ -231,6 +231,7 @@ def _names(data: Any) -> set[str]:
             for key in ("tied", "aliases"):
                 for entry in data[key]:
                     found |= names_in(entry[0])
+                    found |= names_in(entry[-1]["to"]) if isinstance(entry[-1], dict) else set()
             return found
         for value in data.values():
             found |= _names(value)

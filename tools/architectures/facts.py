@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import transformers
-from transformers import PreTrainedModel
 
 from architectures import rules
 from architectures.defaults import Defaults
 from architectures.emit import Fragments, inline_single_uses
 from architectures.grow import Grower, Seen, activation_classes, agrees
 from architectures.heads import heads
+from architectures.learn import Effort
 from architectures.observe import aliases, build, build_traced, embeddings, observe, opaque_parts, tied
+from architectures.ranges import links, pairs_of_growing
 from architectures.sample import Sampler, thinned
 
 #: How often a class is learned anew with the configs that the learned tree failed on.
 ROUNDS = 5
+
+
+@dataclass
+class Linked:
+    """What of a model is no tree; the model itself is let go, since a hundred of them fill the memory."""
+
+    prefix: str
+    embeddings: tuple[str, str]
+    tied: list[tuple[str, ...]]
+    aliases: list[tuple[str, str]]
+    rules: list[dict[str, Any]]
 
 
 class Job:
@@ -33,6 +46,7 @@ class Job:
 
     def facts(self) -> dict[str, Any]:
         """The whole file as data."""
+        Effort.renew()
         tasks = heads(self.model_type)
         if not tasks:
             raise LookupError("transformers has a config class for it but no model class")
@@ -86,6 +100,7 @@ class Job:
         seen, models = self.draw(cls, count) if cls is not None else ([], [])
         if len(seen) < count:
             return None
+        doubts: list[str] = []
         for _ in range(ROUNDS):
             grower = Grower(self.activations, self.proven)
             spec = grower.module("", seen)
@@ -93,6 +108,9 @@ class Job:
             wrong = [at for at, one in enumerate(fresh) if not agrees(spec, one, self.activations)]
             if not wrong and not grower.doubts:
                 break
+            if grower.doubts and set(map(_numberless, grower.doubts)) <= set(doubts):
+                break
+            doubts = [_numberless(doubt) for doubt in grower.doubts]
             more = range(len(fresh)) if grower.doubts else wrong[:12]
             seen += [fresh[at] for at in more]
             models += [built[at] for at in more]
@@ -103,13 +121,13 @@ class Job:
             self.proven[kind] += [text for text in dict.fromkeys(texts) if text not in self.proven[kind]]
         facts = self.links(grower, [env for env, _ in seen + fresh], models + built)
         facts["doubts"] = sorted(set(grower.doubts))
-        facts["rules"] = rules.rules(models[0], seen[0][1].opaque_paths())
+        facts["rules"] = models[0].rules
         return shared.share(spec), facts
 
-    def draw(self, cls: type, count: int) -> tuple[list[Seen], list[PreTrainedModel]]:
+    def draw(self, cls: type, count: int) -> tuple[list[Seen], list[Linked]]:
         """Random configs that build, each as (fields, observed tree), and the models."""
         seen: list[Seen] = []
-        models: list[PreTrainedModel] = []
+        models: list[Linked] = []
         for attempt in range(16 * count):
             try:
                 raw = self.sampler.raw()
@@ -122,29 +140,33 @@ class Job:
                 continue
             seen.append((env, node))
             self.envs.append(env)
-            models.append(model)
+            told = [] if models else rules.rules(model, node.opaque_paths())
+            models.append(
+                Linked(model.base_model_prefix, embeddings(model), tied(model), list(aliases(model).items()), told)
+            )
             if len(seen) == count:
                 break
         return seen, models
 
-    def links(self, grower: Grower, envs: list[Any], models: list[PreTrainedModel]) -> dict[str, Any]:
+    def links(self, grower: Grower, envs: list[Any], models: list[Linked]) -> dict[str, Any]:
         """Prefix, embeddings, ties and second paths of a class."""
-        found: dict[str, Any] = {"prefix": models[0].base_model_prefix}
-        pairs = [embeddings(model) for model in models]
+        found: dict[str, Any] = {"prefix": models[0].prefix}
+        pairs = [model.embeddings for model in models]
         for at, key in enumerate(("input_embeddings", "output_embeddings")):
             found[key] = grower.value(key, envs, [pair[at] for pair in pairs])
         if any(output and not given for given, output in pairs):
             grower.doubts.append("its input embeddings: it does not say which they are, and PEFT asks")
         for key, lists in (
-            ("tied", [tied(model) for model in models]),
-            ("aliases", [list(aliases(model).items()) for model in models]),
+            ("tied", pairs_of_growing([model.tied for model in models])),
+            ("aliases", [list(model.aliases) for model in models]),
         ):
-            entries = []
-            for entry in sorted({item for items in lists for item in items}):
-                condition = grower.condition(f"{key} {entry}", envs, [entry in items for items in lists])
-                entries.append([condition, *entry])
-            found[key] = entries
+            found[key] = links(grower, key, envs, lists)
         return found
+
+
+def _numberless(doubt: str) -> str:
+    """A doubt without the samples it was found on."""
+    return doubt.partition(" found")[0]
 
 
 def _shared_rules(classes: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,17 @@ _BARE = re.compile(r"(?<![\w.\[])\d+(?![\w.])")
 _COEFFICIENTS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
 
 
+class Effort:
+    """How many more hopeless searches one model type may cost: counted, not timed, so that a second run writes the same."""
+
+    splits, conditions = 150, 12
+
+    @classmethod
+    def renew(cls) -> None:
+        """For the next model type."""
+        cls.splits, cls.conditions = 150, 12
+
+
 class NotFoundError(Exception):
     """No formula of the language fits all samples."""
 
@@ -182,6 +193,9 @@ class Numbers:
             no = [i for i in range(len(envs)) if not mask >> i & 1]
             if min(len(yes), len(no)) < 3:
                 continue
+            if Effort.splits <= 0:
+                break
+            Effort.splits -= 1
             try:
                 a = self.find([envs[i] for i in yes], [values[i] for i in yes], depth - 1)
                 b = self.find([envs[i] for i in no], [values[i] for i in no], depth - 1)
@@ -333,10 +347,11 @@ def find_condition(envs: list[Env], truth: list[bool]) -> str:
         return "true"
     for numbers in (0, 1, 2):
         table = literals(envs, numbers)
-        for depth in (0, 1, 2):
+        for depth in (0, 1, 2) if Effort.conditions > 0 else (0, 1):
             text = _decided(table, target, full, depth)
             if text:
                 return text
+    Effort.conditions -= 1
     raise NotFoundError("a condition")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from adapterfit import limits
 from adapterfit.errors import BadInput
 from adapterfit.expect.checkpoint import Rule, adapter_renames, contradictions, load_rules
 from adapterfit.expect.fields import Facts, Fields
-from adapterfit.expect.formulas import FormulaError, UnknownFieldError
+from adapterfit.expect.formulas import FormulaError, UnknownFieldError, integer
 from adapterfit.expect.growth import Growth
 from adapterfit.records import Base, Flaw, Module, ModuleTree, Shape
 from adapterfit.text import quote, show
@@ -118,7 +118,7 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         modules=tuple(growth.modules),
         known="facts",
         prefix=entry["prefix"],
-        aliases={second: first for when, second, first in entry["aliases"] if fields.value(when)},
+        aliases={names[0]: names[1] for names in _links(entry["aliases"], fields)},
         tied=_tied(entry, fields),
         input_embeddings=fields.value(entry["input_embeddings"]),
         output_embeddings=fields.value(entry["output_embeddings"]),
@@ -131,7 +131,31 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
 
 
 def _tied(entry: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(names) for when, *names in entry["tied"] if fields.value(when))
+    group_of: dict[str, list[str]] = {}
+    groups = []
+    for names in _links(entry["tied"], fields):
+        group = next((group_of[name] for name in names if name in group_of), None)
+        if group is None:
+            group = []
+            groups.append(group)
+        group += [name for name in names if name not in group]
+        group_of.update(dict.fromkeys(names, group))
+    return tuple(map(tuple, groups))
+
+
+def _links(entries: Iterable[list[Any]], fields: Fields) -> Iterator[tuple[str, ...]]:
+    """The names of each entry that holds for this config; an entry over a range once for each number, in place of `*`."""
+    for when, *names in entries:
+        if not fields.value(when):
+            continue
+        if not isinstance(names[-1], dict):
+            yield tuple(names)
+            continue
+        start, stop = names[-1]["from"], integer(fields.value(names[-1]["to"]))
+        if stop - start > limits.LAYERS:
+            raise FormulaError(f"{stop} layers; at most {limits.LAYERS} are plausible")
+        for at in range(start, stop):
+            yield tuple(name.replace("*", str(at)) for name in names[:-1])
 
 
 def _doubts(entry: Mapping[str, Any], fields: Fields, growth: Growth) -> tuple[str, ...]:
