@@ -36,14 +36,15 @@ def checked() -> tuple[Entry, ...]:
 @lru_cache(maxsize=1)
 def all_causes() -> tuple[Entry, ...]:
     """Those, the ones that name what a reader saw (folder `read` of a family), and those that only a log shows (`logged`)."""
-    return _sorted((*checked(), *_read(), *_inside("logged")))
+    return _sorted((*checked(), *_inside("read"), *_inside("logged")))
 
 
-def _inside(folder: str) -> Iterator[Entry]:
+def _inside(folder: str, name: str = "") -> Iterator[Entry]:
+    """The causes in that folder of every family; with a `name`, the one in the file of that name."""
     for family in _packages(causes):
         for inner in _packages(family):
             if inner.__name__.endswith(f".{folder}"):
-                yield from _members(inner, family)
+                yield from _members(inner, family, name)
 
 
 def _sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -56,23 +57,31 @@ def _packages(package: ModuleType) -> Iterator[ModuleType]:
             yield importlib.import_module(f"{package.__name__}.{info.name}")
 
 
-def _members(package: ModuleType, family: ModuleType) -> Iterator[Entry]:
+def _members(package: ModuleType, family: ModuleType, name: str = "") -> Iterator[Entry]:
     for info in pkgutil.iter_modules(package.__path__):
-        if not info.ispkg and not info.name.startswith("_"):
+        if not info.ispkg and not info.name.startswith("_") and name in ("", info.name):
             module = importlib.import_module(f"{package.__name__}.{info.name}")
             yield Entry(info.name.replace("_", "-"), family.__name__.rpartition(".")[2], module.CAUSE, module)
 
 
 def by_code(code: str) -> Entry | None:
-    """The cause that owns a reader's flaw; what only names flaws is imported when there is one to be named."""
-    return _owners(checked()).get(code) or _owners(_read()).get(code)
+    """The cause that owns a reader's flaw; what only names flaws is imported when there is one to be named.
+
+    Most are called as the flaw is: then no other is imported.
+    """
+    namesake = _inside("read", code.replace("-", "_"))
+    return _compared().get(code) or _owners(namesake).get(code) or _named().get(code)
 
 
 @lru_cache(maxsize=1)
-def _read() -> tuple[Entry, ...]:
-    return _sorted(_inside("read"))
+def _compared() -> dict[str, Entry]:
+    return _owners(checked())
 
 
-@lru_cache(maxsize=2)
-def _owners(entries: tuple[Entry, ...]) -> dict[str, Entry]:
+@lru_cache(maxsize=1)
+def _named() -> dict[str, Entry]:
+    return _owners(_inside("read"))
+
+
+def _owners(entries: Iterable[Entry]) -> dict[str, Entry]:
     return {code: entry for entry in entries for code in entry.cause.codes}
