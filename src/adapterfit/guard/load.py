@@ -13,6 +13,7 @@ from adapterfit import pipeline
 from adapterfit.errors import AdapterMisfit, CannotCheck
 from adapterfit.guard import proof
 from adapterfit.guard.numbers import Numbers, summaries
+from adapterfit.guard.offload import refuse_overwriting
 from adapterfit.guard.refuse import refuse_misfit
 from adapterfit.read.adapter import read_adapter
 from adapterfit.read.config import parse_config
@@ -60,6 +61,7 @@ def load(base_model: Any, adapter: str | os.PathLike[str], *, allow: Collection[
     found = dataclasses.replace(found, values=summaries(numbers, found.tensors))
     report = pipeline.check(found, base=base_model)
     refuse_misfit(report, allow)
+    refuse_overwriting(base_model, report, allow)
     before = proof.overwritten(base_model, numbers, report)
     from peft import PeftModel
 

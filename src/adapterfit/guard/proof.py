@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.guard.numbers import Numbers, same_bits
+from adapterfit.guard.offload import with_offloaded
 from adapterfit.record import dataclass
 from adapterfit.records import Report, TensorInfo
 from adapterfit.text import shorten
@@ -84,7 +85,7 @@ def shortfall(
     from peft import get_peft_model_state_dict
 
     numbers.unchanged()
-    state = model.state_dict() if state is None else state
+    state = with_offloaded(model, model.state_dict()) if state is None else state
     held = get_peft_model_state_dict(model, state_dict=state, adapter_name=adapter_name, save_embedding_layers=False)
     places = _Places(held, state, adapter_name, report)
     wrong: dict[str, list[str]] = {kind: [] for kind in (*_SAID, "in_base")}
