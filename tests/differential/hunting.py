@@ -26,6 +26,7 @@ import oracle
 import adapterfit
 from adapterfit.expect import modules
 from adapterfit.read.base import read_base
+from adapterfit.read.live import base_from_module
 from adapterfit.read.sources.memory import MemorySource
 
 #: Model types of the hunt: those that `broken` has not, and those that users have most.
@@ -37,6 +38,8 @@ TYPES = (
     "m2m_100", "gpt_bigcode", "phimoe", "glm4", "smollm3", "xlm-roberta", "mpnet", "camembert", "deit", "beit", "biogpt",
     "gpt_neo", "codegen", "exaone4", "nemotron", "paligemma", "gemma3", "qwen3_vl", "idefics3", "mistral3", "internvl",
 )  # fmt: skip
+#: In place of a model type: a model of plain modules.
+PLAIN = "plain"
 _SMALL: Mapping[str, Any] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "embedding_size", "word_embed_proj_dim", "projection_dim", "embed_dim"), 32),
     **dict.fromkeys(("intermediate_size", "d_ff", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim", "hidden_dim", "ffn_hidden_size", "n_inner"), 48),
@@ -140,8 +143,28 @@ def classes(model_type: str) -> list[str]:
     return sorted(found["classes"]) if found else []
 
 
+@dataclass(frozen=True)
+class Plain(Base):
+    """A model of plain modules, of no model type: `raw` is the kind of module it has (`test_methods.custom`)."""
+
+    def fresh(self) -> Any:
+        import test_methods
+
+        return test_methods.custom(self.raw)
+
+    def read(self) -> Any:
+        return base_from_module(self.fresh())
+
+    def edited(self, **fields: Any) -> Base:
+        return self
+
+
 def base(rng: random.Random, model_type: str) -> Base:
     """A small base of this type with a random head."""
+    if model_type == PLAIN:
+        import test_methods
+
+        return Plain(rng.choice((*test_methods.KINDS, *test_methods.ATTENTION)), "")
     names = classes(model_type)
     if not names:
         raise NotDrawn(f"no facts of {model_type}")
@@ -296,6 +319,9 @@ _WIDTHS = ("intermediate_size", "d_ff", "ffn_dim", "hidden_dim", "encoder_ffn_di
 def other_base(rng: random.Random, was: Base) -> tuple[str, Base]:
     """Another depth, width, vocabulary, head or family."""
     kind = rng.choice(("deeper", "shallower", "wider", "more words", "head", "head", "family", "tied"))
+    if isinstance(was, Plain):
+        made = base(rng, PLAIN)
+        return f"on {made.raw}", made
     raw = json.loads(was.raw)
     if kind == "head":
         name = rng.choice(classes(raw["model_type"]))
@@ -326,7 +352,7 @@ def hunt(seed: object, types: tuple[str, ...] = TYPES, method: str = "") -> Foun
     config = hunting_options.options(rng, made.fresh(), task(made.class_name), method)
     torch.manual_seed(rng.randrange(10**6))
     config, tensors = _saved(made, config)
-    story = [made.class_name, json.dumps(config, sort_keys=True, default=str)]
+    story = [made.class_name or f"{PLAIN} {made.raw}", json.dumps(config, sort_keys=True, default=str)]
     for _ in range(rng.choice((0, 1, 1, 2))):
         if rng.random() < 0.25:
             what, made = other_base(rng, made)
@@ -369,7 +395,7 @@ def _write(folder: Path, config: Mapping[str, Any], tensors: Tensors) -> None:
 
 def compared(story: str, folder: Path, made: Base) -> Found:
     """What we say of the files beside what PEFT does with them: the outcome, what it raises, and how many tensors it drops."""
-    report = adapterfit.check(folder, base=made.read(), base_class=made.class_name)
+    report = adapterfit.check(folder, base=made.read(), base_class=made.class_name or None)
     with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
         truth = _truth(made, folder)
     predicted = "loads" if report.predicted == "loads-differently" else report.predicted
@@ -419,8 +445,10 @@ def _truth(made: Base, folder: Path) -> oracle.Truth:
 
 def kept(model_type: str, class_name: str, config: Mapping[str, Any]) -> Found:
     """A case that a hunt found, by itself: saved by PEFT (where it does not refuse), and loaded on the same base."""
-    raw = json.dumps({**_config(model_type), "architectures": [class_name]})
-    made = Base(raw, class_name)
+    if model_type == PLAIN:
+        made: Base = Plain(class_name, "")
+    else:
+        made = Base(json.dumps({**_config(model_type), "architectures": [class_name]}), class_name)
     saved, tensors = _saved(made, dict(config))
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder), saved, tensors)

@@ -95,12 +95,7 @@ def _ends(names: list[str]) -> list[str]:
 
 
 def _common(rng: random.Random, leaves: dict[str, list[str]], parameters: list[str]) -> dict[str, Any]:
-    linear = [
-        name
-        for kind, names in leaves.items()
-        for name in names
-        if kind in ("Linear", "Conv1D", "NonDynamicallyQuantizableLinear")
-    ]
+    linear = [name for kind, names in leaves.items() for name in names if kind in ("Linear", "Conv1D")]
     every = [name for names in leaves.values() for name in names]
     linear = linear or every
     some = rng.sample(_ends(linear), min(rng.choice((1, 2, 3)), len(_ends(linear))))

@@ -181,6 +181,7 @@ VAGUE = (
     "is not a plain torch.nn.Linear",
     "does not support target modules of type",
     "cannot be applied to modules of type",
+    "is incompatible with Mamba-based models",
 )
 
 

@@ -86,6 +86,52 @@ FOUND = {
         "LlamaForCausalLM",
         {"peft_type": "LORA", "r": 4, "arrow_config": {}, "target_modules": ["q_proj"]},
     ),
+    "start values that no convolution knows": (
+        "vit",
+        "ViTModel",
+        {"peft_type": "LORA", "r": 4, "init_lora_weights": "corda", "target_modules": ["projection"]},
+    ),
+    "start values of an embedding": (
+        "llama",
+        "LlamaForCausalLM",
+        {"peft_type": "LORA", "r": 3, "init_lora_weights": "orthogonal", "target_modules": ["embed_tokens"]},
+    ),
+    "trained tokens for answers": (
+        "gptj",
+        "GPTJForQuestionAnswering",
+        {"peft_type": "TRAINABLE_TOKENS", "token_indices": [1, 3], "task_type": "QUESTION_ANS"},
+    ),
+    "trained tokens for classes": (
+        "gptj",
+        "GPTJForSequenceClassification",
+        {"peft_type": "TRAINABLE_TOKENS", "token_indices": [1, 3], "task_type": "SEQ_CLS"},
+    ),
+    "KaSA with as many ranks as a layer has": (
+        "roberta",
+        "RobertaForQuestionAnswering",
+        {"peft_type": "LORA", "r": 4, "kasa_config": {}, "target_modules": ["value", "qa_outputs"]},
+    ),
+    "a bias of LoRA's own and start values of a weight": (
+        "granite",
+        "GraniteModel",
+        {"peft_type": "LORA", "r": 4, "lora_bias": True, "init_lora_weights": "olora", "target_modules": ["q_proj"]},
+    ),
+    "layers repeated in a plain module": (
+        "plain",
+        "Conv2d",
+        {"peft_type": "LORA", "r": 4, "layer_replication": [[0, 1], [0, 2]], "target_modules": ["other"]},
+    ),
+    "MiCA on a parameter": (
+        "plain",
+        "Conv1D",
+        {
+            "peft_type": "LORA",
+            "r": 4,
+            "init_lora_weights": "mica",
+            "target_modules": [],
+            "target_parameters": ["other.weight"],
+        },
+    ),
     "a bias that no method knows": (
         "llama",
         "LlamaForCausalLM",

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from adapterfit.expect.versions import LOADER
 from adapterfit.records import Expectation, ModuleTree, Raised
 
 _CLASSES = {
@@ -51,11 +52,20 @@ def with_head(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def missing_ability(found: Expectation) -> Expectation:
-    """Generation classes read `prepare_inputs_for_generation` off the base once the layers are in."""
+    """Generation classes read `prepare_inputs_for_generation` off the base once the layers are in; others, heads."""
+    if found.raised is None and _lacks_heads(found.config):
+        return dataclasses.replace(
+            found, raised=Raised("TypeError", "'NoneType' object is not iterable", stage="inject")
+        )
     if found.raised is not None or not _lacks_generation(found.tree, str(found.config.get("task_type"))):
         return found
     line = f"'{found.tree.class_name}' object has no attribute 'prepare_inputs_for_generation'"
     return dataclasses.replace(found, raised=Raised("AttributeError", line, stage="inject"))
+
+
+def _lacks_heads(config: Mapping[str, Any]) -> bool:
+    """The classes of these tasks go through `modules_to_save`, which not every method has."""
+    return config.get("task_type") in _LATE and "modules_to_save" not in config and LOADER not in config
 
 
 def _lacks_generation(tree: ModuleTree, task: str) -> bool:

@@ -64,7 +64,10 @@ def prepare(config: Mapping[str, Any]) -> None:
         )
     init = config.get("init_lora_weights")
     if config.get("lora_bias") and not isinstance(init, bool):
-        raise Undecided(f"lora_bias together with init_lora_weights={init!r}")
+        fails(
+            "The argument lora_bias=True is only supported with init_lora_weights=True or False, "
+            f"got init_lora_weights={init} instead."
+        )
     if init == "loftq":
         raise Undecided(f"init_lora_weights={init!r} needs data or packages that a file cannot show")
     if config.get("megatron_config"):
@@ -89,8 +92,8 @@ def layer(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tu
     if module.kind == "MultiheadAttention":
         return _attention(module, rank, config)
     positive_rank(rank)
-    _known_init(config, rank)
     variant = _variant(module, config)
+    _known_init(module, config, rank)
     if module.kind == "Embedding":
         if config.get("lora_bias"):
             raise InjectionFails("ValueError", "lora_bias=True is not supported for Embedding.")
@@ -130,11 +133,14 @@ def _made_for(module: Module, config: Mapping[str, Any]) -> None:
         unsupported(module, "")
 
 
-def _known_init(config: Mapping[str, Any], rank: int) -> None:
+def _known_init(module: Module, config: Mapping[str, Any], rank: int) -> None:
     init = config.get("init_lora_weights")
     known = rule(config, "lora-inits", ["*"])
     if isinstance(init, str) and LOADER in config and known != ["*"] and not init.lower().startswith(tuple(known)):
         raise InjectionFails("ValueError", f"Unknown initialization init_lora_weights={init!r}")
+    if isinstance(init, str) and module.kind in ("Embedding", *_CONVOLUTIONS) and LOADER not in config:
+        _of_no_linear(module, init)
+        return
     if not isinstance(init, str) or init in _INITS or init.lower() in ("gaussian", "olora", "mica"):
         if init == "orthogonal" and rank % 2:
             raise InjectionFails(
@@ -146,19 +152,28 @@ def _known_init(config: Mapping[str, Any], rank: int) -> None:
     raise InjectionFails("ValueError", f"Unknown initialization init_lora_weights={init!r}")
 
 
+def _of_no_linear(module: Module, init: str) -> None:
+    """An embedding starts the same way whatever is written there; a convolution knows one word."""
+    if module.kind != "Embedding" and init.lower() != "gaussian" and init != "lora_ga":
+        raise InjectionFails("ValueError", f"Unknown initialization init_lora_weights={init!r}")
+
+
 def _variant(module: Module, config: Mapping[str, Any]) -> str:
-    wanted = sorted(key for key in _VARIANTS if _is_on(config.get(key)))
-    if config.get("init_lora_weights") == "mica":
-        wanted.append("mica")
+    wanted = _wanted(config)
     if not wanted:
         return ""
     if "use_dora" in wanted and module.kind not in rule(config, "dora-kinds", _VARIANTS["use_dora"]):
         raise InjectionFails("ValueError", f"{module.kind} does not support DoRA yet, please set it to False")
-    supported = wanted == ["mica"] or module.kind in _VARIANTS.get(wanted[0], ())
+    supported = wanted == ("mica",) or module.kind in _VARIANTS.get(wanted[0], ())
     if len(wanted) > 1 or not supported:
-        listed = "(" + ", ".join(repr(key) for key in wanted) + ("," if len(wanted) == 1 else "") + ")"
-        raise InjectionFails("ValueError", f"Invalid or unsupported variant combination: {listed}")
+        raise InjectionFails("ValueError", f"Invalid or unsupported variant combination: {wanted!r}")
     return wanted[0]
+
+
+def _wanted(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The variants that a config asks for, as PEFT prints them."""
+    mica = ("mica",) if config.get("init_lora_weights") == "mica" else ()
+    return tuple(sorted([*(key for key in _VARIANTS if _is_on(config.get(key))), *mica]))
 
 
 def _is_on(value: Any) -> bool:
@@ -251,6 +266,11 @@ def _of_variant(module: Module, rank: int, variant: str, config: Mapping[str, An
         return (submodule("lora_magnitude_vector", shape),)
     if variant == "arrow_config" and config["arrow_config"].get("task_adapter_names") is None:
         raise InjectionFails("AttributeError", "'NoneType' object has no attribute 'copy'")
+    if variant == "kasa_config" and rank >= min(width, height):
+        fails(
+            f"KaSA requires `r` ({rank}) to be smaller than min(in_features, out_features) ({min(width, height)}) so that "
+            "at least one singular component of the base weight is preserved after truncation."
+        )
     if variant == "kasa_config":
         return (parameter("lora_diag", (rank,)),)
     if variant == "velora_config":
@@ -280,11 +300,11 @@ def _monteclora(rank: int, options: Any) -> tuple[LayerSlot, ...]:
     return tuple(submodule("lora_monteclora_sampler", shape, leaf) for leaf, shape in shapes.items())
 
 
-def _parameter_variant(config: Mapping[str, Any]) -> None:
+def _no_variant(config: Mapping[str, Any]) -> None:
     """`resolve_lora_variant` knows none for a parameter."""
-    wanted = sorted(key for key in _VARIANTS if _is_on(config.get(key)))
-    listed = "(" + ", ".join(repr(key) for key in wanted) + ("," if len(wanted) == 1 else "") + ")"
-    raise InjectionFails("ValueError", f"Invalid or unsupported variant combination: {listed}")
+    wanted = _wanted(config)
+    if wanted:
+        raise InjectionFails("ValueError", f"Invalid or unsupported variant combination: {wanted!r}")
 
 
 def parameter_start(module: Module, config: Mapping[str, Any]) -> None:
@@ -302,6 +322,11 @@ def parameter_layer(shape: Shape, rank: int, config: Mapping[str, Any], *, trans
 
     From 0.19.1 on a 3-D parameter is read as (E, out, in) unless its module sets `is_transposed`.
     """
+    if len(shape) not in (2, 3):
+        raise InjectionFails(
+            "ValueError",
+            f"lora.ParamWrapper was initialized with {len(shape)} dimensional Parameter, but only 2d and 3d are supported.",
+        )
     for key in ("lora_dropout", "fan_in_fan_out", "lora_bias", "use_dora"):
         if config.get(key):
             word = "!= 0" if key == "lora_dropout" else "" if key == "fan_in_fan_out" else "=True"
@@ -310,14 +335,9 @@ def parameter_layer(shape: Shape, rank: int, config: Mapping[str, Any], *, trans
     for key in ("velora_config", "kasa_config"):
         if config.get(key) is not None:
             raise InjectionFails("ValueError", f"lora.ParamWrapper does not work when `{key}` is set.")
-    if len(shape) not in (2, 3):
-        raise InjectionFails(
-            "ValueError",
-            f"lora.ParamWrapper was initialized with {len(shape)} dimensional Parameter, but only 2d and 3d are supported.",
-        )
     positive_rank(rank)
-    if any(_is_on(config.get(key)) for key in _VARIANTS) and LOADER not in config:
-        _parameter_variant(config)
+    if LOADER not in config:
+        _no_variant(config)
     experts, first, second = shape if len(shape) == 3 else (1, shape[1], shape[0])
     if len(shape) == 3 and rule(config, "parameter-delta") == "raises":
         if first == second:
