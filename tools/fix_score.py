@@ -1,6 +1,6 @@
 """Cures measured: adapters broken as users' are, mended by `adapterfit.fix`, loaded by real PEFT, their logits compared.
 
-Usage: python tools/fix_score.py [--sample] [--verbose] [--workers N] [part of a name ...]
+Usage: python tools/fix_score.py [--sample] [--verbose] [--workers N] [--rows FILE] [part of a name ...]
 
 Four tables: every way to break an adapter x every adapter that real PEFT saved, and x a LoRA on every architecture; adapters that cross to another implementation
 of the same model; and the adapters of the shared matrix that today's PEFT fails on. *equal* is equal bit by bit, *close* within
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import os
 import sys
 import tempfile
@@ -85,6 +86,9 @@ def main(arguments: list[str]) -> int:
         "--sample", action="store_true", help=f"every {ADAPTERS}th adapter, every {MEASURED}th of the matrix"
     )
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes at once")
+    parser.add_argument(
+        "--rows", type=Path, help="a file for every outcome as a line of JSON, as soon as it is measured"
+    )
     parser.add_argument("--verbose", action="store_true", help="every refusal with its reason")
     wanted = parser.parse_args(arguments)
     sys.path[:0] = [str(ROOT / "tests" / "differential"), str(ROOT / "tests")]
@@ -106,7 +110,7 @@ def main(arguments: list[str]) -> int:
         ("adapters on another implementation of their base", crossed, _named(crossing.NAMES, wanted.parts)[::every]),
         ("adapters of the shared matrix that today's PEFT fails on", measured_one, _of_matrix(wanted)),
     ):
-        wrong += table(title, _rows(measure, of, wanted.workers), verbose=wanted.verbose)
+        wrong += table(title, _rows(measure, of, wanted), verbose=wanted.verbose)
     return int(wrong > 0)
 
 
@@ -129,9 +133,17 @@ def _of_matrix(wanted: argparse.Namespace) -> list[Any]:
     return found[:: MEASURED if wanted.sample else 1]
 
 
-def _rows(measure: Callable[[Any], list[Row]], of: list[Any], workers: int) -> list[Row]:
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return [row for found in pool.map(measure, of) for row in found]
+def _rows(measure: Callable[[Any], list[Row]], of: list[Any], wanted: argparse.Namespace) -> list[Row]:
+    rows: list[Row] = []
+    with ProcessPoolExecutor(wanted.workers, mp_context=get_context("spawn")) as pool:
+        for found in pool.map(measure, of):
+            rows += found
+            if wanted.rows is not None:
+                with wanted.rows.open("a", encoding="utf-8") as file:
+                    file.writelines(
+                        json.dumps([kind, str(name), one.word, one.why[:300]]) + "\n" for kind, name, one in found
+                    )
+    return rows
 
 
 def table(title: str, rows: list[Row], *, verbose: bool) -> int:

@@ -119,3 +119,40 @@ def test_what_is_left_of_a_file_that_was_cut_off_loads_and_is_whole(whole, tmp_p
     assert missing
     lost = all_of_them.keys() - kept.keys()
     assert all(f'"{name}"' in receipt.plan.steps[0].far for name in lost)
+
+
+EMBEDDING = "base_model.model.model.embed_tokens.weight"
+COPIES = {
+    "all rows, and asked for": (lambda rows: rows, {"drop_copies": True}),
+    "fewer rows": (lambda rows: rows[:-6], {}),
+    "rows of added tokens, given up": (lambda rows: rows.repeat(2, 1)[: len(rows) + 2], {"unsafe": True}),
+}
+
+
+@pytest.mark.parametrize("what", COPIES)
+@pytest.mark.parametrize("family", ["llama", "llama-tied"])
+def test_without_its_copy_of_the_bases_embedding_it_computes_the_same(what, family, tmp_path):
+    import torch
+
+    base = mended.base_folder(family, str(tmp_path / "base"))
+    adapter = mended.adapter(tmp_path / "adapter", base)
+    cut, options = COPIES[what]
+    rows = mended.model(base).get_input_embeddings().weight.detach()
+    bad = mended.broken(adapter, tmp_path / "bad", lambda held: {**held, EMBEDDING: cut(rows)})
+    mended.mend(bad, base, tmp_path / "good", **options)
+    assert EMBEDDING not in mended.tensors(tmp_path / "good")
+    wanted, _ = mended.outputs(base, adapter)
+    found, missing = mended.outputs(base, tmp_path / "good")
+    assert missing == []
+    assert torch.equal(wanted, found)
+
+
+def test_rows_that_were_trained_are_never_called_copies(tmp_path):
+    base = mended.base_folder("llama", str(tmp_path / "base"))
+    adapter = mended.adapter(tmp_path / "adapter", base)
+    rows = mended.model(base).get_input_embeddings().weight.detach().clone()
+    rows[3, 5] += 1e-3
+    for at, cut in enumerate((rows, rows[:-6])):
+        bad = mended.broken(adapter, tmp_path / f"bad{at}", lambda held, cut=cut: {**held, EMBEDDING: cut})
+        options = {"base": str(base), "out": tmp_path / "good", "unsafe": True, "drop_copies": True}
+        assert mended.adapterfit.fix(bad, **options).out == ""
