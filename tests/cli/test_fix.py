@@ -129,6 +129,13 @@ def test_a_saved_plan_is_carried_out_exactly(here):
     assert sum(name.startswith("module.") for name in names) == 1
 
 
+@pytest.mark.parametrize("place", ["wrapped/plan.json", "base/plan.json", "no/such/plan.json"])
+def test_a_plan_is_not_saved_where_things_are_only_read(place, here, capsys):
+    assert fix("wrapped", "--base", "base", "--plan", "--plan-file", place) == 2
+    assert "--plan-file" in capsys.readouterr().err
+    assert not (here / place).exists()
+
+
 def test_a_plan_is_refused_once_the_adapter_changed(here, capsys):
     fix("wrapped", "--base", "base", "--plan", "--plan-file", "plan.json")
     path = here / "wrapped" / "adapter_config.json"

@@ -118,3 +118,23 @@ def test_magnitudes_of_dora_are_named_as_transformers_loader_reads_them_only_for
     assert changed
     assert all(name.endswith(".lora_magnitude_vector.weight") for name in changed)
     assert adapterfit.fix(tmp_path / "out", base, tmp_path / "again", consumer="transformers==5.23.0").out == ""
+
+
+def test_a_plan_that_somebody_edited_to_scale_a_tensor_is_not_proven(base, tmp_path):
+    import dataclasses
+
+    from adapterfit.edits import Scale
+    from adapterfit.errors import NotProven
+
+    sample = make.lora().renamed(lambda name: "module." + name)
+    one_and_a_half = struct.pack("<f", 1.5)
+    tensors = {
+        t.name: ("F32", list(t.shape), one_and_a_half * (t.shape[0] * t.shape[1])) for t in sample.adapter.tensors
+    }
+    adapter = lay(tmp_path / "a", {**make.as_files(sample), make.WEIGHTS: filled(tensors)})
+    plan = adapterfit.fix(adapter, base).plan
+    (step,) = plan.steps
+    more = dataclasses.replace(step, edits=(*step.edits, Scale(step.edits[0].new, 2.0)))
+    with pytest.raises(NotProven):
+        adapterfit.fix(adapter, base, tmp_path / "out", plan=dataclasses.replace(plan, steps=(more,)))
+    assert not (tmp_path / "out").exists()

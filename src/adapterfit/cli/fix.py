@@ -115,4 +115,6 @@ def _save(plan: Plan, path: str, checked: list[str]) -> None:
     from adapterfit.plan.file import as_json
     from adapterfit.report import _file
 
-    _file.write(json.dumps(as_json(plan), indent=2, ensure_ascii=True) + "\n", path, checked)
+    _file.write(
+        json.dumps(as_json(plan), indent=2, ensure_ascii=True) + "\n", path, checked, option="--plan-file", apart=True
+    )

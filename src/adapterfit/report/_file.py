@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def write(text: str, output: str, checked: Iterable[str]) -> None:
+def write(text: str, output: str, checked: Iterable[str], *, option: str = "--output", apart: bool = False) -> None:
     """Write `text` to `output`.
 
     Args:
         text: the whole report.
         output: a path of the user's.
         checked: files and folders that were checked; they, and the files in them, are never replaced.
+        option: what the user named the file with.
+        apart: whether not even a new file may lie in them.
 
     Raises:
         CannotCheck: the file cannot be written, or would replace one that was checked.
@@ -28,14 +30,16 @@ def write(text: str, output: str, checked: Iterable[str]) -> None:
     try:
         path = path.resolve()
         if path.exists() and any(_within(path, Path(root)) for root in checked):
-            raise CannotCheck(f"--output {quote(output)} would replace a file that was checked; choose another name")
+            raise CannotCheck(f"{option} {quote(output)} would replace a file that was checked; choose another name")
+        if apart and any(_within(path, Path(root)) for root in checked):
+            raise CannotCheck(f"{option} {quote(output)} lies in a folder that is only read; choose a place outside")
         if path.exists() and not path.is_file():
             path.write_text(text, encoding="utf-8")  # a device or a pipe: there is nothing to replace
         else:
             _replace(path, text)
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise CannotCheck(f"cannot write --output {quote(output)}: {reason}") from error
+        raise CannotCheck(f"cannot write {option} {quote(output)}: {reason}") from error
 
 
 def _within(path: Path, root: Path) -> bool:
