@@ -28,6 +28,8 @@ _CALL = re.compile(r"(?:\bself\.|\b)([a-z_]\w{2,60})\(")
 _DOUBTED = 0.89
 #: Answers that are given, and the likelihood below which one is none.
 _MOST, _LEAST = 7, 0.15
+#: Beside one that is certain, a guess from words is none of use.
+_BESIDE_CERTAIN = 0.3
 #: An error that only introduces the lines below it.
 _HEADING = "Error(s) in loading state_dict"
 #: Errors quoted that no cause accounts for, and characters of each.
@@ -141,7 +143,8 @@ def _ordered(found: Iterable[Suspicion]) -> tuple[Suspicion, ...]:
             best[suspicion.id] = suspicion
     ranked = sorted(best.values(), key=lambda one: -one.likelihood)  # of two alike, the one that a procedure found
     certain = sum(1 for one in ranked if one.likelihood >= _HIGH)
-    kept = [one for one in ranked[:_MOST] if one.likelihood >= _LEAST]
+    least = _BESIDE_CERTAIN if certain == 1 else _LEAST
+    kept = [one for one in ranked[:_MOST] if one.likelihood >= least]
     return tuple(_worded(one, doubted=certain > 1) for one in kept)
 
 

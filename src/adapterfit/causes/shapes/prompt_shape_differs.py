@@ -45,7 +45,7 @@ from adapterfit.edits import SetConfig
 from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Shape, Suspicion
 
 if TYPE_CHECKING:
-    from adapterfit.symptoms import Symptoms
+    from adapterfit.symptoms import LogShape, Symptoms
 
 CAUSE = Cause(
     minutes=3,
@@ -212,10 +212,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the prompt's own embedding."""
     found = sizes_of(symptoms, "prompt-shape-differs")
     if found is not None:
-        yield suspect(
-            symptoms, "the prompt in the file has another size than the config and the base make it", found.likelihood, found.lines,
-            fix=_FIX,
-        )  # fmt: skip
+        what, fix = _sizes(found.shapes[0])
+        yield suspect(symptoms, what, found.likelihood, found.lines, fix=fix)
     named = names_of(symptoms, "prompt-shape-differs") if found is None else None
     if named is not None:
         yield suspect(
@@ -228,6 +226,25 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "the prompt is put before tensors of another width or of other heads: its config and the base disagree", 0.65, joined,
             fix=_FIX, apart="num_attention_heads, num_key_value_heads and hidden_size of the base beside adapter_config.json",
         )  # fmt: skip
+
+
+def _sizes(shape: LogShape) -> tuple[str, str]:
+    """What the two shapes of a prompt's embedding tell, (tokens, width) each, and the cure in their numbers."""
+    plain = "the prompt in the file has another size than the config and the base make it", _FIX
+    if shape.found is None or shape.wanted is None or len(shape.found) != 2 or len(shape.wanted) != 2:
+        return plain
+    (tokens, width), (now, wide) = shape.found, shape.wanted
+    if width == wide:
+        return (
+            f"the prompt in the file has {tokens:,} tokens, the config that was used asks for {now:,}",
+            f"set num_virtual_tokens (for ChatGLM pre_seq_len) to {tokens}",
+        )
+    if tokens == now:
+        return (
+            f"the prompt in the file is {width:,} wide, the base and the config make it {wide:,}: another base, or with a projection on one side only",
+            f"load the base of the training, and take token_dim, num_layers and prefix_projection from its run (the file is {width} wide)",
+        )
+    return plain
 
 
 def logs() -> dict[str, list[str]]:

@@ -114,11 +114,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     for phrase, likelihood in _WORDS:
         told = said(symptoms, phrase)
         if told:
-            name = between(symptoms, "cannot import name ")
-            yield suspect(
-                symptoms, f"the libraries do not go together{f': {quote(name)} is not there' if name else ''}", likelihood, told,
-                fix=_NAMES.get(name, "pip install -U peft transformers accelerate diffusers in the Python that runs this, or the versions of the training"),
-            )  # fmt: skip
+            yield _imported(symptoms, likelihood, told)
             return
     yield from _importing(symptoms)
     yield from _needed(symptoms)
@@ -198,6 +194,28 @@ _OLD = (
     "with your peft version",
     "you have a peft version that",
 )
+
+
+def _imported(symptoms: Symptoms, likelihood: float, told: tuple[int, ...]) -> Suspicion:
+    """The name that is not there, the library that does not have it, and the one that wants it."""
+    name = between(symptoms, "cannot import name ")
+    owner = between(symptoms, "cannot import name " + repr(name).lower() + " from ").partition(".")[0] if name else ""
+    asking = next((f.library for f in reversed(symptoms.frames) if f.library in _LIBRARIES and f.library != owner), "")
+    usual = "pip install -U peft transformers accelerate diffusers in the Python that runs this, or the versions of the training"
+    if owner:
+        who = f", which {show(asking)} wants" if asking else ""
+        usual = f"pip install -U {show(owner)}{f' {show(asking)}' if asking else ''} in the Python that runs this; or pin both to the versions of the training"
+        what = f"the installed {show(owner)} has no {quote(name)}{who}: one of the two is newer than the other knows"
+    else:
+        what = f"the libraries do not go together{f': {quote(name)} is not there' if name else ''}"
+    return suspect(
+        symptoms,
+        what,
+        likelihood,
+        told,
+        fix=_NAMES.get(name, usual),
+        apart="pip show of both: which of them is the older one",
+    )
 
 
 def _importing(symptoms: Symptoms) -> Iterator[Suspicion]:
