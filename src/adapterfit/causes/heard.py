@@ -61,7 +61,9 @@ def lacks_file(symptoms: Symptoms) -> bool:
 
 def config_is_missing(symptoms: Symptoms) -> tuple[int, ...]:
     """PEFT's line that a folder has no adapter_config.json, where nothing in the text tells why."""
-    hub = any(url.status for url in symptoms.urls) or said(symptoms, "repository not found", "gated repo", "errno 2]", "errno 20]")
+    hub = any(url.status for url in symptoms.urls) or said(
+        symptoms, "repository not found", "gated repo", "errno 2]", "errno 20]"
+    )
     listed = any(not file.folder for file in symptoms.files)
     path = any(error.kind == "HFValidationError" for error in symptoms.errors)
     return () if hub or path or listed else said(symptoms, "can't find 'adapter_config.json' at")
