@@ -2,7 +2,8 @@
 
 What this means: PEFT puts its layer around a module, loads every tensor into it, and says nothing. But the module above takes the
 weight of the layer inside and computes with it directly, so PEFT's layer is never called. What was trained there changes nothing;
-trained this way, it never got a gradient either.
+trained this way, it never got a gradient either. Where other layers of the adapter are called, the model is the one that was
+trained, and this is a warning.
 
 Why it happens: `torch.nn.MultiheadAttention` hands `out_proj.weight` to a function of its own; `nn.TransformerEncoderLayer` does so
 with all its parts in eval mode (its fast path). In transformers WavLM's attention, the TDNN layers of speaker models and the
@@ -131,8 +132,9 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     if idle and not called:  # what all layers share (VeRA's projections) acts through them alone
         next(iter(idle.values())).extend(shared)
     landed = len(diff.matched) + len(diff.overwrites)
+    alone = sum(map(len, idle.values())) == landed
     for name, matches in idle.items():
-        yield _finding(case, tree, name, matches, landed)
+        yield _finding(case, tree, name, matches, landed, alone=alone)
 
 
 def _takes_weights(module: Module) -> bool:
@@ -164,7 +166,8 @@ def _fused(name: str, above: Mapping[str, Module]) -> Module | None:
     return None
 
 
-def _finding(case: Case, tree: ModuleTree, name: str, matches: Sequence[Match], landed: int) -> Finding:
+def _finding(case: Case, tree: ModuleTree, name: str, matches: Sequence[Match], landed: int, *, alone: bool) -> Finding:
+    """`alone`: nothing of the adapter acts. Where the rest does, the model is still the one that PEFT trained."""
     layers = sorted({match.slot.module.rpartition(".")[2] for match in matches})
     fast = any(module.fused and module.class_name == name for module in tree.modules)
     older = bool(case.consumer.rules) and name in _TAKES and name not in _ALWAYS and layers != ["shared"]
@@ -176,16 +179,17 @@ def _finding(case: Case, tree: ModuleTree, name: str, matches: Sequence[Match], 
     copies = all(
         match.slot.role == "saved-module" for match in matches
     )  # whole modules: in training they acted on nothing, too
+    as_trained = copies or not (alone or fast)
     return finding(
         f"{told}{why}{maybe}",
         at=[match.tensor for match in matches],
-        severity="warning" if copies else "error",
+        severity="warning" if as_trained else "error",
         predicted="silent",
         confidence="medium" if older else "high",
         explains=(),
         fix=Fix("unsafe", _remedy(name, layers, fast=fast)),
-        idle=not older and not copies,
-        undecided=older and not copies,
+        idle=not older and not as_trained,
+        undecided=older and not as_trained,
     )
 
 
