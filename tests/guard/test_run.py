@@ -33,6 +33,17 @@ SCRIPTS = {
     "has its own hook": "import sys\nsys.excepthook = lambda t, e, tb: print('mine', e, tb.tb_frame.f_code.co_name)\n1 / 0",
     "imports its neighbour": "import neighbour; print(neighbour.WORD); neighbour.fail()",
     "asks who is main": "import __main__; X = 5; print(__main__.X, __main__.__spec__)",
+    "keeps its main module for threads and exit handlers": (
+        "import atexit, pickle, sys, threading, time\nclass C: pass\n"
+        "atexit.register(lambda: print('end', type(pickle.loads(pickle.dumps(C()))) is C, sys.modules['__main__'].X))\n"
+        "def late():\n    global X\n    time.sleep(0.3)\n    X = 6\n    print(type(pickle.loads(pickle.dumps(C()))) is C, flush=True)\n"
+        "X = 5\nthreading.Thread(target=late).start()"
+    ),
+    "keeps its main module when it leaves": (
+        "import atexit, pickle, sys\nclass C: pass\natexit.register(lambda: print(pickle.dumps(C())))\nsys.exit(3)"
+    ),
+    "shows its own names": "print(sorted(globals()), __doc__, __package__, __builtins__.__name__)",
+    "looks for its source": "import inspect\ndef f():\n    return 1\nprint(inspect.getsource(f))",
     "starts processes": (
         "import multiprocessing as m\ndef f(x):\n    return x * 2\n"
         "if __name__ == '__main__':\n    with m.get_context('spawn').Pool(1) as p:\n        print(p.map(f, [1, 2]))"

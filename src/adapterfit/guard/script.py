@@ -6,10 +6,11 @@ Started by `adapterfit run` in an interpreter of its own: `python -m adapterfit.
 from __future__ import annotations
 
 import atexit
+import builtins
 import os
 import signal
 import sys
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Callable
 
 _INTERRUPTED = 130
@@ -28,8 +29,6 @@ def run(script: str, arguments: list[str], tell: Callable[[str], None]) -> None:
     Raises:
         SystemExit: The script raised something, or left by itself.
     """
-    import runpy
-
     interrupted: list[bool] = []
     atexit.register(_end_by_signal, interrupted)  # first to come, last to run
     path = os.path.abspath(script)  # noqa: PTH100 - as Python itself names the main script
@@ -37,7 +36,7 @@ def run(script: str, arguments: list[str], tell: Callable[[str], None]) -> None:
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = path if os.path.isdir(path) else os.path.dirname(os.path.realpath(path))  # noqa: PTH112, PTH120
     try:
-        runpy.run_path(path, run_name="__main__")
+        _run(path)
     except SystemExit:
         raise
     except KeyboardInterrupt as error:
@@ -48,6 +47,31 @@ def run(script: str, arguments: list[str], tell: Callable[[str], None]) -> None:
         _show(error, path)
         _explain(error, tell)
         raise SystemExit(1) from None
+
+
+def _run(path: str) -> None:
+    """Run the file as the module `__main__`, which stays: threads and exit handlers of the script outlive it."""
+    import pkgutil
+    import runpy
+    from importlib.machinery import SourceFileLoader
+    from types import ModuleType
+
+    class Script(SourceFileLoader):
+        """Reads a script as Python does, without leaving a compiled copy behind."""
+
+        def get_code(self, fullname: str) -> CodeType | None:  # noqa: ARG002 - the name is the interface's
+            return self.source_to_code(self.get_data(path), path)
+
+    if not os.path.isfile(path) or path.endswith(".pyc") or pkgutil.get_importer(path) is not None:  # noqa: PTH113
+        runpy.run_path(path, run_name="__main__")  # a folder, a zip
+        return
+    loader = Script("__main__", path)
+    main = ModuleType("__main__")
+    main.__dict__.update({"__file__": path, "__loader__": loader, "__builtins__": builtins, "__cached__": None})
+    if "__annotations__" in vars(sys.modules["__main__"]):  # before Python 3.14
+        main.__annotations__ = {}
+    sys.modules["__main__"] = main
+    loader.exec_module(main)
 
 
 def _show(error: BaseException, path: str) -> None:
