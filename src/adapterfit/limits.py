@@ -66,7 +66,7 @@ STAMP_BYTES = 4 * 1024 * 1024
 STAMP_WEIGHTS = 512
 STAMP_TENSORS = 64
 STAMP_VALUES = 16
-#: A pasted text: a whole day's log has some 10 MB. The first and the last part are read; both together cost 0.5 to 1 s.
+#: A pasted text: a whole day's log has some 10 MB. The first and the last part are read; both together cost 0.5 to 1.1 s.
 LOG_BYTES = 256 * 1024 * 1024
 LOG_HEAD_CHARS = 160 * 1024
 LOG_TAIL_CHARS = 480 * 1024

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from adapterfit import limits
 from adapterfit.causes.heard import ALIKE
 from adapterfit.causes.sizes import ENDS, HEADS, PROJECTORS, diffusion, tuner
 from adapterfit.symptoms import Symptoms
@@ -158,6 +160,7 @@ def _is_magnitude(name: str) -> bool:
     return "lora_magnitude_vector" in name or name.endswith(".dora_scale")
 
 
+@lru_cache(maxsize=limits.LOG_SYMPTOMS)
 def _is_lycoris(name: str) -> bool:
     return any(
         part.startswith(("hada_", "lokr_", "lora_mid", "oft_diag")) or part in {"diff", "diff_b", "w_norm", "on_input"}
@@ -277,6 +280,7 @@ def _wrapped(symptoms: Symptoms) -> Readings:
     }
 
 
+@lru_cache(maxsize=limits.LOG_SYMPTOMS)
 def _wrapper(name: str) -> str:
     parts = name.split(".")
     first = next((part for part in parts if part in {"_orig_mod", "_fsdp_wrapped_module"}), "")
