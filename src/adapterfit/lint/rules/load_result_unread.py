@@ -23,7 +23,7 @@ import libcst as cst
 from adapterfit.lint import mend
 from adapterfit.lint.rule import UNSAFE, Code, Fix, Hit, Rule, Snippet
 from adapterfit.lint.trace import Call
-from adapterfit.lint.values import Model
+from adapterfit.lint.values import Model, Weights
 
 RULE = Rule(severity="warning", cause="loader-drops-keys-silently")
 _NAME = "load_result"
@@ -34,12 +34,18 @@ def check(code: Code) -> Iterator[Hit]:
     for call in code.trace.calls("model.load_adapter", "peft.set_peft_model_state_dict"):
         method = call.name == "model.load_adapter"
         loads = not method or (isinstance(call.receiver, Model) and call.receiver.wrapped is True)
-        if call.dropped and loads:
+        if call.dropped and loads and not _is_copy(call):
             what = "load_adapter" if method else "set_peft_model_state_dict"
             message = (
                 f"{what} does not warn: only its result says which tensors did not arrive, and that is thrown away"
             )
             yield Hit(call, message, _fix(code, call, method=method))
+
+
+def _is_copy(call: Call) -> bool:
+    """Whether the tensors are those of a model in memory, as when a teacher follows its student: nothing is loaded."""
+    weights = call.value(1, "peft_model_state_dict")
+    return isinstance(weights, Weights) and weights.only_adapter
 
 
 def _fix(code: Code, call: Call, *, method: bool) -> Fix | None:
@@ -135,6 +141,15 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), 
 outcome = model.load_adapter("adapter", adapter_name="second")
 assert not outcome.unexpected_keys
 model.set_adapter("second")
+"""
+    ),
+    Snippet(
+        """
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+
+def follow(teacher: PeftModel, student: PeftModel, rate):
+    state = {name: tensor * rate for name, tensor in get_peft_model_state_dict(student).items()}
+    set_peft_model_state_dict(teacher, state)  # in memory: nothing is loaded
 """
     ),
     Snippet(

@@ -1,12 +1,14 @@
 """A model is saved while it is inside DistributedDataParallel, DataParallel or FSDP.
 
 What this means: these wrappers keep the model as `module`. They have no `save_pretrained` and no `peft_config`, so calls that need them
-raise; and their `state_dict()` has names that begin with `module.`, for which PEFT finds no place. FSDP hands calls on, but to parameters
-that are flattened and split: what is written is a shard.
+raise; and their `state_dict()` has names that begin with `module.`, for which PEFT finds no place. FSDP hands `save_pretrained` on, but to
+parameters that are flattened and split: what is written is a shard. Its own `state_dict()` gathers them, so that
+`get_peft_model_state_dict` of it is the whole adapter.
 
 Why it happens: on one device there was no wrapper, and the line worked.
 
-Detection: `save_pretrained`, `get_peft_model_state_dict`, or `torch.save` of the state dict, of a PeftModel that went through one of them.
+Detection: `save_pretrained`, `get_peft_model_state_dict`, or `torch.save` of the state dict, of a PeftModel that went through one of them;
+of one in FSDP `save_pretrained` only.
 
 Fix: go through `.module`. Safe where the line as it stands can only raise. For FSDP: gather the full state dict first.
 
@@ -38,7 +40,8 @@ def check(code: Code) -> Iterator[Hit]:
         value = given.value if given is not None else call.receiver
         if call.name == "model.save_pretrained":
             node, value = getattr(call.node.func, "value", None), call.receiver
-        if _is_parallel(value) and "state_dict" not in call.keywords:
+        gathers = call.name != "model.save_pretrained" and isinstance(value, Model) and value.outer == "fsdp"
+        if _is_parallel(value) and not gathers and "state_dict" not in call.keywords:
             yield _hit(code, call, value, node, SAFE)
     for call in code.trace.calls(*facts.WRITERS):
         weights = call.value(0, "obj" if call.name == "torch.save" else "tensors")
@@ -47,6 +50,7 @@ def check(code: Code) -> Iterator[Hit]:
             and not weights.changed
             and not weights.only_adapter
             and _is_parallel(weights.of)
+            and not (weights.of is not None and weights.of.outer == "fsdp")
         ):
             func = weights.origin.func if weights.origin is not None else None
             yield _hit(code, call, weights.of, getattr(func, "value", None), UNSAFE)
@@ -180,6 +184,17 @@ from peft import PeftModel
 
 def save(model: PeftModel, folder, gathered):
     FSDP(model).save_pretrained(folder, state_dict=gathered)
+"""
+    ),
+    Snippet(
+        """
+import torch
+from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
+from peft import PeftModel, get_peft_model_state_dict
+
+def save(model: PeftModel, path):
+    sharded = FSDP(model, use_orig_params=True)
+    torch.save(get_peft_model_state_dict(sharded), path)  # FSDP gathers the tensors, on every rank
 """
     ),
     Snippet(
