@@ -95,7 +95,7 @@ def _method(call: Call) -> Value:
             return call.receiver
         if call.name in _MERGED and call.receiver.outer == "":
             return _unwrapped(call.receiver)
-    if isinstance(call.receiver, Weights) and name == "copy":
+    if isinstance(call.receiver, Weights) and name in {"copy", "items"}:
         return call.receiver
     if kind == "accelerate.Accelerator":
         return _accelerate(name, call)
