@@ -184,7 +184,18 @@ def _comprehension(flow: Flow, node: Any) -> Value:
     if opened is not None:
         return opened
     is_copy = isinstance(source, Weights) and isinstance(node, cst.DictComp)
-    return dataclasses.replace(source, changed=True) if is_copy and isinstance(source, Weights) else UNKNOWN
+    if not is_copy or not isinstance(source, Weights):
+        return UNKNOWN
+    return dataclasses.replace(source, changed=True, renamed=source.renamed or not _keeps_names(node))
+
+
+def _keeps_names(node: cst.DictComp) -> bool:
+    """`{name: … for name, … in …}`; not where it looks for a wrapper's prefix, whose author knows of it."""
+    target = node.for_in.target
+    first = target.elements[0].value if isinstance(target, cst.Tuple) else target
+    words = [part.evaluated_value for part in walk(node) if isinstance(part, cst.SimpleString)]
+    knows = any(isinstance(word, str) and ("module" in word or "_orig_mod" in word) for word in words)
+    return isinstance(node.key, cst.Name) and dotted(first) == node.key.value and not knows
 
 
 def _tensors_of(flow: Flow, node: cst.DictComp) -> Weights | None:

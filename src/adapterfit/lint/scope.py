@@ -75,7 +75,7 @@ class Scope:
         if isinstance(value, (Table, Items)):
             self.bind(name, UNKNOWN)
         elif isinstance(value, Weights):
-            self.bind(name, dataclasses.replace(value, changed=True))
+            self.bind(name, dataclasses.replace(value, changed=True, renamed=True))
 
     def keep(self, owner: str, start: str) -> None:
         """What a method of `owner` leaves on `start` (`self`) is there for its other methods, next to what they leave."""

@@ -99,7 +99,8 @@ class Model(Value):
 
 @dataclass(frozen=True)
 class Weights(Value):
-    """A state dict: read from `path`, or taken `of` a model. `changed`: its names or tensors were worked over since.
+    """A state dict: read from `path`, or taken `of` a model. `changed`: its names or tensors were worked over since,
+    `renamed`: its names may have been.
 
     `only_adapter` holds for what PEFT itself picks out (`get_peft_model_state_dict`).
     """
@@ -107,6 +108,7 @@ class Weights(Value):
     path: Value = UNKNOWN
     of: Model | None = None
     changed: bool = False
+    renamed: bool = False
     only_adapter: bool = False
     origin: cst.Call | None = field(default=None, compare=False, repr=False)
 
@@ -167,7 +169,8 @@ def join(one: Value, two: Value) -> Value:
         and (one.of, one.only_adapter) == (two.of, two.only_adapter)
     ):
         path = join(one.path, two.path)
-        return Weights(path, one.of, one.changed or two.changed, one.only_adapter, _origin(one, two))
+        changed, renamed = one.changed or two.changed, one.renamed or two.renamed
+        return Weights(path, one.of, changed, renamed, one.only_adapter, _origin(one, two))
     if isinstance(one, Items) and isinstance(two, Items) and len(one.items) == len(two.items):
         return Items(tuple(map(join, one.items, two.items)))
     return UNKNOWN

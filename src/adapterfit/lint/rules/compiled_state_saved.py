@@ -32,7 +32,7 @@ def check(code: Code) -> Iterator[Hit]:
     """Hits at calls that write."""
     for call in code.trace.calls(*facts.WRITERS):
         weights = call.value(0, "obj" if call.name == "torch.save" else "tensors")
-        if not isinstance(weights, Weights) or weights.changed or weights.of is None or weights.of.outer != "compiled":
+        if not isinstance(weights, Weights) or weights.renamed or weights.of is None or weights.of.outer != "compiled":
             continue
         taken = code.trace.call_of(weights.origin)
         if weights.of.wrapped is True and not (taken and taken.value(None, "unwrap_compiled") == Constant(True)):
@@ -116,8 +116,42 @@ save_file(tensors=get_peft_model_state_dict(model=model._orig_mod), filename="ad
         UNSAFE,
         runs=True,
     ),
+    Snippet(
+        """
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(r=4, target_modules=["q_proj"]))
+fast = torch.compile(model)
+torch.save({k: v.cpu() for k, v in fast.state_dict().items() if "lora_" in k}, "tuned.pt")
+""",
+        """
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(r=4, target_modules=["q_proj"]))
+fast = torch.compile(model)
+torch.save({k: v.cpu() for k, v in fast._orig_mod.state_dict().items() if "lora_" in k}, "tuned.pt")
+""",
+        UNSAFE,
+        runs=True,
+    ),
 )
 SILENT = (
+    Snippet(
+        """
+import torch
+from peft import PeftModel
+
+def save(model: PeftModel, path):
+    fast = torch.compile(model)
+    state = {k.replace("_orig_mod.", ""): v for k, v in fast.state_dict().items()}
+    torch.save(state, path)
+    torch.save({k: v for k, v in fast.state_dict().items() if not k.startswith("_orig_mod.")}, path)  # who wrote it knows
+"""
+    ),
     Snippet(
         """
 import torch

@@ -47,7 +47,7 @@ def check(code: Code) -> Iterator[Hit]:
         weights = call.value(0, "obj" if call.name == "torch.save" else "tensors")
         if (
             isinstance(weights, Weights)
-            and not weights.changed
+            and not weights.renamed
             and not weights.only_adapter
             and _is_parallel(weights.of)
             and not (weights.of is not None and weights.of.outer == "fsdp")
