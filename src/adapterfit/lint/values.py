@@ -99,9 +99,9 @@ class Model(Value):
 
 @dataclass(frozen=True)
 class Weights(Value):
-    """A state dict: read from `path`, or taken `of` a model. `changed`: its names or tensors were worked over since,
-    `renamed`: its names may have been.
+    """A state dict: read from `path`, or taken `of` a model. `changed`: its names or tensors were worked over since.
 
+    `renamed`: its names may have been worked over.
     `only_adapter` holds for what PEFT itself picks out (`get_peft_model_state_dict`).
     """
 
