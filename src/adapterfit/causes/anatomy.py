@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from adapterfit.causes import evidence
-from adapterfit.records import Diff, Module, Shape, TensorInfo
+from adapterfit.records import Diff, Module, Shape, Slot, TensorInfo
 
 
 class Axes(NamedTuple):
@@ -131,9 +131,15 @@ def sit(diff: Diff, names: Mapping[TensorInfo, str]) -> bool:
     by_name = modules(diff)
     taken = list(names.values())
     alone = len(set(taken)) == len(taken)
-    if not alone or not all(_sits(by_name, tensor, name) for tensor, name in names.items()):
+    slots = evidence.slots_by_key(diff)  # those of `target_parameters` lie on no module of their own
+    there = (_sits(by_name, tensor, name) or _has_slot(slots, tensor, name) for tensor, name in names.items())
+    if not alone or not all(there):
         return False
     return _lokr_sits(by_name, names) and _slots_agree(diff, names)
+
+
+def _has_slot(slots: Mapping[str, Slot], tensor: TensorInfo, name: str) -> bool:
+    return name in slots and slots[name].shape == tensor.shape
 
 
 def _slots_agree(diff: Diff, names: Mapping[TensorInfo, str]) -> bool:

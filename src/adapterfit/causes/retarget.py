@@ -14,6 +14,8 @@ from adapterfit.text import quote, shorten
 #: Fields that narrow `target_modules`; a list of full paths says everything they say.
 NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
 _PLAIN = re.compile(r"[A-Za-z0-9_.]+")
+#: How PEFT itself begins the patterns that it writes; every path of a module but the shortest has a dot before its last name.
+_ANYWHERE = r".*\."
 
 
 def config_edits(case: Case, diff: Diff, names: Mapping[TensorInfo, str]) -> tuple[Edit, ...] | None:
@@ -59,7 +61,8 @@ def _paths(case: Case, names: Mapping[TensorInfo, str]) -> Iterator[tuple[str, s
 
 def _tables_stay(values: Mapping[str, Any], paths: Mapping[str, str]) -> bool:
     """Whether rank and alpha tables say the same about the new paths: only plain suffixes can be compared."""
-    keys = [key for field in ("rank_pattern", "alpha_pattern") for key in values.get(field) or ()]
+    tables = (key for field in ("rank_pattern", "alpha_pattern") for key in values.get(field) or ())
+    keys = [key[len(_ANYWHERE) :] if key.startswith(_ANYWHERE) else key for key in tables]
     moved = {old: new for old, new in paths.items() if old != new}
     return not moved or all(
         _PLAIN.fullmatch(key) and all(_ends(old, key) == _ends(new, key) for old, new in moved.items()) for key in keys
