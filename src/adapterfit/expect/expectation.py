@@ -53,6 +53,9 @@ def _as_second(built: Expectation, config: AdapterConfig, rules: Mapping[str, An
     if rules.get("parameters") and parameters:
         kind, _, line = str(rules["parameters"]).partition(": ")
         return Raised(kind, line.replace("{parameters}", str(list(parameters))), stage="inject")
+    if rules.get("classifier") and built.config.get("task_type") == "SEQ_CLS":
+        kind, _, line = str(rules["classifier"]).partition(": ")
+        return Raised(kind, line, stage="inject")
     if rules.get("tied-tokens") and config.peft_type == "TRAINABLE_TOKENS" and built.tree.tied:
         kind, _, line = str(rules["tied-tokens"]).partition(": ")
         return Raised(kind, line, stage="forward")
