@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -q
 # The transformers whose adapters were simulated for the shared data, and the one that loaded them.
 SIMULATED := 4.51.3 5.8.1 5.12.1 5.23.0
 
-.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential hunt fix-score fuzz load-sim oracles coverage-architectures
+.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential hunt fix-score fuzz load-sim oracles oracles-older coverage-architectures
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -80,6 +80,12 @@ pages: .venv/dev
 # What other programs read and compute, in an environment of its own; the programs come from a package index.
 oracles: .venv/oracles
 	.venv/oracles/bin/python -m pytest -q -n 2 -m oracle tests/oracles
+
+# The same checks of vLLM and SGLang in older releases (375 MB to download once more).
+oracles-older: .venv/oracles tools/oracle_sources_older.txt
+	test -d .venv/oracles/older_sources || .venv/oracles/bin/python tools/make_oracles.py .venv/oracles --older
+	ENGINE_SOURCES=.venv/oracles/older_sources VLLM_VERSION=0.28.0 SGLANG_VERSION=0.5.15 \
+	  .venv/oracles/bin/python -m pytest -q -n 2 -m oracle tests/oracles/test_vllm.py tests/oracles/test_sglang.py
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,7 @@
-"""Make the environment of `make oracles`: what the tests have anyway, and the other programs of tools/oracles.txt."""
+"""Make the environment of `make oracles`: what the tests have anyway, and the other programs of tools/oracles.txt.
+
+With `--older` only the sources of older servers are unpacked, beside those that are there.
+"""
 
 import subprocess
 import sys
@@ -11,6 +14,9 @@ from pathlib import Path
 def main() -> None:
     """Make it at the path given."""
     target = Path(sys.argv[1])
+    if "--older" in sys.argv[2:]:
+        unpack_all(target / "bin" / "python", "oracle_sources_older.txt", target / "older_sources")
+        return
     ours = sysconfig.get_path("purelib")
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(target)], check=True)
     python = target / "bin" / "python"
@@ -21,9 +27,14 @@ def main() -> None:
     wanted = Path(__file__).with_name("oracles.txt")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", str(wanted)]
     subprocess.run(pip, check=True)
-    for line in Path(__file__).with_name("oracle_sources.txt").read_text().splitlines():
+    unpack_all(python, "oracle_sources.txt", Path(theirs, "engine_sources"))
+
+
+def unpack_all(python: Path, listed: str, into: Path) -> None:
+    """Unpack every wheel of a list beside this file."""
+    for line in Path(__file__).with_name(listed).read_text().splitlines():
         if line and not line.startswith("#"):
-            unpack(python, line, Path(theirs, "engine_sources"))
+            unpack(python, line, into)
 
 
 def unpack(python: Path, requirement: str, into: Path) -> None:
