@@ -17,6 +17,7 @@ from adapterfit.expect.extras import save_modules
 from adapterfit.expect.methods._layer import InjectionFails, Undecided
 from adapterfit.expect.peft_class import missing_ability, peft_class, with_head
 from adapterfit.expect.running import prompt_raises
+from adapterfit.expect.takeable import takeable
 from adapterfit.expect.versions import LOADER, below, rule
 from adapterfit.expect.wrapped import Wrapped
 from adapterfit.records import AdapterConfig, Expectation, ModuleTree, Raised, Slot
@@ -35,6 +36,7 @@ def expect(tree: ModuleTree, config: AdapterConfig, rules: Mapping[str, Any] = M
     if method is None:
         return _with(found, doubts=(*tree.doubts, f"the method {config.peft_type} is not modelled yet"))
     try:
+        takeable(config.values)
         built = _prompt(method, found) if method.KIND == "prompt" else _tuner(method, found)
     except InjectionFails as failure:
         return _with(found, raised=failure.raised)

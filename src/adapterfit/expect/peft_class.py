@@ -46,7 +46,7 @@ def with_head(config: Mapping[str, Any]) -> Mapping[str, Any]:
         return config
     saved = config["modules_to_save"]
     listed = list(saved) if isinstance(saved, (list, tuple)) else []
-    late = [head for head in heads if head not in listed] if config.get("task_type") in _LATE else []
+    late = [head for head in heads if head not in listed] if str(config.get("task_type")) in _LATE else []
     more: Mapping[str, Any] = {LATE_HEADS: late} if late else {}
     return {**config, "modules_to_save": list(dict.fromkeys([*listed, *heads])), **more}
 
@@ -65,7 +65,7 @@ def missing_ability(found: Expectation) -> Expectation:
 
 def _lacks_heads(config: Mapping[str, Any]) -> bool:
     """The classes of these tasks go through `modules_to_save`, which not every method has."""
-    return config.get("task_type") in _LATE and "modules_to_save" not in config and LOADER not in config
+    return str(config.get("task_type")) in _LATE and "modules_to_save" not in config and LOADER not in config
 
 
 def _lacks_generation(tree: ModuleTree, task: str) -> bool:

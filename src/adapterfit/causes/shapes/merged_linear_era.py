@@ -133,12 +133,16 @@ def _edits(case: Case, diff: Diff | None, merged: list[tuple[TensorInfo, TensorI
     return (*made, *reconfigure.edits(case, diff.expectation.tree, wanted))
 
 
+#: More parts than any fused layer has: query, key and value are three.
+_MOST_PARTS = 64
+
+
 def _parts(told: Any, enabled: int, rows: int, out: int) -> tuple[bool, ...]:
     """Which parts of the fused layer have a B; empty where that is not known, or the rows do not add up."""
     parts: tuple[bool, ...] = ()
     if isinstance(told, list) and all(isinstance(part, bool) for part in told):
         parts = tuple(told)
-    elif rows == out:
+    elif rows == out and enabled <= _MOST_PARTS:
         parts = (True,) * enabled
     return parts if parts and sum(parts) == enabled and rows * len(parts) == out * enabled else ()
 

@@ -154,6 +154,8 @@ def _edits(values: Mapping[str, Any], rank: Any, pattern: Mapping[str, int]) -> 
     """The ranks that the tensors show; only for methods whose rank is called `r`. Full paths come first in the table."""
     if values.get("peft_type") not in ("LORA", "LOHA", "LOKR") or not isinstance(rank, int):
         return ()
+    if not isinstance(values.get("rank_pattern"), (Mapping, type(None))):
+        return ()
     table = {**pattern, **(values.get("rank_pattern") or {})} if pattern else {}
     edits = [SetConfig("r", rank)] if values.get("r") != rank else []
     return (*edits, *([SetConfig("rank_pattern", table)] if table != (values.get("rank_pattern") or {}) else []))

@@ -80,8 +80,11 @@ def inert(config: Mapping[str, Any]) -> bool:
     Every initialization but `false` starts with ΔW = 0; PiSSA and OLoRA subtract from the base what they add. A base
     whose layers are repeated, or that KaSA has cut small directions from, is another one.
     """
-    changed = config.get("layer_replication") or config.get("kasa_config") is not None
-    return bool(config.get("init_lora_weights", True)) and not changed
+    init = config.get("init_lora_weights", True)
+    subtracts = isinstance(init, str) and (init.startswith("pissa") or init.lower() == "olora")
+    later = subtracts and config.get("alora_invocation_tokens")  # aLoRA adds it behind the invocation only
+    changed = config.get("layer_replication") or config.get("kasa_config") is not None or later
+    return bool(init) and not changed
 
 
 def layer(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
