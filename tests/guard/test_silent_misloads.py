@@ -183,6 +183,18 @@ SILENT = {
     "an adaption prompt without its gates": (
         without(lambda n: "gate" in n, kind="AdaptionPromptConfig", adapter_len=4, adapter_layers=2, task_type="CAUSAL_LM"), {}, {},
     ),
+    "a multitask prompt without the rows of its tasks": (
+        without(
+            lambda n: "prefix_task" in n, family="llama", kind="MultitaskPromptTuningConfig", num_virtual_tokens=3, num_tasks=2,
+            task_type="CAUSAL_LM",
+        ), {}, {},
+    ),
+    "the output of an attention of torch, which never calls it": (
+        lambda folder: real.saved(folder, real.base("siglip"), r=4, target_modules=["attention.out_proj"]), {"family": "siglip"}, {},
+    ),
+    "an embedding that only lends its weight": (
+        lambda folder: real.saved(folder, real.base("t5"), r=4, target_modules=["shared"]), {"family": "t5"}, {},
+    ),
     "numbers that are not finite": (with_numbers(lambda n, t: t * float("inf")), {}, {}),
     "an adapter that was never trained": (with_numbers(lambda n, t: t * 0 if "lora_B" in n else t), {}, {}),
     "sizes that differ, ignored": (with_fields(r=8), {}, {"ignore_mismatched_sizes": True}),
