@@ -124,7 +124,12 @@ def test_vllm_does_what_we_say(name, kind, tmp_path):
     folder = adapter_of(model, tmp_path / "adapter", **config)
     if change is not None:
         change(folder)
-    compare(loaded(folder, kind), asked(folder, tmp_path / "base"))
+    theirs, ours = loaded(folder, kind), asked(folder, tmp_path / "base")
+    if (VERSION, name, kind) == ("0.28.0", "embeddings", "qwen2"):  # which models take it is known of the newest alone
+        assert isinstance(theirs, ValueError)
+        assert ours.predicted == "cannot-tell"
+        return
+    compare(theirs, ours)
 
 
 def test_a_classification_head_is_taken_or_refused(tmp_path):
