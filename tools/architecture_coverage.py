@@ -209,6 +209,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=240, help="CPU time for one type")
     parser.add_argument("--json", type=Path, help="keep the answers there, and add to those that it has")
     parser.add_argument("--known", action="store_true", help="only types that have facts")
+    parser.add_argument("--refused", type=Path, help="JSON: why a type's facts were not adopted, for those without")
     parser.add_argument("--page", action="store_true", help="write the page even if only some types were named")
     options = parser.parse_args()
     import torch
@@ -225,6 +226,7 @@ def main() -> int:
     details: dict[str, Any] = {}
     if options.json and options.json.exists():
         details = json.loads(options.json.read_text())
+    refused = json.loads(options.refused.read_text()) if options.refused else {}
     names = options.types or sorted(CONFIG_MAPPING_NAMES)
     if options.known:
         names = [name for name in names if name in modules.known_types()]
@@ -232,6 +234,7 @@ def main() -> int:
         lambda name: examine(name, options.seeds), names, options.workers, options.seconds
     ):
         state, reason = judged(classes, why)
+        reason = refused.get(name, reason) if state == "not" else reason
         details[name] = {"state": state, "why": reason, "classes": classes or {}}
         print(f"{name}: {WORDS[state]}, {seconds:.1f} s{': ' + reason if reason else ''}", flush=True)
         if options.json:

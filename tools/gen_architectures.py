@@ -4,6 +4,7 @@ python tools/gen_architectures.py llama gpt2 …      the named types
 python tools/gen_architectures.py --all             every type that has a file already
 python tools/gen_architectures.py --new             every type of transformers that has none
 python tools/gen_architectures.py --check llama     only say whether the file would change
+python tools/gen_architectures.py --lengths         note in files that are there which lists must not have another length
 """
 
 from __future__ import annotations
@@ -41,12 +42,30 @@ def wanted(options: argparse.Namespace) -> list[str]:
     return options.types or sorted(known)
 
 
+def noted(options: argparse.Namespace) -> int:
+    """Add to `fixed` the lengths of lists that a file is wrong about without saying so."""
+    from architectures.emit import text
+    from architectures.farm import farm
+    from architectures.lengths import unproven
+
+    for model_type, lengths, why, _ in farm(unproven, wanted(options), options.workers, options.seconds):
+        if lengths:
+            target = options.out / f"{model_type}.json"
+            facts = json.loads(target.read_text())
+            facts["fixed"].update(lengths)
+            target.write_text(text(facts))
+        if lengths or why:
+            print(f"{model_type}: {lengths or why}", flush=True)
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("types", nargs="*")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--new", action="store_true")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--lengths", action="store_true")
     parser.add_argument("--samples", type=int, default=28)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=int, default=180, help="CPU time for one type")
@@ -75,6 +94,8 @@ def main() -> int:
             target.write_text(new)
         return {"classes": len(facts["classes"]), "bytes": len(new), "changed": changed, "doubts": doubts(facts)}
 
+    if options.lengths:
+        return noted(options)
     changed = 0
     for model_type, told, why, seconds in farm(work, wanted(options), options.workers, options.seconds):
         if told is None:

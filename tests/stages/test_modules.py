@@ -11,6 +11,7 @@ import pytest
 
 from adapterfit.errors import BadInput
 from adapterfit.expect import modules
+from adapterfit.expect.fields import Facts, Fields
 from adapterfit.expect.formulas import FormulaError, compile_formula, names_in
 from adapterfit.records import Base, TensorInfo
 
@@ -203,6 +204,31 @@ def test_that_a_part_without_facts_is_doubted():
 
 def test_that_an_unknown_activation_is_doubted():
     assert any("hidden_act" in doubt for doubt in tree({**LLAMA, "hidden_act": "made_up"}).doubts)
+
+
+@pytest.mark.parametrize(("places", "doubted"), [([8, 16, 24], False), ([8, 16], True), ([8, 16, 24, 30], True)])
+def test_that_a_list_of_another_length_than_the_facts_were_proven_for_is_doubted(places, doubted):
+    config = {"model_type": "qwen3_vl", "vision_config": {"deepstack_visual_indexes": places}}
+    assert any("deepstack" in doubt for doubt in tree(config, "Qwen3VLModel").doubts) == doubted
+
+
+def test_that_a_gap_about_a_field_counts_only_where_the_field_is_read_and_is_given_so():
+    fields = {"width": "3", "depth": "2"}
+    gaps = ["field width absent: why", "field depth given: why"]
+    made = Fields(
+        Facts({"doubts": gaps, "fields": fields, "fixed": {}, "words": {}, "aliases": {}, "configs": {}}),
+        {},
+        lambda _: None,
+    )
+    assert made.doubts() == []
+    assert (made["width"], made["depth"]) == (3, 2)
+    assert made.doubts() == ["the facts about field width absent: why"]
+
+
+@pytest.mark.parametrize("layers", [1, 2, 12])
+def test_that_second_paths_are_as_many_as_layers(layers):
+    found = tree({"model_type": "openai-gpt", "n_layer": layers}, "OpenAIGPTModel")
+    assert dict(found.aliases) == {f"h.{at}.mlp.act": "h.0.mlp.act" for at in range(1, layers)}
 
 
 def test_that_a_type_transformers_knows_is_built_from_its_own_class_whatever_code_the_folder_names():

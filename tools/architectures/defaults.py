@@ -178,8 +178,14 @@ class Defaults:
         for key, part in self.sampler.parts.items():
             if key not in self.sampler.auto:
                 frozen |= {f"{key}.{name}" for name in part.frozen} | self._never_drawn(part, f"{key}.")
-        found = {name: default.get(name) for name in sorted(frozen & trace.read)}
+        own = {name for name in self._never_drawn(self.sampler, "") if re.search(rf"self\.{name}\b", self._made_by())}
+        found = {name: default.get(name) for name in sorted(frozen & trace.read | own)}
         return {**found, **self._lengths(set(found))}
+
+    def _made_by(self) -> str:
+        """The source that makes the config's other fields; what it reads shapes models that never ask for it."""
+        made = vars(self.sampler.cls).get("__post_init__")
+        return inspect.getsource(made) if made is not None else ""
 
     def _lengths(self, fixed: set[str]) -> dict[str, Any]:
         """`len(field)` of lists that models read and that had one length in all samples, whatever their items."""

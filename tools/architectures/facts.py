@@ -154,7 +154,8 @@ class Job:
         pairs = [model.embeddings for model in models]
         for at, key in enumerate(("input_embeddings", "output_embeddings")):
             found[key] = grower.value(key, envs, [pair[at] for pair in pairs])
-        if any(output and not given for given, output in pairs):
+        tying = getattr(self.sampler.default, "tie_word_embeddings", False)
+        if any(not given and (output or tying) for given, output in pairs):
             grower.doubts.append("its input embeddings: it does not say which they are, and PEFT asks")
         for key, lists in (
             ("tied", pairs_of_growing([model.tied for model in models])),

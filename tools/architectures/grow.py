@@ -257,6 +257,11 @@ class Grower:
             return self.number(what, envs, values, [tell() for tell in told])
         if all(isinstance(value, list) for value in values):
             return self._listing(what, envs, values)
+        if all(isinstance(value, list) or value is None for value in values):
+            when = self.condition(what, envs, [value is None for value in values])
+            given = [at for at, value in enumerate(values) if value is not None]
+            rest = self._listing(what, [envs[at] for at in given], [values[at] for at in given])
+            return f"{f'({when})' if '?' in when else when} ? null : {rest}"
         return self._table(what, envs, values)
 
     def _listing(self, what: str, envs: list[Env], values: list[list[Any]]) -> str:

@@ -57,6 +57,8 @@ _HEAD_DIM = re.compile(r"(head_dim|d_kv|attention_head_size|kv_channels)$")
 _EXPERTS = re.compile(r"(num_(local_)?experts|n_routed_experts|num_experts)$")
 _RATIO = re.compile(r"ratio|expan|_mult$|multiplier$")
 _REPEATS = re.compile(r"depth|layers|blocks|repeats|num_stages")
+#: Lists of the layers that something is done in.
+_PLACES = re.compile(r"(idxs|indices|layer_ids|_layers)$")
 _INNER = re.compile(
     r"(intermediate_size|ffn_dim|n_inner|d_ff|ffn_hidden_size|_size|_dim|positions|position_embeddings|_buckets)$"
 )
@@ -293,6 +295,12 @@ class Sampler:
         if "layer_types" in self.fields and layers:
             kinds = ("full_attention", "sliding_attention")
             out["layer_types"] = None if self.rng.random() < 0.4 else [self.rng.choice(kinds) for _ in range(layers)]
+        for name in self.fields if layers else ():
+            if _PLACES.search(name) and "list[int]" in self._annotation(name) and self.annotated[name].default is None:
+                chosen = [i for i in range(layers) if self.rng.random() < 0.5]
+                out[name] = chosen if chosen and self.rng.random() < 0.6 else None
+        if out.get("num_kv_shared_layers") and layers:
+            out["num_kv_shared_layers"] = min(out["num_kv_shared_layers"], layers - 1)
         if "mlp_only_layers" in self.fields and layers:
             out["mlp_only_layers"] = [i for i in range(layers) if self.rng.random() < 0.3]
         if "vision_feature_layer" in self.fields:
