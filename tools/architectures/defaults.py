@@ -43,6 +43,7 @@ class Defaults:
     def __init__(self, sampler: Sampler, envs: list[dict[str, Any]], activations: dict[str, str]) -> None:
         self.sampler, self.envs, self.activations, self.rng = sampler, envs, activations, sampler.rng
         self.doubts: list[str] = []
+        sampler.deepen()
         self.alias_map = self.aliases()
 
     def fields(self, written: Any) -> dict[str, Any]:

@@ -120,6 +120,7 @@ class Sampler:
         self.stiff: set[str] = set()
         self.extras = self._extras()
         self.drawn: set[str] = set()
+        self.deep = (0.2, 13)
         self._stages = 0
         self._said: dict[tuple[str, str], list[str]] = {}
         self.strings = {name: self._strings(name) for name in self.fields}
@@ -270,9 +271,15 @@ class Sampler:
             return rng.choice((1, 2, 3, prime))
         return dataclasses.MISSING
 
+    def deepen(self) -> None:
+        """Draw deep configs from here on: what configs alone are made for costs nothing."""
+        self.deep = (0.5, 40)
+        for part in self.parts.values():
+            part.deepen()
+
     def _depth(self) -> int:
         """Mostly shallow; sometimes deep enough to show what repeats with every fourth or sixth layer."""
-        return self.rng.randint(2, 4) if self.rng.random() < 0.8 else self.rng.randint(5, 13)
+        return self.rng.randint(2, 4) if self.rng.random() >= self.deep[0] else self.rng.randint(5, self.deep[1])
 
     def _listing(self, name: str, default: list[int]) -> list[int]:
         """Stages: as many as by default, mostly; repeats small, heads kept or fewer, widths multiplied."""

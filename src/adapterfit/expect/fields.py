@@ -20,6 +20,8 @@ class Facts(dict[str, Any]):
 FactsOf = Callable[[str], "Facts | None"]
 #: Fields that decide the size of a task head; transformers keeps `num_labels` as the length of `id2label`.
 _LABELS = "num_labels"
+#: Where transformers 5.23 keeps what single layers have otherwise than the rest.
+_BY_LAYER = "per_layer_config"
 #: What PEFT's prompt learning reads from `model.config.to_dict()`.
 PROMPT_FIELDS = (
     *(
@@ -165,6 +167,9 @@ class Fields:
         for name, words in self.facts["words"].items():
             if name in self._values and self._values[name] not in (*words, None):
                 found.append(f"field {name} is {quote(self._values[name])}; the facts know {', '.join(words)}")
+        sections = [self.raw, *(value for key in self.facts["configs"] if isinstance(value := self.raw.get(key), dict))]
+        if any(section.get(_BY_LAYER) for section in sections):
+            found.append(f"{_BY_LAYER} gives layers sizes of their own; the facts were proven without")
         for sub in self._subs.values():
             found += sub.doubts() if sub is not None else []
         return found
