@@ -231,6 +231,16 @@ def test_an_encoder_layer_without_its_fast_path_calls_its_parts(tmp_path, option
     assert said(adapterfit.check(tmp_path, base=make())) == ("loads", False)
 
 
+@pytest.mark.parametrize("name", ["T5ForConditionalGeneration", "MT5ForConditionalGeneration"])
+def test_single_rows_of_a_shared_embedding_act_through_the_layers_tied_to_it(tmp_path, name):
+    def make():
+        return built(name)
+
+    trained(make, tmp_path, "TrainableTokensConfig", target_modules="shared", token_indices=list(range(3, 90)))
+    assert changes(make, tmp_path)
+    assert said(adapterfit.check(tmp_path, base=make())) == ("loads", False)
+
+
 def test_switching_the_fast_path_off_is_a_cure(tmp_path):
     trained(attending, tmp_path, target_modules=["layer.linear1"])
     torch.backends.mha.set_fastpath_enabled(False)

@@ -108,6 +108,8 @@ _TAKES: Mapping[str, Sequence[str]] = {
         _SHARED,
     ),
 }  # fmt: skip
+#: The prefix of TRAINABLE_TOKENS.
+_ROWS = "trainable_tokens_"
 #: Of these it was so in every version of transformers that we know.
 _ALWAYS = frozenset({"WavLMAttention", "MobileBertLMPredictionHead"})
 
@@ -152,7 +154,9 @@ def _passed_over(match: Match, above: Mapping[str, Module], wrapped: frozenset[s
     if parent is not None and name not in wrapped:
         if parent.kind == "MultiheadAttention":
             return parent if leaf == "out_proj" else None
-        if leaf in _TAKES.get(parent.class_name, ()):
+        tied = any(f"{slot.module}.weight" in group for group in diff.expectation.tree.tied)
+        lent = leaf in _SHARED and prefix == _ROWS and tied  # PEFT puts single rows into the tied layers as well
+        if leaf in _TAKES.get(parent.class_name, ()) and not lent:
             return parent
     return _fused(slot.module, above)
 
