@@ -31,7 +31,10 @@ _HONESTY = (
     "  errors of other threads, in seven rounds, each labelled before it was run and each scored before it was learned from, with no thread\n"
     "  twice: 145 right at first (68 %); of the 132 that a maintainer or the reporter settled 93 (70 %). Of the answers called certain 30 of\n"
     "  32 were right, of the medium ones 82 of 95. In seven later rounds of 75 errors, asked of newer code in the same way: 52 (69 %), and\n"
-    "  of the answers called certain none was wrong."
+    "  of the answers called certain none was wrong. A last set of 102 errors, labelled before it was run: 76 right at first (75 %) as\n"
+    "  labelled, 79 (77 %) when the three are counted whose cause got a page only after the labels were written. What it missed was told\n"
+    "  in words, without a traceback; of 16 reports in words, gathered when the reading of words was first written and labelled before\n"
+    "  they were run, 8 were right at first (4 before it was written), and no wrong answer was given to any of them."
 )
 
 

@@ -98,6 +98,19 @@ class LogArgument:
 
 
 @dataclass(frozen=True)
+class LogStatement:
+    """What a sentence tells was seen of an adapter; `merged`: of one that was merged into its base.
+
+    `seen`: `no-effect`, `garbage`, `nan`, `nan-somewhere` (no adapter is named near it), `constant` (one output for every
+    input), `no-tensors`, `unknown-accepted` (a name that nobody loaded), `misfit-accepted`, `changes-by-load` (worse, or another one, after loading).
+    """
+
+    seen: str
+    line: int
+    merged: bool = False
+
+
+@dataclass(frozen=True)
 class Symptoms:
     """What `read` takes out of a pasted text. Every `line` is an index into `lines`.
 
@@ -122,5 +135,6 @@ class Symptoms:
     arguments: tuple[LogArgument, ...] = ()
     files: tuple[LogFile, ...] = ()
     urls: tuple[LogUrl, ...] = ()
+    statements: tuple[LogStatement, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     left_out: int = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 
-from adapterfit.read import log_facts, log_keys, log_shapes, log_trace
+from adapterfit.read import log_facts, log_keys, log_shapes, log_statements, log_trace
 from adapterfit.read.log_text import plain
 from adapterfit.symptoms import Symptoms
 
@@ -37,6 +37,7 @@ def read_log(raw: str) -> Symptoms:
         arguments=log_facts.arguments(text),
         files=log_facts.files(text),
         urls=log_facts.urls(text),
+        statements=log_statements.statements(text, folded),
         versions=log_facts.versions(text),
         left_out=text.left_out,
     )

@@ -46,7 +46,7 @@ _ENTRY = re.compile(
     r"/?[`'\"]?(?:\s{1,40}\(?(?P<size>\d[\d.,]{0,20})\s?(?P<unit>[KMGT]?)i?B?(?:ytes)?\)?)?\s{0,40}"
 )
 _AMOUNT = r"(?<![\w.-])(?P<size>\d{1,12}(?:\.\d{1,3})?)[\s-]?(?:bytes?|(?P<unit>[KMG])i?B?)\b"
-_WEIGHTS = r"(?P<name>[\w-]{1,120}\.(?:bin|safetensors))"
+_WEIGHTS = r"(?P<name>[\w-]{1,120}\.(?:bin|safetensors|pth?))"
 _SIZED = re.compile(rf"{_WEIGHTS}[`'\"]?[^\n]{{0,60}}?{_AMOUNT}", re.IGNORECASE)
 _SIZED_BEFORE = re.compile(rf"{_AMOUNT}[^\n]{{0,40}}?{_WEIGHTS}", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}

@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
+from adapterfit.causes.told import in_words
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import show
 
@@ -91,6 +92,7 @@ HINTS = (
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a file too small to hold tensors, its bytes in a hex dump, the line that empties state dicts, or its results."""
     fix = "delete the line that overrides model.state_dict, and take an earlier checkpoint-N or save again"
+    yield from in_words(symptoms, "empty-adapter", fix=fix)
     small = [
         f for f in symptoms.files if "adapter_model" in f.name and f.size is not None and 0 < f.size < _EMPTY_BYTES
     ]

@@ -49,6 +49,7 @@ from adapterfit.causes import anatomy, evidence, remainder
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
+from adapterfit.causes.told import in_words
 from adapterfit.edits import Drop
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
 from adapterfit.text import quote
@@ -169,6 +170,11 @@ HINTS = (
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: code that asks the loader not to be strict, and looks at nothing it returns."""
+    yield from in_words(
+        symptoms,
+        "loader-drops-keys-silently",
+        fix="look at unexpected_keys of what load_adapter and load_state_dict return: it must be empty",
+    )
     found = names_of(symptoms, "loader-drops-keys-silently")
     if found is not None:
         yield suspect(

@@ -43,6 +43,7 @@ from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import ENDS, HEADS
+from adapterfit.causes.told import in_words
 from adapterfit.records import Case, Diff, Finding, Fix, Slot, Suspicion, TensorInfo
 from adapterfit.text import quote, shorten, show
 
@@ -202,6 +203,11 @@ STOPS = {("peft", "_add_modules_to_save"): 0.4}
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: only a task's head is missing."""
+    yield from in_words(
+        symptoms,
+        "head-not-restored",
+        fix="save again with the head in modules_to_save; adapterfit check ADAPTER --base BASE lists the slots that stay at a new start",
+    )
     for error in symptoms.errors:
         name = error.message.strip("'\" .")
         if (

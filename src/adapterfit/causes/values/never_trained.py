@@ -37,11 +37,15 @@ Fixed:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix, ValueSummary
+from adapterfit.causes.told import in_words
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, ValueSummary
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=5,
@@ -95,6 +99,23 @@ def _is_at_start(name: str, summary: ValueSummary) -> bool:
             summary.largest == 1 and not summary.zeros and abs(summary.norm**2 - summary.count) < 1e-6 * summary.count
         )
     return summary.count > 0 and summary.zeros == summary.count
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a text: the answers are those of the base. The numbers decide, so this is never more than a guess."""
+    yield from in_words(
+        symptoms, "never-trained", fix="adapterfit check ADAPTER --base BASE --values: a lora_B that is all zero was never trained"
+    )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """No difference in a script; a comparison of speeds."""
+    return {
+        "fires": [
+            "The outputs are identical to those of the base model, with the adapter and without it; the log says grad_norm': 0 at each step."
+        ],
+        "silent": ["There is no difference in speed between the base model and the LoRA adapter."],
+    }
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

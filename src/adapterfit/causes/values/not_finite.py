@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.told import in_words
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, ValueSummary
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ def check(case: Case, _diff: Diff | None) -> Iterator[Finding]:
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: sampling met NaN. An adapter is one reason of many, so this is never more than a guess."""
+    yield from in_words(
+        symptoms,
+        "not-finite",
+        fix="adapterfit check ADAPTER --base BASE --values; load the base in bfloat16 or float32",
+    )
     told = said(
         symptoms, "probability tensor contains either", "logits contain nan", "output is nan", "produced in unet"
     )

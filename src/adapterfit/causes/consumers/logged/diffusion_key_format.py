@@ -44,6 +44,7 @@ from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import diffusion_names, names_of
 from adapterfit.causes.sizes import sizes_of
+from adapterfit.causes.told import in_words
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
 
@@ -106,6 +107,7 @@ STOPS = {
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: names of one dialect that a loader of another reports, or the loaders' own words."""
+    yield from in_words(symptoms, "diffusion-key-format", fix=_FIX)
     names = names_of(symptoms, "diffusion-key-format")
     magnitudes = names_of(symptoms, "dora-magnitude-misplaced") or names_of(symptoms, "lycoris-not-lora")
     if names is not None:

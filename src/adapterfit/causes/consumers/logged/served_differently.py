@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.told import in_words
 from adapterfit.records import Suspicion
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ _IGNORED = (
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a text: rsLoRA or alpha_pattern named beside words for being ignored, and no error that says more."""
+    yield from in_words(
+        symptoms,
+        "served-differently",
+        fix="multiply the scale into lora_B and set lora_alpha = r (use_rslora: false), or merge the adapter",
+    )
     told, ignored = said(symptoms, *_WORDS), said(symptoms, *_IGNORED)
     if told and ignored and not symptoms.errors:
         yield suspect(

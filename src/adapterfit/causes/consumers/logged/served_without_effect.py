@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import root
+from adapterfit.causes.told import in_words
 from adapterfit.records import Suspicion
 
 if TYPE_CHECKING:
@@ -62,13 +63,16 @@ _SERVERS = (
 )
 
 #: Words that speak of this cause where no symptom decides.
-HINTS = (
-    "does nothing", "fails silently", "matches nothing", "vl wrapper", "nothing changes", "no difference", "no change in", "not applying", "doesn't apply", "not take effect", "same as the base", "没有生效", "没有效果", "未生效", "havent use the lora", "no effect", "same output", "base model output", "identical output", "not applied", "zero effect", "silently no-op", "ignored at request",
-)  # fmt: skip
+HINTS = ("fails silently", "matches nothing", "vl wrapper", "没有生效", "没有效果", "未生效", "ignored at request")
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's own words, or paths that differ by the wrapper's level beside words about a server."""
+    yield from in_words(
+        symptoms,
+        "served-without-effect",
+        fix="rename the keys to the paths of the model as the server builds it, or serve the merged model; first see whether the request names the adapter",
+    )
     fix = "rename the keys to the paths of the model as the server builds it, upgrade the server, or serve the merged model"
     told = said(
         symptoms,

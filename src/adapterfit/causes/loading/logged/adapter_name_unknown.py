@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import line_of, suspect
+from adapterfit.causes.told import in_words
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
 
@@ -74,6 +75,11 @@ STOPS = {("diffusers", "set_adapters"): 0.5, ("peft", "set_adapter"): 0.45}
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a loader that knows no adapter of that name."""
+    yield from in_words(
+        symptoms,
+        "adapter-name-unknown",
+        fix="ask for a name that is there (list(model.peft_config), /v1/models), and treat an unknown one as an error",
+    )
     if not any(
         word in symptoms.folded
         for word in (

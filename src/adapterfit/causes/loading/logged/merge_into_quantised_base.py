@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.told import in_words
 from adapterfit.records import Suspicion
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ STOPS = {("peft", "_check_merge_allowed"): 0.6, ("peft", "_unload_and_optionally
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT's refusal, or a traceback that goes through PEFT's merge into a quantiser."""
     fix = "load the base in 16 bits (without load_in_4bit, load_in_8bit or a GPTQ checkpoint; device_map='cpu' if it does not fit), merge into that, then quantise"
+    yield from in_words(symptoms, "merge-into-quantised-base", fix=fix)
     for phrase, likelihood in _WORDS:
         told = said(symptoms, phrase)
         if told:

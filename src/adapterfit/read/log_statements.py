@@ -1,0 +1,177 @@
+"""What a text tells in words: what was seen of an adapter, where no traceback says so.
+
+A sentence is a statement when its parts meet: what it is about (the adapter, or an output beside "with and without"), what was
+seen of it, and a negation where one is needed. Sentences about speed, memory or the same *error* are about something else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from adapterfit import limits
+from adapterfit.read.log_text import Text
+from adapterfit.symptoms import LogStatement
+
+#: Characters of a sentence that are looked at, and of a text.
+_SENTENCE, _LONG, _TEXT = 500, 300, 60_000
+_END = re.compile(r"(?<=[.!?;:])\s")
+_ADAPTER = re.compile(
+    r"\b(?:[qr]?s?loras?|doras?|adapt[eo]rs?|peft\w*|ia3|locons?|lycoris)\b|fine-?tun|finetun|\blora_"
+)
+_OTHER = re.compile(
+    r"\b(?:memory|vram|ram|oom|speed|faster|slower|throughput|latency|tokens?/s|learning rate|batch size|gpus?|disk|tokeni[sz]er"
+    r"|seconds|minutes|grad(?:ient)?s?|requires_grad|versions? of|license|docs?|documentation|system prompt|chat template)\b"
+    r"|\b(?:rank|r|alpha|lora_alpha|dropout|epochs|steps|target_modules)\b (?:\S+ ){0,4}?(?:has|have|had|does|do|makes?)\b|\b(?:eval|train|training|validation) loss"
+    r"|same (?:error|issue|problem|exception|crash|traceback|warning|bug|question|machine|time)"
+)
+_OUTPUT = (
+    r"(?:outputs?|results?|answers?|responses?|generations?|images?|predictions?|logits|texts?|replies|reply|completions?|"
+    r"scores?|metrics?|quality|inference|videos?|pictures?|behaviou?rs?|accuracy|performance|style)"
+)
+_SAME = re.compile(
+    r"\b(?:same|identical(?:ly)?|unchanged|indistinguishable|no (?:\w+ )?differences?|(?:equals?|match(?:es)?|equivalent to) (?:\w+ ){0,4}?(?:base|original))\b"
+    r"|\b(?:exactly|just|only) (?:as|like) the (?:base|original)\b|n't (?:\w+ ){0,2}differ\b"
+)
+_BASE = re.compile(
+    r"\b(?:base|original|vanilla|pre-?trained|foundation|untuned|unadapted|non-?fine-?tuned)(?: \w+)? ?-?(?:models?|weights|checkpoint|llm|one|version)\b"
+    r"|\bwith\b.{0,60}\bwithout\b|\bwithout\b.{0,60}\bwith\b"
+    r"|\bthe base\b|\bbase (?:answers?|outputs?)"
+    r"|\bwith(?: or | and |/| vs\.? |out\b.{0,60}\bwith )(?:out)?\b(?=.{0,60}(?:lora|adapt[eo]r))"
+    r"|\bwithout (?:\w+ ){0,3}?(?:loras?|adapt[eo]rs?|fine-?tuning)\b"
+    r"|\b(?:before|after) (?:and (?:after|before) )?(?:loading|applying|merging|adding|fine-?tuning|enabling)\b"
+    r"|\bwhether (?:or not )?(?:i|we|the)\b|\b(?:add|load|enable|use)\w* (?:the )?(?:loras?|adapt[eo]rs?|lora_weights)? ?or not\b"
+)
+_OUTPUTS = re.compile(rf"\b{_OUTPUT}\b|\b(?:behav|act|perform|respond|answer|generat|produc|predict)\w*\b")
+_SOFT = r"(?:\w+ly |any |seem(?:s|ed)? to |appear(?:s|ed)? to |be(?:ing|en)? |get(?:s|ting)? |have |having |make |making |even |at all |really |to |show |see |an? |the |much )"
+_NOT = r"(?:\b(?:no|not|never|without|zero|nor|barely|hardly|cannot)\b|n't\b|\b(?:doesnt|didnt|isnt|dont|havent|wasnt|arent)\b|\b(?:fails?|failed|failing|refuses) to\b)"
+#: Without "cannot" and "failed to": what is refused is an error, and its message says more.
+_NEVER = r"(?:\b(?:not|never|barely|hardly)\b|n't\b|\b(?:doesnt|didnt|isnt|dont|havent|wasnt|arent)\b)"
+_EFFECT = re.compile(
+    rf"{_NOT} {_SOFT}{{0,5}}(?:\w+ )?(?:effects?|impact|influence|change in|changes in|changes? to|effective)\b"
+    rf"|{_NOT} {_SOFT}{{0,4}}(?:affect|alter|influence|impact|change) (?:\w+ ){{0,3}}{_OUTPUT}"
+    rf"|{_NEVER} {_SOFT}{{0,4}}(?:appl(?:y|ied)|tak(?:e|en|ing) (?:\w+ )?effect|taken? in(?:to)? (?:account|consideration)|considered|kick in|activated?|respected|picked up|in effect)\b"
+    r"|\b(?:does|doing|do|did) (?:absolutely )?nothing\b|\bno-op\b|\bnothing (?:changes|changed|happens|happened)\b"
+)
+_UNUSED = re.compile(
+    rf"(?:loras?|adapt[eo]rs?)(?: (?:weights?|layers?|models?|file))? (?:\w+ ){{0,3}}?\w*{_NEVER} {_SOFT}{{0,4}}(?:loaded|used|applied|enabled|active|working|work)\b"
+    r"|\b(?:\w+n't|not) (?:my |the |any |our )?(?:loras?|adapt[eo]rs?) (?:\w+ ){0,2}?(?:work|load|apply|used|applied|active)\b"
+)
+_AS_IF = re.compile(
+    r"\b(?:as if|as though|like) (?:\w+'?\w* ){0,5}?(?:no|without|not|never|\w+n't) (?:\w+ ){0,4}?(?:loras?|adapt[eo]rs?|loaded|trained|applied|fine-?tun\w+)"
+    r"|\b(?:as if|as though|like) (?:\w+'?\w* ){0,4}?(?:loras?|adapt[eo]rs?) (?:\w+ ){0,3}?(?:not|never|\w+n't|absent|missing)\b"
+    r"|\b(?:as if|as though|like) (?:it|they|i|this|that)\w*(?:'s| is| was|'m)? (?:just |only |still )?(?:using |running |talking to )?(?:the )?(?:base|original)\b"
+    r"|\bfall(?:s|ing)? back to the base\b|\bstill (?:\w+ ){0,3}(?:the )?(?:base|original) model\b"
+)
+_IGNORED = re.compile(
+    r"(?:loras?|adapt[eo]rs?)(?: weights?| layers?)? [^,;.]{0,80}?\b(?:is|are|gets?|being|was|were|completely|simply|silently) (?:\w+ )?(?:ignored|skipped)\b|\bignor(?:es|ing) (?:\w+ ){0,2}(?:loras?|adapt[eo]rs?)\b"
+)
+_GARBAGE = re.compile(
+    r"\b(?:gibberish|garbage|garbled|nonsens\w+|rubbish|random (?:\w+ ){0,2}(?:tokens?|words?|characters?|text|prediction|output|answers?|labels?|results?|strings?)"
+    r"|(?:pure|just|only|random) noise|noisy images?|broken (?:output|text|images?)|incoherent|meaningless|word salad|unreadable)\b"
+)
+_NAN = re.compile(
+    r"\b(?:nans?|infs?)\b(?=.{0,80}\b(?:output|logit|loss|hidden|inference|predict|value|tensor))|\b(?:output|logit|loss|inference|predict|value|hidden)\w*\b.{0,80}\bnans?\b"
+    r"|(?:all |only |entirely )black (?:images?|pictures?)"
+)
+_CONSTANT = re.compile(
+    r"\bsame (?:value|output|class|label|answer|prediction|token|result|text)s? (?:\w+ ){0,4}?(?:regardless|whatever|no matter|for (?:every|any|all|each))"
+)
+_TRAINS = re.compile(
+    r"\b(?:fine-?tun\w+|train\w*)\b.{0,40}\bnans?\b|\bstep \d|\badamw|\b(?:training|train) loss|\bwhile training|\bduring training|\btraining (?:run|step|diverg)"
+)
+_WRONG = (
+    r"(?:wrong|unknown|non-?exist\w*|not exist\w*|invalid|made-up|fake|misspell\w*|bogus|incorrect|arbitrary|nonsense)"
+)
+_ACCEPTED = re.compile(
+    rf"{_WRONG} [^.\n]{{0,30}}(?:adapter|lora)(?:[ _-]?(?:id|name))?.{{0,160}}?(?:{_NOT} (?:\w+ ){{0,2}}?(?:fail\w*|error\w*|rais\w+|reject\w*|refus\w*)|accept|succe|200|fall\w* back|base model|still (?:works|answers|returns))"
+    rf"|(?:{_NOT} (?:\w+ ){{0,2}}?(?:fail\w*|error\w*|rais\w+|reject\w*|refus\w*)|accepts?|succeeds?).{{0,100}}?{_WRONG} [^.\n]{{0,30}}(?:adapter|lora)[ _-]?(?:id|name)"
+)
+_SILENT = re.compile(
+    r"\bsilent(?:ly)?\b|\bwithout (?:\w+ )?(?:error|warning|complain\w*|rais\w+|a word)|\bno (?:error|warning)s?\b"
+)
+_MISFIT = re.compile(
+    r"(?:unknown|incompatible|mismatch\w*|unmatched|unrecogni[sz]ed|invalid|unexpected|missing|wrong|misspelled|non-?matching)[ -](?:\S+ ){0,5}?(?:tensors?|keys?|weights?|shapes?|names?|adapters?|layers?|parameters?)"
+)
+_TAKES = re.compile(r"\b(?:accept|load|skip|drop|discard|ignor|pass)\w*")
+_BYTES = re.compile(r"(?<![\w.])(\d{1,3}) ?(?:b|bytes?)\b")
+_FILE = re.compile(
+    r"\badapters?(?:_model)?\.(?:bin|pth?|safetensors|npz)|\b(?:adapter|lora)(?: weights?)? (?:file|checkpoint)|\bsaved (?:adapter|lora)|\badapter_model\b"
+)
+_NOTHING_IN = re.compile(
+    r"(?:adapter|lora)\S* (?:\w+ ){0,4}?(?:is|are|was|contains?|holds?|has) (?:\w+ )?(?:an empty (?:dict\w*|state_?dict|file)|empty|no (?:tensors|weights|keys))\b"
+)
+_RELOAD = re.compile(
+    r"\b(?:different|random|inconsistent|chang\w+|var(?:y|ies)) (?:\w+ ){0,4}?(?:each|every) (?:\w+ ){0,2}?(?:load|reload|time (?:i|we) (?:re)?load|run of the load)\w*"
+    rf"|\b(?:each|every) (?:time|load)\b.{{0,60}}\bload\w*.{{0,80}}\bdifferent {_OUTPUT}"
+    r"|\b(?:after|when) (?:re)?-?loading\b.{0,120}\b(?:differs?|different) (?:\w+ ){0,3}?(?:from|than) (?:\w+ ){0,4}?(?:train|before|sav)"
+)
+_LOADED = re.compile(r"\b(?:re-?load\w*|load(?:s|ed|ing)?|restor(?:ed|ing))\b")
+_WORSE = re.compile(
+    r"\b(?:much|far|significantly|a lot|way|considerably|drastically|very|huge|large|big|completely) (?:\w+ )?(?:worse|lower|poor(?:er)?|bad|degraded|drop|gap|decrease)\b"
+    r"|\b(?:erratic|non-?deterministic|inconsistent|degrad\w+|random(?:ly)? init\w*|random (?:guess\w*|chance|predictions?|results?|weights)|chance level|performance (?:gap|drop))\b"
+    r"|\b(?:accuracy|performance|f1|scores?|metrics?) (?:\w+ ){0,3}?(?:drops?|dropped|falls?|fell|decreas\w+|degrad\w+)\b"
+)
+_MERGED = re.compile(r"(?<![-_])\b(?:merg\w+|fus(?:ed?|ing))\b(?![-_])|\bcombining\b|save_pretrained_merged")
+
+
+def statements(text: Text, folded: str) -> tuple[LogStatement, ...]:
+    """What the text's sentences tell was seen, in their order."""
+    told = bool(_ADAPTER.search(folded[:_TEXT]))
+    found = []
+    before: list[str] = []
+    for start, sentence in _sentences(text, folded):
+        if not _OTHER.search(sentence):
+            about = told and any(_ADAPTER.search(one) for one in (sentence, *before[-2:]))
+            line = text.line_at(start)
+            found += [LogStatement(seen, line, bool(_MERGED.search(sentence))) for seen in _seen(sentence, about=about)]
+        before.append(sentence)
+    return tuple(dict.fromkeys(found))[: limits.LOG_SYMPTOMS]
+
+
+def _sentences(text: Text, folded: str) -> Iterator[tuple[int, str]]:
+    """Sentences of prose with where they start; code, tables and log lines have too few words in a row."""
+    most = min(len(folded), _TEXT)
+    start = 0
+    for end in [*(match.end() for match in _END.finditer(folded, 0, most)), most]:
+        # what runs on for long is code or a list without full stops: then a line is as good as a sentence
+        breaks = [at for at in text.starts if start < at < end] if end - start > _LONG else []
+        for first, last in zip([start, *breaks], [*breaks, end]):
+            sentence = folded[first:last][:_SENTENCE]
+            if _is_prose(sentence):
+                yield first, sentence
+        start = end
+
+
+def _is_prose(sentence: str) -> bool:
+    words = sentence.split()
+    plain = sum(1 for word in words if word.strip("\"'`(),.!?;:*_").replace("'", "").replace("-", "").isalpha())
+    return len(words) > 3 and plain * 5 >= len(words) * 3
+
+
+def _seen(sentence: str, *, about: bool) -> Iterator[str]:
+    """The kinds of statements that one sentence makes; `about`: it, or the one before it, names an adapter."""
+    if about and _SILENT.search(sentence) and _TAKES.search(sentence) and _MISFIT.search(sentence):
+        yield "misfit-accepted"
+    elif about and _ACCEPTED.search(sentence):
+        yield "unknown-accepted"
+    elif about and _without_effect(sentence):
+        yield "no-effect"
+    if about and _GARBAGE.search(sentence):
+        yield "garbage"
+    if _NAN.search(sentence) and not _TRAINS.search(sentence):
+        yield "nan" if about else "nan-somewhere"
+    if _CONSTANT.search(sentence):
+        yield "constant"
+    sized = _BYTES.search(sentence)
+    if (sized is not None and _FILE.search(sentence)) or _NOTHING_IN.search(sentence):
+        yield "no-tensors"
+    if about and (_RELOAD.search(sentence) or (_LOADED.search(sentence) and _WORSE.search(sentence))):
+        yield "changes-by-load"
+
+
+def _without_effect(sentence: str) -> bool:
+    named = bool(_ADAPTER.search(sentence))
+    compared = bool(_SAME.search(sentence) and _BASE.search(sentence) and _OUTPUTS.search(sentence))
+    untouched = named and bool(_EFFECT.search(sentence) or _UNUSED.search(sentence) or _IGNORED.search(sentence))
+    return compared or untouched or bool(_AS_IF.search(sentence))

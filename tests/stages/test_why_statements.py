@@ -1,0 +1,92 @@
+"""Reports in words: what was seen is read from many wordings, and sentences about something else say nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+import adapterfit
+from adapterfit.read.log import read_log
+
+_SEEN = {
+    "no-effect": [
+        "I load the LoRA, but the answers are exactly the same as those of the base model.",
+        "My adapter doesn't seem to have any effect on the generated text.",
+        "The model acts as if no adapter had been loaded.",
+        "With or without the LoRA, the responses are identical.",
+        "There is no visible difference between the outputs with the adapter and without it.",
+        "Our adapter is silently ignored by the endpoint.",
+        "The fine-tuned adapter is never applied when I call generate.",
+        "The DoRA loads fine and then does absolutely nothing.",
+        "It seems the LoRA is not being used at all, is something missing?",
+    ],
+    "garbage": ["Once the adapter is active, the server only returns gibberish.", "The LoRA makes it answer with random characters."],
+    "nan": ["With the adapter enabled all logits are nan at inference."],
+    "no-tensors": ["The saved adapter file has just 40 bytes, what happened?", "After the run adapters.npz is only 312 bytes big."],
+    "unknown-accepted": ["Requests with a non-existent adapter name do not fail, they are answered by the base model."],
+    "misfit-accepted": ["The loader silently skips mismatched adapter tensors in the file."],
+    "changes-by-load": [
+        "After reloading the adapter the accuracy is much worse than at the end of training.",
+        "Predictions of my LoRA are different each time I load it.",
+    ],
+}  # fmt: skip
+
+_SILENT = [
+    "Switching to flash attention has no effect on memory for my LoRA run.",
+    "Training with a LoRA takes the same time as without LoRA.",
+    "I get the same error with and without the adapter.",
+    "The rank of the adapter has no effect on the eval loss.",
+    "How do I set the learning rate of the LoRA parameters?",
+    "My fine-tuning loss goes to nan with the adapter after a few hundred steps.",
+    "The tokenizer gives the same result for both strings of the base model.",
+    "Batch size has no effect on the training time.",
+    "The chat template is not applied unless I use the chat endpoint.",
+    "The seed is ignored, and every run gives a random answer.",
+    "The pad token is ignored in the loss of my model.",
+    "The config file is only 120 bytes, is this right?",
+    "Each epoch takes longer than the one before.",
+    "With temperature 0 the answers are the same each time.",
+    "Does the documentation of the adapter format exist anywhere?",
+]
+
+
+@pytest.mark.parametrize(("seen", "text"), [(seen, text) for seen, texts in _SEEN.items() for text in texts])
+def test_a_sentence_tells_what_was_seen(seen: str, text: str) -> None:
+    assert seen in {statement.seen for statement in read_log(text).statements}
+
+
+@pytest.mark.parametrize("text", _SILENT)
+def test_a_sentence_about_something_else_is_no_statement(text: str) -> None:
+    assert read_log(text).statements == ()
+
+
+@pytest.mark.parametrize("text", [text for seen, texts in _SEEN.items() if seen != "garbage" for text in texts])
+def test_words_are_answered_and_never_certain(text: str) -> None:
+    causes = adapterfit.why(text).causes
+    assert causes
+    assert causes[0].apart
+    assert {cause.confidence for cause in causes} <= {"low", "medium"}
+
+
+@pytest.mark.parametrize("text", _SEEN["garbage"])
+def test_garbage_that_is_compared_with_nothing_has_no_answer(text: str) -> None:
+    assert adapterfit.why(text).causes == ()
+
+
+def test_a_traceback_beside_the_words_decides() -> None:
+    text = "The adapter has no effect at all.\nValueError: Target modules {'query'} not found in the base model."
+    assert adapterfit.why(text).causes[0].id == "target-modules-not-found"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("vLLM serves the LoRA, but the answers are the same as those of the base model.", "served-without-effect"),
+        ("In ComfyUI my LoRA has no effect on the images.", "diffusion-key-format"),
+        ("After PeftModel.from_pretrained the outputs are identical to those of the base model.", "loader-drops-keys-silently"),
+        ("I merged the adapter into the 4-bit model and the merged model answers just as the base model does: identical.", "merge-into-quantised-base"),
+        ("The LoRA works fine in PEFT. In SGLang it produces garbage.", "served-differently"),
+        ("After reloading the classifier's adapter the accuracy is much worse.", "head-not-restored"),
+    ],
+)  # fmt: skip
+def test_who_serves_the_adapter_tells_the_causes_apart(text: str, cause: str) -> None:
+    assert adapterfit.why(text).causes[0].id == cause
