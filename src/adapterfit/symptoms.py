@@ -101,7 +101,7 @@ class LogArgument:
 class LogStatement:
     """What a sentence tells was seen of an adapter; `merged`: of one that was merged into its base.
 
-    `seen`: `no-effect`, `garbage`, `nan`, `nan-somewhere` (no adapter is named near it), `constant` (one output for every
+    `seen`: `no-effect`, `garbage`, `differs-by-engine`, `at-start` (zero after a training), `nan`, `nan-somewhere` (no adapter is named near it), `constant` (one output for every
     input), `no-tensors`, `unknown-accepted` (a name that nobody loaded), `misfit-accepted`, `changes-by-load` (worse, or another one, after loading).
     """
 

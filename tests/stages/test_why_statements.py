@@ -15,15 +15,19 @@ _SEEN = {
         "With or without the LoRA, the responses are identical.",
         "There is no visible difference between the outputs with the adapter and without it.",
         "Our adapter is silently ignored by the endpoint.",
+        "Both models, with the LoRA and without it, say the same.",
+        "I can't get my LoRA to make the slightest difference.",
         "The fine-tuned adapter is never applied when I call generate.",
         "The DoRA loads fine and then does absolutely nothing.",
         "It seems the LoRA is not being used at all, is something missing?",
     ],
-    "garbage": ["Once the adapter is active, the server only returns gibberish.", "The LoRA makes it answer with random characters."],
-    "nan": ["With the adapter enabled all logits are nan at inference."],
+    "at-start": ["After training my LoRA, every lora_B is still 0."],
+    "differs-by-engine": ["The adapter's answers in SGLang don't match those of transformers."],
+    "garbage": ["Once the adapter is active, the server only returns gibberish.", "The LoRA makes it answer with random characters.", "The fused adapter gives bad results."],
+    "nan": ["With the adapter enabled all logits are nan at inference.", "My LoRA only makes black images."],
     "no-tensors": ["The saved adapter file has just 40 bytes, what happened?", "After the run adapters.npz is only 312 bytes big."],
     "unknown-accepted": ["Requests with a non-existent adapter name do not fail, they are answered by the base model."],
-    "misfit-accepted": ["The loader silently skips mismatched adapter tensors in the file."],
+    "misfit-accepted": ["The script discards the return value after the adapter is loaded.", "The loader silently skips mismatched adapter tensors in the file."],
     "changes-by-load": [
         "After reloading the adapter the accuracy is much worse than at the end of training.",
         "Predictions of my LoRA are different each time I load it.",
@@ -43,6 +47,10 @@ _SILENT = [
     "The seed is ignored, and every run gives a random answer.",
     "The pad token is ignored in the loss of my model.",
     "The config file is only 120 bytes, is this right?",
+    "The loss of my fine-tuned model does not match the one in the paper.",
+    "My fine-tuned model forgets facts that the base model knew.",
+    "The images of my dataset are black and white, is a LoRA able to learn colours?",
+    "Should lora_alpha be the same as the rank?",
     "Each epoch takes longer than the one before.",
     "With temperature 0 the answers are the same each time.",
     "Does the documentation of the adapter format exist anywhere?",
@@ -67,7 +75,7 @@ def test_words_are_answered_and_never_certain(text: str) -> None:
     assert {cause.confidence for cause in causes} <= {"low", "medium"}
 
 
-@pytest.mark.parametrize("text", _SEEN["garbage"])
+@pytest.mark.parametrize("text", ["Once the adapter is active, it only returns gibberish.", _SEEN["garbage"][1]])
 def test_garbage_that_is_compared_with_nothing_has_no_answer(text: str) -> None:
     assert adapterfit.why(text).causes == ()
 

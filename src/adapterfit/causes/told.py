@@ -23,12 +23,13 @@ _IMAGES = (
     "comfy", "automatic1111", "a1111", "stable diffusion", "stable-diffusion", "sdxl", "flux", "diffusers", "kohya", "sd-scripts", "image", "pipe.", "wan2", "forge",
 )  # fmt: skip
 _SCRIPTS = ("peftmodel", "from_pretrained", "load_adapter", "get_peft_model", "transformers", "trl", "peft", "llamafactory", "unsloth", "swift")  # fmt: skip
-_QUANTISED = ("4bit", "4-bit", "8bit", "8-bit", "qlora", "mxfp4", "gptq", "awq", "nf4", "quantiz", "quantis", "int4", "int8", "bnb", "-q4", "-q8", "fp8")  # fmt: skip
+_TRAINED = ("i trained", "we trained", "after training", "after fine-tuning", "after fine tuning", "after finetuning", "finetuned", "fine-tuned", "fine tuned", "to fine-tune", "my trained", "training produced")  # fmt: skip
+_QUANTISED = ("4bit", "4-bit", "8bit", "8-bit", "qlora", "mxfp4", "gptq", "awq", "nf4", "quantiz", "quantis", "int4", "int8", "bnb", "q(lora)", " -q ", " -q.", "-q4", "-q8", "fp8")  # fmt: skip
 #: Words about a training that changed nothing.
 _UNTRAINED = ("all zero", "is zero", "are zero", "still zero", "only zeros", "grad_norm': 0", "trainable params: 0 ", "nothing was trained", "loss': 0.0,")  # fmt: skip
 _HEADS = ("classif", "seq_cls", "token_cls", "num_labels", "sequenceclassification", "reward", "score", "head")
 #: Words of an author who says that it is right elsewhere.
-_ELSEWHERE = ("works perfectly", "works fine", "works well", "works as expected", "works correctly", "fine with", "correct with", "good with", "is correct in", "works in ", "works with ", "fine in ", "but with", "but when", "whereas", "while with")  # fmt: skip
+_ELSEWHERE = ("works perfectly", "works fine", "works well", "works as expected", "works correctly", "fine with", "correct with", "good with", "is correct in", "works in ", "works with ", "is ok", "is fine", "are fine", "is alright", "is normal", "much better", "correct answer", "fine in ", "but with", "but when", "whereas", "while with")  # fmt: skip
 
 _CHECK = "adapterfit check ADAPTER --base BASE --values: names that fit nothing, no tensors, or a B that is all zero"
 
@@ -46,11 +47,16 @@ _ANSWERS: Mapping[tuple[str, str], Mapping[str, float]] = {
     ("no-effect", "untrained"): {"never-trained": 0.6, "served-without-effect": 0.3},
     ("no-effect", "engine"): {"served-without-effect": 0.55, "never-trained": 0.28, "empty-adapter": 0.25},
     ("no-effect", "images"): {"diffusion-key-format": 0.44, "served-without-effect": 0.4, "never-trained": 0.25},
+    ("no-effect", "trained"): {"never-trained": 0.44, "loader-drops-keys-silently": 0.42, "served-without-effect": 0.36, "empty-adapter": 0.35},
     ("no-effect", "script"): {"loader-drops-keys-silently": 0.45, "served-without-effect": 0.42, "never-trained": 0.38, "empty-adapter": 0.3},
     ("no-effect", ""): {"served-without-effect": 0.42, "loader-drops-keys-silently": 0.36, "never-trained": 0.34, "empty-adapter": 0.3},
     ("no-effect", "merged-quantised"): {"merge-into-quantised-base": 0.55, "served-without-effect": 0.4, "loader-drops-keys-silently": 0.3},
     ("no-effect", "merged"): {"loader-drops-keys-silently": 0.42, "merge-into-quantised-base": 0.4, "served-without-effect": 0.38, "never-trained": 0.3},
     ("garbage", "elsewhere"): {"served-differently": 0.45, "served-without-effect": 0.3},
+    ("garbage", "engine"): {"served-differently": 0.38, "served-without-effect": 0.26},
+    ("garbage", "merged"): {"merge-into-quantised-base": 0.36},
+    ("differs-by-engine", ""): {"served-differently": 0.5, "served-without-effect": 0.3},
+    ("at-start", ""): {"never-trained": 0.6},
     ("garbage", "merged-quantised"): {"merge-into-quantised-base": 0.45},
     ("garbage", "head"): {"head-not-restored": 0.42},
     ("changes-by-load", "head"): {"head-not-restored": 0.48},
@@ -63,6 +69,8 @@ _ANSWERS: Mapping[tuple[str, str], Mapping[str, float]] = {
 _WORDS: Mapping[str, str] = {
     "no-effect": "the text says that the answers are those of the base",
     "garbage": "the text says that the output is garbage",
+    "differs-by-engine": "the text says that the engine answers otherwise than the library does",
+    "at-start": "the text says that the weights are as they were before the training",
     "changes-by-load": "the text says that the model is another one after loading",
     "no-tensors": "the text says that the saved file is as small as one without tensors",
     "unknown-accepted": "the text says that a name which nobody loaded is not refused",
@@ -103,13 +111,15 @@ def _where(symptoms: Symptoms, statement: LogStatement) -> tuple[str, ...]:
         return ("merged-quantised",) if quantised else ("merged",)
     if statement.seen == "garbage":
         return tuple(
-            where for where, words in (("elsewhere", _ELSEWHERE), ("head", _HEADS)) if _both(symptoms, where, words)
+            where
+            for where, words in (("elsewhere", _ELSEWHERE), ("head", _HEADS), ("engine", _ENGINES))
+            if _both(symptoms, where, words)
         )
     if statement.seen == "changes-by-load":
         return ("head",) if said(symptoms, *_HEADS, most=1) else ("script",)
     if statement.seen != "no-effect":
         return ("",)
-    for where, words in (("engine", _ENGINES), ("images", _IMAGES), ("script", _SCRIPTS)):
+    for where, words in (("engine", _ENGINES), ("images", _IMAGES), ("trained", _TRAINED), ("script", _SCRIPTS)):
         if said(symptoms, *words, most=1):
             return (where,)
     return ("",)

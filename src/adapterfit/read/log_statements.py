@@ -17,11 +17,11 @@ from adapterfit.symptoms import LogStatement
 _SENTENCE, _LONG, _TEXT = 500, 300, 60_000
 _END = re.compile(r"(?<=[.!?;:])\s")
 _ADAPTER = re.compile(
-    r"\b(?:[qr]?s?loras?|doras?|adapt[eo]rs?|peft\w*|ia3|locons?|lycoris)\b|fine-?tun|finetun|\blora_"
+    r"\b(?:[qr]?s?loras?|doras?|adapt[eo]rs?|peft\w*|ia3|locons?|lycoris)\b|fine[ -]?tun|\blora_|load_adapter|load_lora"
 )
 _OTHER = re.compile(
-    r"\b(?:memory|vram|ram|oom|speed|faster|slower|throughput|latency|tokens?/s|learning rate|batch size|gpus?|disk|tokeni[sz]er"
-    r"|seconds|minutes|grad(?:ient)?s?|requires_grad|versions? of|license|docs?|documentation|system prompt|chat template)\b"
+    r"\b(?:memory|vram|ram|oom|speed|faster|slower|throughput|latency|tokens?/s|learning rate|batch size|gpus?|disk space|tokeni[sz]er"
+    r"|seconds|minutes|slow|per step|repeat\w*|grad(?:ient)?s?|requires_grad|versions? of|license|docs?|documentation|system prompt|chat template)\b"
     r"|\b(?:rank|r|alpha|lora_alpha|dropout|epochs|steps|target_modules)\b (?:\S+ ){0,4}?(?:has|have|had|does|do|makes?)\b|\b(?:eval|train|training|validation) loss"
     r"|same (?:error|issue|problem|exception|crash|traceback|warning|bug|question|machine|time)"
 )
@@ -36,43 +36,68 @@ _SAME = re.compile(
 _BASE = re.compile(
     r"\b(?:base|original|vanilla|pre-?trained|foundation|untuned|unadapted|non-?fine-?tuned)(?: \w+)? ?-?(?:models?|weights|checkpoint|llm|one|version)\b"
     r"|\bwith\b.{0,60}\bwithout\b|\bwithout\b.{0,60}\bwith\b"
+    r"|\bboth (?:\w+ )?(?:models?|outputs?|results?|answers?|versions?)\b"
     r"|\bthe base\b|\bbase (?:answers?|outputs?)"
     r"|\bwith(?: or | and |/| vs\.? |out\b.{0,60}\bwith )(?:out)?\b(?=.{0,60}(?:lora|adapt[eo]r))"
     r"|\bwithout (?:\w+ ){0,3}?(?:loras?|adapt[eo]rs?|fine-?tuning)\b"
-    r"|\b(?:before|after) (?:and (?:after|before) )?(?:loading|applying|merging|adding|fine-?tuning|enabling)\b"
+    r"|\b(?:before|after) (?:and (?:after|before) )?(?:loading|applying|merging|adding|enabling)\b|\bbefore (?:and after )?(?:fine-?tuning|training)\b"
+    r"|\bon (?:or|and|/) off\b|\benabled (?:or|and|/) disabled\b"
     r"|\bwhether (?:or not )?(?:i|we|the)\b|\b(?:add|load|enable|use)\w* (?:the )?(?:loras?|adapt[eo]rs?|lora_weights)? ?or not\b"
 )
-_OUTPUTS = re.compile(rf"\b{_OUTPUT}\b|\b(?:behav|act|perform|respond|answer|generat|produc|predict)\w*\b")
+_OUTPUTS = re.compile(
+    rf"\b{_OUTPUT}\b|\bmodels?\b|\b(?:work|behav|act|perform|respond|answer|generat|produc|predict)\w*\b"
+)
 _SOFT = r"(?:\w+ly |any |seem(?:s|ed)? to |appear(?:s|ed)? to |be(?:ing|en)? |get(?:s|ting)? |have |having |make |making |even |at all |really |to |show |see |an? |the |much )"
 _NOT = r"(?:\b(?:no|not|never|without|zero|nor|barely|hardly|cannot)\b|n't\b|\b(?:doesnt|didnt|isnt|dont|havent|wasnt|arent)\b|\b(?:fails?|failed|failing|refuses) to\b)"
 #: Without "cannot" and "failed to": what is refused is an error, and its message says more.
 _NEVER = r"(?:\b(?:not|never|barely|hardly)\b|n't\b|\b(?:doesnt|didnt|isnt|dont|havent|wasnt|arent)\b)"
 _EFFECT = re.compile(
     rf"{_NOT} {_SOFT}{{0,5}}(?:\w+ )?(?:effects?|impact|influence|change in|changes in|changes? to|effective)\b"
-    rf"|{_NOT} {_SOFT}{{0,4}}(?:affect|alter|influence|impact|change) (?:\w+ ){{0,3}}{_OUTPUT}"
-    rf"|{_NEVER} {_SOFT}{{0,4}}(?:appl(?:y|ied)|tak(?:e|en|ing) (?:\w+ )?effect|taken? in(?:to)? (?:account|consideration)|considered|kick in|activated?|respected|picked up|in effect)\b"
-    r"|\b(?:does|doing|do|did) (?:absolutely )?nothing\b|\bno-op\b|\bnothing (?:changes|changed|happens|happened)\b"
+    rf"|{_NOT} {_SOFT}{{0,4}}(?:affect|alter|influenc|impact|chang)(?:e|es|ing|s)? (?:\w+ ){{0,3}}{_OUTPUT}"
+    rf"|{_NOT} (?:[\w()'-]+ ){{0,10}}?(?:difference|effect|zero results)\b|\bzero (?:results?|effect)\b"
+    rf"|{_NEVER} {_SOFT}{{0,4}}(?:appl(?:y|ies|ied)|tak(?:e|en|ing) (?:\w+ )?effect|taken? in(?:to)? (?:account|consideration)|considered|kick in|activated?|respected|picked up|in effect)\b"
+    r"|\b(?:does|doing|do|did) (?:absolutely )?nothing\b|\bno-op\b|(?:n't|\bnot|\bwont) (?:do (?:a |any)?thing|react)\b|\bnothing (?:changes|changed|happens|happened)\b"
 )
 _UNUSED = re.compile(
-    rf"(?:loras?|adapt[eo]rs?)(?: (?:weights?|layers?|models?|file))? (?:\w+ ){{0,3}}?\w*{_NEVER} {_SOFT}{{0,4}}(?:loaded|used|applied|enabled|active|working|work)\b"
+    rf"(?:loras?|adapt[eo]rs?)(?: (?:weights?|layers?|models?|file))? (?:\w+ ){{0,3}}?\w*{_NEVER} {_SOFT}{{0,4}}(?:load(?:ed)?|used|applied|enabled|active|working|work)\b"
     r"|\b(?:\w+n't|not) (?:my |the |any |our )?(?:loras?|adapt[eo]rs?) (?:\w+ ){0,2}?(?:work|load|apply|used|applied|active)\b"
 )
 _AS_IF = re.compile(
     r"\b(?:as if|as though|like) (?:\w+'?\w* ){0,5}?(?:no|without|not|never|\w+n't) (?:\w+ ){0,4}?(?:loras?|adapt[eo]rs?|loaded|trained|applied|fine-?tun\w+)"
     r"|\b(?:as if|as though|like) (?:\w+'?\w* ){0,4}?(?:loras?|adapt[eo]rs?) (?:\w+ ){0,3}?(?:not|never|\w+n't|absent|missing)\b"
     r"|\b(?:as if|as though|like) (?:it|they|i|this|that)\w*(?:'s| is| was|'m)? (?:just |only |still )?(?:using |running |talking to )?(?:the )?(?:base|original)\b"
-    r"|\bfall(?:s|ing)? back to the base\b|\bstill (?:\w+ ){0,3}(?:the )?(?:base|original) model\b"
+    r"|\bfall(?:s|ing)? back (?:to|on) (?:the |a |an )?(?:base|original|default|different|other)\b|\b(?:serv|run|generat|answer|done|render|work)\w* (?:\w+ )?without (?:the |any |my )?(?:loras?|adapt[eo]rs?)\b|\bstill (?:\w+ ){0,3}(?:the )?(?:base|original) model\b"
 )
 _IGNORED = re.compile(
-    r"(?:loras?|adapt[eo]rs?)(?: weights?| layers?)? [^,;.]{0,80}?\b(?:is|are|gets?|being|was|were|completely|simply|silently) (?:\w+ )?(?:ignored|skipped)\b|\bignor(?:es|ing) (?:\w+ ){0,2}(?:loras?|adapt[eo]rs?)\b"
+    r"(?:loras?|adapt[eo]rs?)\b[^,;.]{0,80}?\b(?:is|are|gets?|being|was|were|completely|simply|silently) (?:\w+ )?(?:ignored|skipped)\b|\bignor(?:es|ing) (?:\w+ ){0,2}(?:loras?|adapt[eo]rs?)\b"
 )
 _GARBAGE = re.compile(
     r"\b(?:gibberish|garbage|garbled|nonsens\w+|rubbish|random (?:\w+ ){0,2}(?:tokens?|words?|characters?|text|prediction|output|answers?|labels?|results?|strings?)"
-    r"|(?:pure|just|only|random) noise|noisy images?|broken (?:output|text|images?)|incoherent|meaningless|word salad|unreadable)\b"
+    r"|unexpected (?:words?|tokens?|characters?|text)|mangled|abnormal|(?:pure|just|only|random) noise|noisy images?|broken (?:output|text|images?)|incoherent|meaningless|word salad|unreadable)\b"
 )
 _NAN = re.compile(
     r"\b(?:nans?|infs?)\b(?=.{0,80}\b(?:output|logit|loss|hidden|inference|predict|value|tensor))|\b(?:output|logit|loss|inference|predict|value|hidden)\w*\b.{0,80}\bnans?\b"
-    r"|(?:all |only |entirely )black (?:images?|pictures?)"
+    r"|\bblack (?:images?|pictures?|squares?|outputs?|videos?)\b|\b(?:output|all|completely|entirely|just|fully|pure) (?:\w+ )?black\b"
+)
+#: What is bad of a model that was merged; of others it says too little.
+_BAD = re.compile(
+    rf"\b(?:bad|worse|poor|terrible|wrong|incorrect|broken|degraded) (?:\w+ )?{_OUTPUT}\b|\b{_OUTPUT} (?:\w+ ){{0,3}}?(?:is|are|were|was|become|becomes) (?:\w+ )?(?:bad|worse|poor|terrible|wrong|broken)\b"
+    r"|\bseems? (?:to be )?broken\b|\b(?:los(?:es|t|ing)|forg[eo]t\w*) (?:\w+ ){0,3}(?:coherence|fine-?tuning|training|knowledge|everything)\b"
+)
+#: One adapter that answers otherwise in an engine than in the library it was trained with.
+_DIFFERS = re.compile(
+    rf"{_NOT} (?:\w+ )?(?:match|agree|equal|align|consistent)\w*|\bmismatch\w*|\bdiverg\w+|\binconsisten\w+|\bdiffer(?:s|ent|ence|ences)?\b"
+)
+_ENGINE = re.compile(
+    r"\b(?:vllm|sglang|tgi|lmdeploy|llama\.cpp|ollama|lorax|mlx|tensorrt|exllama\w*|gguf|text-generation-inference)\b"
+)
+_LIBRARY = re.compile(
+    r"\b(?:hf|hugging ?face|transformers|peft|original model|model\.generate|llama-?factory|unsloth)\b"
+)
+#: A training after which the factor that starts at zero is zero.
+_AT_START = re.compile(
+    r"\b(?:lora_?b|lora_up|b matri\w+)\b.{0,60}?\b(?:zeros?|0)\b|\b(?:zeros?|0)\b.{0,40}\b(?:lora_?b|lora_up|b matri\w+)\b"
+    r"|\b(?:only|still|just|same as|equal to) (?:\w+ ){0,3}?initiali[sz]\w+"
 )
 _CONSTANT = re.compile(
     r"\bsame (?:value|output|class|label|answer|prediction|token|result|text)s? (?:\w+ ){0,4}?(?:regardless|whatever|no matter|for (?:every|any|all|each))"
@@ -88,12 +113,16 @@ _ACCEPTED = re.compile(
     rf"|(?:{_NOT} (?:\w+ ){{0,2}}?(?:fail\w*|error\w*|rais\w+|reject\w*|refus\w*)|accepts?|succeeds?).{{0,100}}?{_WRONG} [^.\n]{{0,30}}(?:adapter|lora)[ _-]?(?:id|name)"
 )
 _SILENT = re.compile(
+    r"\b(?:does not|doesn't|never) raise\b|"
     r"\bsilent(?:ly)?\b|\bwithout (?:\w+ )?(?:error|warning|complain\w*|rais\w+|a word)|\bno (?:error|warning)s?\b"
 )
 _MISFIT = re.compile(
     r"(?:unknown|incompatible|mismatch\w*|unmatched|unrecogni[sz]ed|invalid|unexpected|missing|wrong|misspelled|non-?matching)[ -](?:\S+ ){0,5}?(?:tensors?|keys?|weights?|shapes?|names?|adapters?|layers?|parameters?)"
 )
 _TAKES = re.compile(r"\b(?:accept|load|skip|drop|discard|ignor|pass)\w*")
+_UNREAD = re.compile(
+    r"\b(?:discard|ignor|drop|throw)\w* (?:\w+ ){0,3}?(?:return value|load result|results? of load\w*|incompatible_?keys)"
+)
 _BYTES = re.compile(r"(?<![\w.])(\d{1,3}) ?(?:b|bytes?)\b")
 _FILE = re.compile(
     r"\badapters?(?:_model)?\.(?:bin|pth?|safetensors|npz)|\b(?:adapter|lora)(?: weights?)? (?:file|checkpoint)|\bsaved (?:adapter|lora)|\badapter_model\b"
@@ -119,13 +148,12 @@ def statements(text: Text, folded: str) -> tuple[LogStatement, ...]:
     """What the text's sentences tell was seen, in their order."""
     told = bool(_ADAPTER.search(folded[:_TEXT]))
     found = []
-    before: list[str] = []
-    for start, sentence in _sentences(text, folded):
+    read = list(_sentences(text, folded))
+    for at, (start, sentence) in enumerate(read):
         if not _OTHER.search(sentence):
-            about = told and any(_ADAPTER.search(one) for one in (sentence, *before[-2:]))
+            about = told and any(_ADAPTER.search(one) for _, one in read[max(0, at - 2) : at + 3])
             line = text.line_at(start)
             found += [LogStatement(seen, line, bool(_MERGED.search(sentence))) for seen in _seen(sentence, about=about)]
-        before.append(sentence)
     return tuple(dict.fromkeys(found))[: limits.LOG_SYMPTOMS]
 
 
@@ -150,15 +178,21 @@ def _is_prose(sentence: str) -> bool:
 
 
 def _seen(sentence: str, *, about: bool) -> Iterator[str]:
-    """The kinds of statements that one sentence makes; `about`: it, or the one before it, names an adapter."""
-    if about and _SILENT.search(sentence) and _TAKES.search(sentence) and _MISFIT.search(sentence):
+    """The kinds of statements that one sentence makes; `about`: it, or one beside it, names an adapter."""
+    if about and (
+        _UNREAD.search(sentence) or (_SILENT.search(sentence) and _TAKES.search(sentence) and _MISFIT.search(sentence))
+    ):
         yield "misfit-accepted"
     elif about and _ACCEPTED.search(sentence):
         yield "unknown-accepted"
     elif about and _without_effect(sentence):
         yield "no-effect"
-    if about and _GARBAGE.search(sentence):
+    if about and (_GARBAGE.search(sentence) or (_MERGED.search(sentence) and _BAD.search(sentence))):
         yield "garbage"
+    if about and _DIFFERS.search(sentence) and _ENGINE.search(sentence) and _LIBRARY.search(sentence):
+        yield "differs-by-engine"
+    if about and _AT_START.search(sentence) and "after loading" not in sentence:
+        yield "at-start"
     if _NAN.search(sentence) and not _TRAINS.search(sentence):
         yield "nan" if about else "nan-somewhere"
     if _CONSTANT.search(sentence):
@@ -171,7 +205,6 @@ def _seen(sentence: str, *, about: bool) -> Iterator[str]:
 
 
 def _without_effect(sentence: str) -> bool:
-    named = bool(_ADAPTER.search(sentence))
     compared = bool(_SAME.search(sentence) and _BASE.search(sentence) and _OUTPUTS.search(sentence))
-    untouched = named and bool(_EFFECT.search(sentence) or _UNUSED.search(sentence) or _IGNORED.search(sentence))
+    untouched = bool(_EFFECT.search(sentence) or _UNUSED.search(sentence) or _IGNORED.search(sentence))
     return compared or untouched or bool(_AS_IF.search(sentence))

@@ -153,6 +153,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms,
             "can't convert layer of type",
             "currently, only the following modules are supported",
+            "currently, only `torch.nn.linear`",
             "does not support targeting nn.parameter",
         )
         if told:

@@ -82,9 +82,6 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         "zero effective modules",
         "zero active modules",
         "silently no-op",
-        "output identical to base",
-        "same output as the base",
-        "identical to the base model",
     )
     if told:
         sure = 0.92 if said(symptoms, *_SERVERS, most=1) else 0.6
