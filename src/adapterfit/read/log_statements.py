@@ -7,6 +7,7 @@ seen of it, and a negation where one is needed. Sentences about speed, memory or
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from adapterfit import limits
@@ -21,10 +22,16 @@ _ADAPTER = re.compile(
 )
 _OTHER = re.compile(
     r"\b(?:memory|vram|ram|oom|speed|faster|slower|throughput|latency|tokens?/s|learning rate|batch size|gpus?|disk space|tokeni[sz]er"
-    r"|seconds|minutes|slow|per step|repeat\w*|grad(?:ient)?s?|requires_grad|versions? of|license|docs?|documentation|system prompt|chat template)\b"
+    r"|seconds|minutes|slow|per step|repeat\w*|grad(?:ient)?s?|requires_grad|versions? of|license|readme|docs?|documentation|system prompt|chat template)\b"
     r"|\b(?:rank|r|alpha|lora_alpha|dropout|epochs|steps|target_modules)\b (?:\S+ ){0,4}?(?:has|have|had|does|do|makes?)\b|\b(?:eval|train|training|validation) loss"
+    r"|\b(?:network|wi-?fi|usb|power|database|sql\w*|bluetooth|ethernet|display|http|jdbc|storage|cache|ac|graphics) adapters?\b"
     r"|same (?:error|issue|problem|exception|crash|traceback|warning|bug|question|machine|time)"
 )
+#: What somebody asks for, or about; where it goes on with "but", something was seen after all.
+_WISH = re.compile(
+    r"\s*(?:(?:i|we) (?:would like|want|need|plan|intend|am trying|'d like)\b|(?:how|where|what|which|should|can|could|does|do|is it|are there|is there|please)\b|there is no .*, is there\?)"
+)
+_BUT = re.compile(r"\b(?:but|however|although|yet|still)\b")
 _OUTPUT = (
     r"(?:outputs?|results?|answers?|responses?|generations?|images?|predictions?|logits|texts?|replies|reply|completions?|"
     r"scores?|metrics?|quality|inference|videos?|pictures?|behaviou?rs?|accuracy|performance|style)"
@@ -103,7 +110,7 @@ _CONSTANT = re.compile(
     r"\bsame (?:value|output|class|label|answer|prediction|token|result|text)s? (?:\w+ ){0,4}?(?:regardless|whatever|no matter|for (?:every|any|all|each))"
 )
 _TRAINS = re.compile(
-    r"\b(?:fine-?tun\w+|train\w*)\b.{0,40}\bnans?\b|\bstep \d|\badamw|\b(?:training|train) loss|\bwhile training|\bduring training|\btraining (?:run|step|diverg)"
+    r"\b(?:fine-?tun\w+|train\w*)\b.{0,40}\bnans?\b|\bstep \d|\bgrad_norm|\bwhen (?:i|we) (?:train|fine-?tune)|\badamw|\b(?:training|train) loss|\bwhile training|\bduring training|\btraining (?:run|step|diverg)"
 )
 _WRONG = (
     r"(?:wrong|unknown|non-?exist\w*|not exist\w*|invalid|made-up|fake|misspell\w*|bogus|incorrect|arbitrary|nonsense)"
@@ -150,7 +157,7 @@ def statements(text: Text, folded: str) -> tuple[LogStatement, ...]:
     found = []
     read = list(_sentences(text, folded))
     for at, (start, sentence) in enumerate(read):
-        if not _OTHER.search(sentence):
+        if not _OTHER.search(sentence) and (not _WISH.match(sentence) or _BUT.search(sentence)):
             about = told and any(_ADAPTER.search(one) for _, one in read[max(0, at - 2) : at + 3])
             line = text.line_at(start)
             found += [LogStatement(seen, line, bool(_MERGED.search(sentence))) for seen in _seen(sentence, about=about)]
@@ -163,7 +170,8 @@ def _sentences(text: Text, folded: str) -> Iterator[tuple[int, str]]:
     start = 0
     for end in [*(match.end() for match in _END.finditer(folded, 0, most)), most]:
         # what runs on for long is code or a list without full stops: then a line is as good as a sentence
-        breaks = [at for at in text.starts if start < at < end] if end - start > _LONG else []
+        lines = text.starts[bisect_right(text.starts, start) : bisect_left(text.starts, end)]
+        breaks = lines if end - start > _LONG else ()
         for first, last in zip([start, *breaks], [*breaks, end]):
             sentence = folded[first:last][:_SENTENCE]
             if _is_prose(sentence):

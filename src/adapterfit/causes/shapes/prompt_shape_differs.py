@@ -34,11 +34,12 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import sizes_of
 from adapterfit.edits import SetConfig
@@ -207,6 +208,10 @@ HINTS = (
 #: Functions in which a traceback points here: library and name → how likely it is.
 STOPS = {("peft", "_setup_prompt_encoder"): 0.5, ("peft", "get_prompt"): 0.5}
 
+#: A difference of lengths, and the number of the prompt's tokens, which it may be.
+_COUNTED = re.compile(r"size of tensor a \((\d{1,6})\) must match the size of tensor b \((\d{1,6})\)")
+_TOKENS = re.compile(r"(?:num_virtual_tokens|pre_seq_len)['\"]? ?[=:] ?(\d{1,5})")
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the prompt's own embedding."""
@@ -219,6 +224,14 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, "the prompt's encoder has other parts in the file than the config makes: with a projection, or without one", named.likelihood, named.lines,
             fix="take prefix_projection (for ChatGLM also pre_seq_len) from the run that wrote the file", apart="the names in the file: trans.0.weight means a projection",
+        )  # fmt: skip
+    counted = _COUNTED.search(symptoms.text) if found is None else None
+    tokens = _TOKENS.search(symptoms.text)
+    if counted is not None and tokens is not None and abs(int(counted[1]) - int(counted[2])) == int(tokens[1]):
+        yield suspect(
+            symptoms, f"one side counts the prompt's {int(tokens[1])} tokens, the other does not: {counted[1]} and {counted[2]}", 0.65,
+            [line_of(symptoms, counted.start())], fix="align peft and transformers (their caches changed together); adapterfit check --for with both versions",
+            apart="whether an adapter made now with this config runs a forward pass: if not, it is not the file",
         )  # fmt: skip
     joined = said(symptoms, "sizes of tensors must match except in dimension") if found is None else ()
     if joined and any(word in symptoms.folded for word in _PROMPTS):
@@ -254,6 +267,7 @@ def logs() -> dict[str, list[str]]:
         "fires": [
             "RuntimeError: Error(s) in loading state_dict for Embedding: "
             + line.format("weight", "20, 2048", "10, 2048"),
+            "config = PrefixTuningConfig(num_virtual_tokens=12)\nRuntimeError: The size of tensor a (52) must match the size of tensor b (64) at non-singleton dimension 3",
             'File "/x/peft/tuners/prefix_tuning/model.py", line 70, in forward RuntimeError: Sizes of tensors must match except in dimension 2. Expected size 8 but got size 32 for tensor number 1 in the list.',
         ],
         "silent": [

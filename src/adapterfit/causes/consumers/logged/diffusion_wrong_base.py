@@ -32,11 +32,12 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import side, sizes_of
 from adapterfit.records import Suspicion
@@ -60,6 +61,11 @@ HINTS = (
     "sdxl", "sd1.5", "sd 1.5", "stable diffusion", "flux", "x_embedder", "refiner",
 )  # fmt: skip
 
+#: A matrix (rank, width) that meets the same numbers as a 1x1 convolution, or the other way round, broadcasts to four sides.
+_BROADCAST = re.compile(
+    r"output with shape \[(?P<model>(\d{1,4}), (\d{1,5})(?:, 1, 1)?)\] doesn't match the broadcast shape \[\2, \3, \2, \3\]"
+)
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: widths, or text encoders that this family does not have."""
@@ -76,6 +82,14 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, f"cross attention of two families meets: {_CROSS[file]} and {_CROSS[model]}", 0.8, [line],
             fix="use the base the LoRA was made for, or a LoRA made for this one",
+        )  # fmt: skip
+    broadcast = _BROADCAST.search(symptoms.text)
+    if broadcast is not None and said(symptoms, "lora", most=1):
+        conv = ", 1, 1" in broadcast["model"]
+        yield suspect(
+            symptoms, f"one side has this layer as a 1x1 convolution, the other as a linear layer: {'SD 1 is loaded' if conv else 'SD 2 or SDXL is loaded'}, and the LoRA is for another family",
+            0.62, [line_of(symptoms, broadcast.start())], fix="use the base the LoRA was made for, or a LoRA made for this one",
+            apart="the inputs of attn2.to_k in the file: 768 is SD 1, 1024 is SD 2, 2048 is SDXL",
         )  # fmt: skip
     names = names_of(symptoms, "diffusion-wrong-base")
     if names is not None:
@@ -114,7 +128,11 @@ def logs() -> dict[str, list[str]]:
         "fires": [
             line.format("up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_v", "8, 2048", "8, 768"),
             line.format("x_embedder", "16, 64", "16, 384"),
+            "File lora.py, in load_lora\nRuntimeError: output with shape [16, 640] doesn't match the broadcast shape [16, 640, 16, 640]",
             "ERROR lora diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight shape '[640, 2048]' is invalid for input of size 491520",
         ],
-        "silent": [line.format("down_blocks.0.attentions.0.proj_in", "8, 320, 1, 1", "8, 320")],
+        "silent": [
+            "RuntimeError: output with shape [1, 28] doesn't match the broadcast shape [3, 28]",
+            line.format("down_blocks.0.attentions.0.proj_in", "8, 320, 1, 1", "8, 320"),
+        ],
     }

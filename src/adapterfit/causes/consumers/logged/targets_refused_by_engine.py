@@ -62,6 +62,9 @@ _WHOLE = re.compile(r"(?P<name>[A-Z]\w{2,80}(?:For\w{2,60}|Model|LMHeadModel)) d
 _ENGINES = re.compile(
     r"'(?P<name>Flash[A-Z]\w{2,60}|[A-Z]\w{2,60}Sharded)' object has no attribute '(?P<part>\w{1,40})'"
 )
+_HEADLESS = re.compile(
+    r"'(?P<name>[A-Z]\w{2,60}For[A-Z]\w{2,60})' object has no attribute '(?:model|layers|language_model|transformer)'"
+)
 _FUSED = ("qkv_proj", "gate_up_proj", "query_key_value", "Wqkv")
 
 #: Words that speak of this cause where no symptom decides.
@@ -136,6 +139,16 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, f"the server's {show(lacking['name'])} has no {show(lacking['part'])}: adapters are not made for this model there", 0.8 if any(word in lacking["part"] for word in ("adapter", "lora")) else 0.6,
             [line_of(symptoms, lacking.start())], fix=fix,
         )  # fmt: skip
+    headless = _HEADLESS.search(symptoms.text)
+    if (
+        headless is not None
+        and not symptoms.frames
+        and said(symptoms, "--lora-adapters", "lora_adapters", "text_generation_server", "lorax", most=1)
+    ):
+        yield suspect(
+            symptoms, f"the server looks for the layers of {show(headless['name'])} where a text model has them", 0.55, [line_of(symptoms, headless.start())],
+            fix="upgrade the server; else merge the adapter and serve the merged model", apart="whether the server starts without the adapter",
+        )  # fmt: skip
     inside = [
         f
         for f in symptoms.frames[-4:]
@@ -162,6 +175,7 @@ def logs() -> dict[str, list[str]]:
             "ValueError: While loading x, expected target modules in ['q_proj', 'o_proj'] but received ['lm_head', 'wte']. Please verify",
             "KeyError: (3, 'down_proj')",
             "Server error: 'FlashPhiForCausalLM' object has no attribute 'decoder'",
+            "text-generation-launcher --lora-adapters me/mine\nAttributeError: 'FuyuForCausalLM' object has no attribute 'model'",
             "KeyError: 'base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight'",
         ],
         "silent": [

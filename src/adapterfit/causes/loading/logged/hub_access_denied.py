@@ -89,6 +89,11 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, f"the Hub answers {urls[0].status} for {quote(urls[0].file)} of {quote(urls[0].repo)}: {what}", sure,
             [url.line for url in urls], fix=_cure(urls[0]),
         )  # fmt: skip
+    elif said(symptoms, "tried none and none") and said(symptoms, "private", "token", "gated"):
+        yield suspect(
+            symptoms, "the server gets no file of the adapter's repository: its token may not read it", 0.72, said(symptoms, "tried none and none"),
+            fix="start the server with a token that may read the repository, or send it with the request", apart="whether the repository is public and has an adapter_config.json",
+        )  # fmt: skip
     elif told:
         named = next((url for url in symptoms.urls if url.repo), None)
         weak = bool(said(symptoms, "does not appear to have a file named config.json"))
@@ -118,10 +123,12 @@ def logs() -> dict[str, list[str]]:
     url = "https://huggingface.co/some/adapter/resolve/main/{}"
     return {
         "fires": [
+            "A private adapter, served with LoRAX\nServer error: No valid adapter config file found: tried None and None",
             f"requests.exceptions.HTTPError: 401 Client Error: Unauthorized for url: {url.format('adapter_config.json')}",
             f"GatedRepoError: 403 Client Error. Cannot access gated repo for url {url.format('config.json')}.\nValueError: Can't find 'adapter_config.json' at 'x'",
         ],
         "silent": [
+            "Server error: No valid adapter config file found: tried None and None",
             "EntryNotFoundError: 404 Client Error. Entry Not Found for url: https://huggingface.co/some/adapter/resolve/main/config.json.",
             f"requests.exceptions.HTTPError: 404 Client Error: Not Found for url: {url.format('adapter_model.bin')}",
         ],
