@@ -50,6 +50,8 @@ _SILENT = [
     "The loss of my fine-tuned model does not match the one in the paper.",
     "My fine-tuned model forgets facts that the base model knew.",
     "The images of my dataset are black and white, is a LoRA able to learn colours?",
+    "lora_dropout has no influence at inference, right?",
+    "SGLang answers differently than transformers for the base model, no LoRA involved.",
     "I would like to evaluate the base model and the adapter with the same script.",
     "The network adapter gives the same result with and without a reboot.",
     "The loss is 0 and grad_norm is nan when I train a LoRA with fp16.",

@@ -55,7 +55,7 @@ _ANSWERS: Mapping[tuple[str, str], Mapping[str, float]] = {
     ("garbage", "elsewhere"): {"served-differently": 0.45, "served-without-effect": 0.3},
     ("garbage", "engine"): {"served-differently": 0.38, "served-without-effect": 0.26},
     ("garbage", "merged"): {"merge-into-quantised-base": 0.36},
-    ("differs-by-engine", ""): {"served-differently": 0.5, "served-without-effect": 0.3},
+    ("differs-by-engine", ""): {"served-differently": 0.48, "served-without-effect": 0.3},
     ("at-start", ""): {"never-trained": 0.6},
     ("garbage", "merged-quantised"): {"merge-into-quantised-base": 0.45},
     ("garbage", "head"): {"head-not-restored": 0.42},

@@ -22,9 +22,12 @@ _ADAPTER = re.compile(
 )
 _OTHER = re.compile(
     r"\b(?:memory|vram|ram|oom|speed|faster|slower|throughput|latency|tokens?/s|learning rate|batch size|gpus?|disk space|tokeni[sz]er"
-    r"|seconds|minutes|slow|per step|repeat\w*|grad(?:ient)?s?|requires_grad|versions? of|license|readme|docs?|documentation|system prompt|chat template)\b"
+    r"|seconds|minutes|slow|per step|repeat\w*|grad(?:ient)?s?|requires_grad|versions? of|license|readme|datasets?|setting|training time|docs?|documentation|system prompt|chat template)\b"
     r"|\b(?:rank|r|alpha|lora_alpha|dropout|epochs|steps|target_modules)\b (?:\S+ ){0,4}?(?:has|have|had|does|do|makes?)\b|\b(?:eval|train|training|validation) loss"
     r"|\b(?:network|wi-?fi|usb|power|database|sql\w*|bluetooth|ethernet|display|http|jdbc|storage|cache|ac|graphics) adapters?\b"
+    r"|\bno (?:loras?|adapt[eo]rs?) (?:is |are )?(?:involved|used|here|needed)\b"
+    r"|\b(?!load_)[a-z]+_[a-z_]+\b['\"`]? (?:has|have|had|makes?|does|is|are) (?:no|not|ignored)\b"
+    r"|\b(?:effects?|influence|impact) on (?:the |my |our )?(?:training|time|loss|cost|size|gradients?)\b"
     r"|same (?:error|issue|problem|exception|crash|traceback|warning|bug|question|machine|time)"
 )
 #: What somebody asks for, or about; where it goes on with "but", something was seen after all.
