@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 INTERRUPTED = """
 import os, signal, sys
 from adapterfit.repair import disk, staging
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started deaf to it
 class Interrupting(disk.Disk):
     def {call}(self, *arguments):
         os.kill(os.getpid(), signal.SIGINT)

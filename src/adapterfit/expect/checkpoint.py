@@ -59,9 +59,9 @@ def _as_one(rule: Rule, base_prefix: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Converter:
-    """A rule that makes tensors out of tensors: patterns, targets, operations."""
+    """A rule that makes tensors out of tensors: patterns with what takes their place, targets, operations."""
 
-    sources: tuple[re.Pattern[str], ...]
+    sources: tuple[tuple[re.Pattern[str], str], ...]
     targets: tuple[str, ...]
     ops: tuple[tuple[Any, ...], ...]
 
@@ -80,7 +80,8 @@ class Loader:
         self.converters: list[_Converter] = []
         for rule in rules:
             if "ops" in rule:
-                sources = tuple(re.compile(_as_one({**rule, "from": [s]}, tree.prefix)[0]) for s in rule["from"])
+                parts = [_as_one({**rule, "from": [source]}, tree.prefix) for source in rule["from"]]
+                sources = tuple((re.compile(pattern), replacement) for pattern, replacement in parts)
                 self.converters.append(_Converter(sources, tuple(rule["to"]), tuple(map(tuple, rule["ops"]))))
             else:
                 pattern, replacement = _as_one(rule, tree.prefix)
@@ -97,9 +98,9 @@ class Loader:
         for pattern, replacement in self.renamings:
             name = pattern.sub(replacement, name, count=1)
         for converter in self.converters:
-            for at, source in enumerate(converter.sources):
+            for at, (source, replacement) in enumerate(converter.sources):
                 if source.search(name):
-                    return self._prefixed(source.sub(converter.targets[0], name, count=1)), converter, at
+                    return self._prefixed(source.sub(replacement, name, count=1)), converter, at
         return self._prefixed(name), None, 0
 
     def _prefixed(self, name: str) -> str:
