@@ -52,7 +52,9 @@ ROWS = {
     "openvino-genai": [
         FLAGS, "flags all x0.25..1", "flags 8/12 same", FLAGS, FLAGS, FLAGS, OPEN_SCALED,
     ],  # 12: config never read; embeddings replaced as constants
-    "onnxruntime-genai": [ALL8, ALL8, OPEN_SCALED, ALL8, ALL8, OPEN_SCALED, OPEN_SCALED],  # 12: folds PEFT's scaling
+    "onnxruntime-genai": [
+        ALL8, ALL8, "yes 8/12 same", ALL8, ALL8, OPEN_SCALED, OPEN_SCALED,
+    ],  # 12: folds PEFT's scaling; DoRA: executed, tests/oracles
 }  # fmt: skip
 CELLS = [
     pytest.param(engine, adapter, cell, id=f"{engine} {adapter}")
