@@ -199,15 +199,17 @@ class _Work:
         self, out: str | os.PathLike[str], read: list[str], progress: Callable[[int, int], None] | None
     ) -> Receipt:
         from adapterfit.repair.folder import room, write, write_receipt
-        from adapterfit.repair.hashes import hashed
+        from adapterfit.repair.hashes import hashing
         from adapterfit.repair.staging import Staging, summed
         from adapterfit.report._receipt import as_text
 
         contents = self._contents()
         needed = room(contents, self.source)
-        with Staging(out, apart_from=_local(read), room=needed, progress=summed(progress, needed)) as stage:
-            before = hashed(self.source, self.source.names(), lambda: write(stage, self.source, contents))
-            proof, after = self._proof(stage, contents, before)
+        # The old files are hashed, the new ones synced, read back and hashed, all at the same time.
+        staging = Staging(out, apart_from=_local(read), room=needed, progress=summed(progress, needed))
+        with staging as stage, hashing(self.source, self.source.names()) as old:
+            write(stage, self.source, contents)
+            proof, before, after = self._proof(stage, contents, old)
             if not proof.holds:
                 wrong = "; ".join(one.detail for one in proof.shown if one.outcome == "failed")
                 raise NotProven(f"the repaired copy is not what was planned, and was removed: {show(wrong, 500)}")
@@ -222,6 +224,7 @@ class _Work:
                 swept=stage.swept,
             )
             write_receipt(stage, as_text(receipt))
+            stage.settle()
             for name in self.source.names():
                 self.source.size(name)  # raises where it is not the file that was read
             stage.publish(_folder_mode(read[0]))
@@ -254,14 +257,14 @@ class _Work:
         return (json.dumps(as_json(new), indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
     def _proof(
-        self, stage: Staging, contents: Contents, before: Mapping[str, FileHash]
-    ) -> tuple[Proof, dict[str, FileHash]]:
-        """Look at the staged folder as at any other adapter, and at its bytes beside the source's."""
+        self, stage: Staging, contents: Contents, old_hashes: Callable[[], dict[str, FileHash]]
+    ) -> tuple[Proof, dict[str, FileHash], dict[str, FileHash]]:
+        """Look at the staged folder as at any other adapter, and at its bytes beside the source's; the hashes of both."""
         from adapterfit import pipeline
         from adapterfit.plan.apply import taken
         from adapterfit.read.adapter import read_adapter
         from adapterfit.read.sources.folder import FolderSource
-        from adapterfit.repair.hashes import hashed
+        from adapterfit.repair.hashes import hashing
         from adapterfit.verify.accounting import account, copied
         from adapterfit.verify.reading import by_safetensors
 
@@ -277,20 +280,18 @@ class _Work:
                 python=self.python,
             )
             shown: list[Shown] = []
-
-            def compare() -> None:
+            with hashing(written, written.names()) as new_hashes:
                 if contents.made is not None:
                     old = taken(self.report.case.adapter, self.plan.edits)
                     shown.append(account(self.source, old, written, found.tensors, self.plan.edits))
                 shown.append(self._delta(written, found))
-
-            after = hashed(written, written.names(), compare)
+                before, after = old_hashes(), new_hashes()
             shown.insert(0, copied(contents.fates(), before, after))
             shown.append(_checked(again, self.plan))
             if found.weights is not None and found.weights.format == "safetensors":
                 shown.append(by_safetensors(f"{stage.folder}/{found.weights.file}", found.tensors))
             shown.append(_judged(again))
-        return Proof(tuple(shown)), after
+        return Proof(tuple(shown)), before, after
 
     def _delta(self, written: Source, found: Adapter) -> Shown:
         from adapterfit.plan.apply import taken

@@ -108,6 +108,37 @@ def test_a_disk_that_fails_at_any_call_leaves_nothing(number, broken, tmp_path, 
             assert contents(tmp_path / "out") == whole
 
 
+@pytest.mark.parametrize("count", [3, 200], ids=["few files", "so many that threads sync them"])
+def test_every_file_is_on_the_disk_before_the_folder_has_its_name(count, broken, tmp_path, monkeypatch):
+    for at in range(count):
+        (broken / f"{at}.txt").write_bytes(b"x")
+    _, done = total(broken, monkeypatch, tmp_path / "out")
+    assert done.count("sync") == done.count("create") == len(contents(tmp_path / "out")) == count + 5
+    assert "sync" not in done[done.index("rename") :]
+
+
+@pytest.mark.parametrize("act", [OSError(errno.EIO, "gone"), KeyboardInterrupt()], ids=["EIO", "Ctrl-C"])
+def test_of_many_files_one_that_does_not_reach_the_disk_leaves_nothing(act, broken, tmp_path, monkeypatch):
+    for at in range(200):
+        (broken / f"{at}.txt").write_bytes(b"x")
+
+    class Failing(Disk):
+        left = 150
+
+        def sync(self, descriptor):
+            Failing.left -= 1
+            if Failing.left == 0:
+                raise act
+            super().sync(descriptor)
+
+    monkeypatch.setattr(staging, "Disk", Failing)
+    with pytest.raises((CannotWrite, KeyboardInterrupt)):
+        mend(broken, tmp_path / "out")
+    assert Failing.left < 1
+    assert not (tmp_path / "out").exists()
+    assert leftovers(tmp_path) == []
+
+
 def test_ctrl_c_at_any_call_leaves_nothing(broken, tmp_path, monkeypatch):
     count, _ = total(broken, monkeypatch, tmp_path / "whole")
     for at in range(count - 1):

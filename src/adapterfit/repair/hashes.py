@@ -1,10 +1,12 @@
-"""sha256 of files, read in pieces; that of the largest one by a second thread, while the first does something else."""
+"""sha256 of files, read in pieces; that of the largest one by a second thread, while the first writes, or looks at what was written."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from typing import Callable
 
 from adapterfit.errors import CannotCheck
@@ -18,13 +20,19 @@ _LARGE = 16 * 1024 * 1024
 _PIECE = 512 * 1024
 
 
-def hashed(source: Original, names: Iterable[str], meanwhile: Callable[[], None] | None = None) -> dict[str, FileHash]:
+def hashed(source: Original, names: Iterable[str]) -> dict[str, FileHash]:
     """Each file's size and sha256.
 
-    Args:
-        source: The files.
-        names: Which of them.
-        meanwhile: Work that is done in this thread while another hashes the largest file.
+    Raises:
+        CannotCheck: A file changed meanwhile.
+    """
+    with hashing(source, names) as found:
+        return found()
+
+
+@contextlib.contextmanager
+def hashing(source: Original, names: Iterable[str]) -> Iterator[Callable[[], dict[str, FileHash]]]:
+    """Hash files while this thread does something else; what it gives returns each one's size and sha256, once they are known.
 
     Raises:
         CannotCheck: A file changed meanwhile.
@@ -32,23 +40,28 @@ def hashed(source: Original, names: Iterable[str], meanwhile: Callable[[], None]
     listed = list(names)
     largest = max(listed, key=source.size, default="")
     opened = getattr(source, "descriptor", None)
-    if meanwhile is None or opened is None or not hasattr(os, "preadv") or not listed or source.size(largest) < _LARGE:
-        if meanwhile is not None:
-            meanwhile()
-        return {name: _hash(source, name) for name in listed}
+    if opened is None or not hasattr(os, "preadv") or not listed or source.size(largest) < _LARGE:
+        yield lambda: {name: _hash(source, name) for name in listed}
+        return
     from concurrent.futures import ThreadPoolExecutor
 
-    descriptor = os.dup(opened(largest))
+    descriptor, given_up = os.dup(opened(largest)), threading.Event()
     try:
         with ThreadPoolExecutor(1) as pool:
-            digest = pool.submit(_digest, descriptor, source.size(largest), show(largest))
-            meanwhile()
-            found = {name: _hash(source, name) for name in listed if name != largest}
-            found[largest] = digest.result()
+            digest = pool.submit(_digest, descriptor, source.size(largest), show(largest), given_up)
+
+            def all_of_them() -> dict[str, FileHash]:
+                found = {name: _hash(source, name) for name in listed if name != largest}
+                found[largest] = digest.result()
+                source.size(largest)  # raises where it is not the file that was hashed
+                return {name: found[name] for name in listed}
+
+            try:
+                yield all_of_them
+            finally:
+                given_up.set()
     finally:
         os.close(descriptor)
-    source.size(largest)  # raises where it is not the file that was hashed
-    return {name: found[name] for name in listed}
 
 
 def _hash(source: Original, name: str) -> FileHash:
@@ -60,12 +73,12 @@ def _hash(source: Original, name: str) -> FileHash:
     return FileHash(size, digest.hexdigest())
 
 
-def _digest(descriptor: int, size: int, name: str) -> FileHash:
+def _digest(descriptor: int, size: int, name: str, given_up: threading.Event) -> FileHash:
     """Of a file that is open already; nothing but the descriptor is shared with the other thread."""
     digest = hashlib.sha256()
     held = memoryview(bytearray(_PIECE))
     at = 0
-    while at < size:
+    while at < size and not given_up.is_set():
         count = os.preadv(descriptor, [held[: min(_PIECE, size - at)]], at)
         if not count:
             raise CannotCheck(f"changed-while-reading: {name} became shorter while it was read")

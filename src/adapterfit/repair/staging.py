@@ -1,4 +1,4 @@
-"""A new folder, whole or not at all: staged beside its place, synced, moved there by one rename.
+"""A new folder, whole or not at all: staged beside its place, synced late, moved there by one rename.
 
 Rename onto a folder that is not empty fails, and that is all that keeps two repairs apart: the second one loses. A process
 that is killed leaves its staging folder behind; the next one that writes beside it removes it. The two are told apart by a
@@ -20,6 +20,7 @@ from typing import Callable, Protocol
 
 from adapterfit.errors import CannotWrite
 from adapterfit.repair.disk import Disk
+from adapterfit.repair.settling import CAN_WAIT, Settling
 from adapterfit.text import quote, show
 
 _MARK = ".adapterfit-"
@@ -151,6 +152,7 @@ class Staging:
         self.out = os.path.abspath(os.fspath(out))
         self._parent, name = os.path.split(self.out)
         self._disk = disk or Disk()
+        self._settling = Settling(self._disk)
         self._progress = progress
         self._lock: int | None = None
         self._stem = f".{name[:40]}{_MARK}"
@@ -196,7 +198,7 @@ class Staging:
 
     @contextlib.contextmanager
     def file(self, name: str, mode: int | None = None) -> Iterator[Output]:
-        """A new file `name` (relative, `/`-separated), synced when it is left; `mode` None is what the umask leaves.
+        """A new file `name` (relative, `/`-separated), on the disk after `settle`; `mode` None is what the umask leaves.
 
         Raises:
             CannotWrite: The name leads out of the folder.
@@ -205,10 +207,17 @@ class Staging:
         output = Output(path, self._disk, self._progress)
         try:
             yield output
-            self._disk.sync(output.descriptor)
+            if not CAN_WAIT:
+                self._disk.sync(output.descriptor)
         finally:
             os.close(output.descriptor)
         self._disk.chmod(path, (0o666 & ~self._mask) if mode is None else mode & 0o777)
+        if CAN_WAIT:
+            self._settling.add(path, output.position)
+
+    def settle(self) -> None:
+        """Wait until every file is on the disk; raises `OSError` where one cannot be written there."""
+        self._settling.finish()
 
     def publish(self, mode: int | None = None) -> None:
         """Move it to its place; `mode` None is what the umask leaves.
@@ -216,6 +225,7 @@ class Staging:
         Raises:
             CannotWrite: Something is there by now.
         """
+        self.settle()
         for folder in (*reversed(self._folders), self.folder):
             self._disk.sync_folder(folder)
         self._disk.chmod(self.folder, (0o777 & ~self._mask) if mode is None else mode & 0o777)
@@ -242,6 +252,7 @@ class Staging:
         return os.path.join(self.folder, *parts)
 
     def _discard(self) -> None:
+        self._settling.stop()
         if self.folder:
             with contextlib.suppress(OSError):
                 self._disk.remove(self.folder)
