@@ -87,7 +87,7 @@ def check(
     ranged = text if text is not None and asked.is_range(text) else None
     who = consumer if isinstance(consumer, Consumer) else _chosen(text, loader, ranged=ranged is not None)
     found = adapter if isinstance(adapter, Adapter) else _adapter(str(adapter), online=online, values=values)
-    case = Case(found, _base(base, found.config, online=online), who)
+    case = Case(found, _base(base, found.config, online=online), who, served=bool(engines))
     case = dataclasses.replace(case, seen=_seen(case, base, full=values))
     report = _after_cure(_worst(case, ranged, base_class, loader) if ranged else _best(case, base_class))
     unlike = () if who.given or ranged else tuple(_not_for(other, who) for other in others_installed(who))

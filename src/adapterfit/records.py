@@ -290,12 +290,13 @@ class Consumer:
 
 @dataclass(frozen=True)
 class Case:
-    """What the read stage hands on: the adapter, the base (or None), and the consumer; `seen` for an adapter with a stamp."""
+    """What the read stage hands on: the adapter, the base (or None), and the consumer; `seen` for an adapter with a stamp; `served` where an engine is asked for."""
 
     adapter: Adapter
     base: Base | None
     consumer: Consumer
     seen: Seen | None = None
+    served: bool = False
 
 
 # ------------------------------------------------------------------------------------------------ expect

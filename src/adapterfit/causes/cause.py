@@ -20,7 +20,10 @@ FACTS = ("config", "weights", "base", "diff", "values")
 
 @dataclass(frozen=True)
 class Cause:
-    """The head of a cause's page. `messages` are error lines that users really see; `minutes` to mend it."""
+    """The head of a cause's page. `messages` are error lines that users really see; `minutes` to mend it.
+
+    `served`: it matters to a server only, and is reported only where an engine is asked for.
+    """
 
     severity: str = "error"
     level: str = "beginner"
@@ -29,6 +32,7 @@ class Cause:
     versions: str = "peft >= 0.3"
     needs: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
+    served: bool = False
 
 
 def finding(

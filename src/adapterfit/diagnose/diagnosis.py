@@ -16,7 +16,7 @@ _PREDICTED = {"silent": 0, "raises": 1, "warns": 2, "none": 3}
 def diagnose(case: Case, diff: Diff | None, unknown: Sequence[NotChecked] = ()) -> Report:
     """The report on one case. `diff` is None where nothing could be compared; `unknown` says why."""
     found = (*flaws(case), *(diff.expectation.flaws if diff is not None else ()))
-    findings = [_from_flaw(flaw, case) for flaw in found]
+    findings = [_from_flaw(flaw, case) for flaw in found if case.served or not _is_for_servers(flaw)]
     checks: list[Finding] = []
     not_checked = list(unknown)
     raised = _raised(case, diff)
@@ -53,6 +53,11 @@ def flaws(case: Case) -> tuple[Flaw, ...]:
     found.extend(adapter.weights.flaws if adapter.weights is not None else ())
     found.extend(base.flaws if base is not None else ())
     return tuple(found)
+
+
+def _is_for_servers(flaw: Flaw) -> bool:
+    entry = by_code(flaw.code)
+    return entry is not None and entry.cause.served
 
 
 def _from_flaw(flaw: Flaw, case: Case) -> Finding:

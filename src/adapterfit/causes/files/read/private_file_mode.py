@@ -5,7 +5,8 @@ another user cannot, and is told that there is no adapter rather than that it ma
 
 Why it happens: safetensors 0.8 writes through a temporary file and leaves its mode, 0600, whatever the umask says.
 
-Detection: the permission bits of the file that was read.
+Detection: the permission bits of the file that was read. Every adapter that safetensors 0.8 has just written has them, and
+whoever wrote it can load it: so it is said only where an engine is asked for (`--for vllm`).
 
 Fix: `chmod 644 adapter_model.safetensors`.
 
@@ -41,6 +42,7 @@ CAUSE = Cause(
     minutes=1,
     messages=("No adapter found for ...",),
     codes=("private-file-mode",),
+    served=True,
 )
 
 
