@@ -7,9 +7,10 @@ from typing import Callable
 
 from adapterfit import limits
 from adapterfit.errors import BadInput
-from adapterfit.read.formats._closed_pickle import Ended, Refused, Storage, Table, Tensor, Value, read_pickle
+from adapterfit.read.formats import _cut
+from adapterfit.read.formats._closed_pickle import Ended, Refused, Storage, Table, Value, read_pickle
 from adapterfit.read.formats._flaws import loader_says, note, refuse, refused
-from adapterfit.read.formats._state_dict import Held, state_dict, storage_width, walk
+from adapterfit.read.formats._state_dict import Held, state_dict, storage_width
 from adapterfit.read.formats._zip import LOCAL, Member, checksum, read_directory, read_members
 from adapterfit.read.source import Source
 from adapterfit.records import Flaw, Weights
@@ -43,7 +44,12 @@ def _answered(source: Source, name: str, form: str, reader: Callable[[Source, st
 
 
 def _zip_weights(source: Source, name: str) -> Weights:
-    directory = read_directory(source, name)
+    try:
+        directory = read_directory(source, name)
+    except BadInput as bad:
+        if bad.flaw.code != "truncated-file":
+            raise
+        return _cut.left_of_zip(source, name, bad.flaw)
     root = _root(name, directory.names)
     members = read_members(source, name, directory)
     _check_version(source, name, members, root)
@@ -135,7 +141,10 @@ def _legacy_weights(source: Source, name: str) -> Weights:
         raise refuse("unsupported", name, "was not saved by a little-endian machine")
     if type(keys) is not list or not all(type(key) is str for key in keys):
         raise refuse("malformed", name, "has a list of storages that are not all text")
-    held = _stored(source, name, keys, _storages(root), end)
+    try:
+        held = _stored(source, name, keys, _cut.storages(root), end)
+    except _CutOff as cut:
+        return _cut.left_of(source, name, "torch_legacy", _cut_off(name, size, cut.wanted).flaw, root, cut.held)
     found = state_dict(root, held, name)
     flaws = others_flaw(name, found.others)
     left = size - max((place.start + place.size for place in held.values()), default=end)
@@ -173,8 +182,13 @@ def _text_pairs(table: Table) -> list[tuple[str, Value]]:
     return [(key, value) for key, value in table.items if type(key) is str]
 
 
-def _storages(root: Value) -> dict[str, Storage]:
-    return {value.storage.key: value.storage for value in (root, *walk(root)) if type(value) is Tensor}
+class _CutOff(Exception):
+    """The file ends before its last storage does; `held` are those that end before it, `wanted` the bytes there should be."""
+
+    def __init__(self, held: dict[str, Held], wanted: int) -> None:
+        super().__init__()
+        self.held = held
+        self.wanted = wanted
 
 
 def _stored(
@@ -191,20 +205,20 @@ def _stored(
             problem = "holds float8 or another new type in the old layout, which torch cannot load"
             raise refuse("unsupported", name, problem, raised="AttributeError")
         if position + 8 > size:
-            raise _cut(name, size, position + 8)
+            raise _CutOff(held, position + 8)
         count = int.from_bytes(source.read(name, position, 8), "little", signed=True)
         if count != storage.length:
             problem = f"has a storage of {count:,} elements, but says that it has {storage.length:,}"
             raise refuse("size-mismatch", name, problem, raised="RuntimeError: storage has wrong byte size")
         length = count * storage_width(storage)
+        if position + 8 + length > size:
+            raise _CutOff(held, position + 8 + length)
         held[key] = Held(position + 8, length)
         position += 8 + length
-        if position > size:
-            raise _cut(name, size, position)
     return held
 
 
-def _cut(name: str, size: int, wanted: int) -> BadInput:
+def _cut_off(name: str, size: int, wanted: int) -> BadInput:
     return refuse(
         "truncated-file",
         name,

@@ -22,13 +22,13 @@ _CENTRAL = b"PK\x01\x02"
 _END = b"PK\x05\x06"
 _END64 = b"PK\x06\x06"
 _LOCATOR64 = b"PK\x06\x07"
-_DESCRIPTOR = b"PK\x07\x08"
+DESCRIPTOR = b"PK\x07\x08"
 _END_BYTES = 22
 _LOCATOR_BYTES = 20
 _END64_BYTES = 56
-_NAME_BYTES = 1_000
+NAME_BYTES = 1_000
 #: Flags a member may carry: 3 sizes in a record after the data, 11 UTF-8 names, 1 and 2 hints of compressors.
-_FLAGS = 0x0808 | 0x0006
+FLAGS = 0x0808 | 0x0006
 _SENTINEL32 = 0xFFFFFFFF
 
 
@@ -183,7 +183,7 @@ def _records(name: str, data: bytes, count: int) -> Iterator[_Record]:
         if disk or position > len(data):
             raise refuse("archive-ambiguous", name, "has a directory that does not hold the entries it promises")
         size, packed, offset = _widened(name, extra, size, packed, offset)
-        yield _Record(raw, _sane(name, raw), flags, method, crc, packed, size, offset)
+        yield _Record(raw, sane(name, raw), flags, method, crc, packed, size, offset)
     if position != len(data):
         raise refuse("archive-ambiguous", name, "has more in its directory than the entries it promises")
 
@@ -206,7 +206,12 @@ def _widened(name: str, extra: bytes, *fields: int) -> tuple[int, ...]:
     return tuple(next(values) if field == _SENTINEL32 else field for field in fields)
 
 
-def _sane(name: str, raw: bytes) -> str:
+def sane(name: str, raw: bytes) -> str:
+    """A member's name as text.
+
+    Raises:
+        BadInput: It is no plain relative path.
+    """
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -214,7 +219,7 @@ def _sane(name: str, raw: bytes) -> str:
     parts = text.split("/")
     if (
         not text
-        or len(raw) > _NAME_BYTES
+        or len(raw) > NAME_BYTES
         or "\0" in text
         or "\\" in text
         or ".." in parts
@@ -233,7 +238,7 @@ def _sane(name: str, raw: bytes) -> str:
 def _member(source: Source, name: str, record: _Record, stop: int) -> tuple[Member, int]:
     """The member, and where what follows it begins."""
     shown = quote(record.name, 60)
-    if record.flags & ~_FLAGS:
+    if record.flags & ~FLAGS:
         raise refuse(
             "archive-ambiguous", name, f"has the member {shown} encrypted or with unusual flags (0x{record.flags:x})"
         )
@@ -279,7 +284,7 @@ def _descriptor(source: Source, name: str, record: _Record, at: int, stop: int) 
     short = struct.pack("<III", record.crc, record.packed & _SENTINEL32, record.size & _SENTINEL32)
     wide = struct.pack("<IQQ", record.crc, record.packed, record.size)
     for body in (wide, short):
-        if data.startswith(_DESCRIPTOR + body):
+        if data.startswith(DESCRIPTOR + body):
             return 4 + len(body)
     raise refuse("archive-ambiguous", name, f"gives the member {quote(record.name, 60)} two sizes")
 

@@ -14,8 +14,8 @@ end are compared with the file's size; a zip must end with its directory.
 Fix: fetch the file again: `git lfs pull` for a pointer, `hf download` otherwise, and compare the size with the one
 shown on the Hub. If the damage happened while saving, use an earlier checkpoint.
 
-Workaround: the missing bytes are nowhere else; of a safetensors file, `adapterfit fix --unsafe` keeps the tensors before
-the cut, and names those that are lost.
+Workaround: the missing bytes are nowhere else; of a safetensors file or torch's `.bin`, `adapterfit fix --unsafe` keeps the
+tensors before the cut, and names those that are lost.
 
 Prevention: download with `hf download`, which checks sizes; keep `*.safetensors filter=lfs` in a file that is really
 called `.gitattributes`.
@@ -65,7 +65,7 @@ CAUSE = Cause(
 
 
 def cure(case: Case, flaw: Flaw) -> Fix | None:
-    """Of a safetensors file that is cut off, the tensors before the cut are whole."""
+    """Of a file that is cut off, the tensors before the cut are whole."""
     weights = case.adapter.weights
     if weights is None or not weights.intact or flaw.code != "truncated-file":
         return None
