@@ -142,11 +142,12 @@ def fix(
     from adapterfit import pipeline
     from adapterfit.read.adapter import read_adapter
     from adapterfit.read.locate import locate
+    from adapterfit.read.sources.joined import with_parts
     from adapterfit.repair.hashes import hashed
     from adapterfit.wishes import Wishes
     from adapterfit.wishes import steps as wished
 
-    with contextlib.closing(locate(str(adapter), kind="adapter", online=online)) as source:
+    with contextlib.closing(with_parts(locate(str(adapter), kind="adapter", online=online))) as source:
         found = read_adapter(source)
         report = pipeline.check(found, base, consumer, online=online, base_class=base_class, loader=loader)
         wishes = Wishes(base_name, drop_copies)
@@ -240,7 +241,8 @@ class _Work:
         tensors = made(taken(adapter, edits), edits) if rewrites(edits) else None
         fields = changed_config(_raw(adapter), edits) if touches_config else None
         unread = {flaw.where or self.source.label: flaw.message for flaw in self.source.flaws}
-        return Contents(adapter, tensors, fields, self._stamp(), self.source.names(), unread)
+        joined = getattr(self.source, "joined", {})
+        return Contents(adapter, tensors, fields, self._stamp(), self.source.names(), unread, joined)
 
     def _stamp(self) -> bytes | None:
         """The stamp beside the adapter, as it tells of the copy; None where there is none, or it stays."""

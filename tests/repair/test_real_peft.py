@@ -71,7 +71,27 @@ def under_another_name(folder, held):
     (folder / mended.WEIGHTS).rename(folder / "adapter_model (1).safetensors")
 
 
+def in_parts(folder, name, places):
+    """The weights cut into pieces of equal size, as `split` cuts a file."""
+    whole = next(folder.glob("adapter_model.*"))
+    data = whole.read_bytes()
+    whole.unlink()
+    size = -(-len(data) // len(places))
+    for at, place in enumerate(places):
+        (folder / f"{name}.{place}").write_bytes(data[at * size : (at + 1) * size])
+
+
+def parts_of_a_bin(folder, held):
+    as_torch(folder, held)
+    in_parts(folder, "adapter_model.bin", [f"{at:03}" for at in range(1, 13)])
+
+
 CONTAINERS = {
+    "parts of split": lambda folder, held: in_parts(folder, mended.WEIGHTS, ["partaa", "partab", "partac"]),
+    "parts with numbers of one and two digits": lambda folder, held: in_parts(
+        folder, mended.WEIGHTS, [f"part{at}" for at in range(12)]
+    ),
+    "parts of a .bin": parts_of_a_bin,
     "a .bin": lambda folder, held: as_torch(folder, wrapped(held)),
     "a .bin of old torch": lambda folder, held: as_torch(folder, wrapped(held), _use_new_zipfile_serialization=False),
     "a .bin of views": as_views,
@@ -99,6 +119,9 @@ def test_weights_in_another_container_are_written_bit_for_bit(what, kind, whole,
     logits, missing = mended.outputs(base, tmp_path / "good")
     assert missing == []
     assert torch.equal(logits, mended.outputs(base, cast)[0])
+    assert {path.name for path in (tmp_path / "good").iterdir() if path.name.startswith("adapter_model")} == {
+        mended.WEIGHTS
+    }
 
 
 @pytest.mark.parametrize("how", ["safetensors", "a .bin", "a .bin of old torch", "a .bin of views"])
@@ -128,6 +151,44 @@ def test_what_is_left_of_a_file_that_was_cut_off_loads_and_is_whole(how, whole, 
     assert missing
     lost = all_of_them.keys() - kept.keys()
     assert all(f'"{name}"' in receipt.plan.steps[0].far for name in lost)
+
+
+def unfinished(folder):
+    """A browser's name for what is still on its way, and two thirds of the file."""
+    whole = folder / mended.WEIGHTS
+    (folder / f"{mended.WEIGHTS}.part").write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    whole.unlink()
+
+
+def without_the_last_part(folder):
+    in_parts(folder, mended.WEIGHTS, ["partaa", "partab", "partac"])
+    (folder / f"{mended.WEIGHTS}.partac").unlink()
+
+
+@pytest.mark.parametrize("how", [unfinished, without_the_last_part])
+def test_of_a_file_that_did_not_come_whole_what_is_there_is_kept_only_where_that_is_asked_for(how, whole, tmp_path):
+    import torch
+
+    base, adapter = whole
+    bad = mended.broken(adapter, tmp_path / "bad")
+    how(bad)
+    assert mended.adapterfit.fix(bad, base=str(base), out=tmp_path / "no").out == ""
+    receipt = mended.mend(bad, base, tmp_path / "good", unsafe=True)
+    kept, all_of_them = mended.tensors(tmp_path / "good"), mended.tensors(adapter)
+    assert 0 < len(kept) < len(all_of_them)
+    assert all(torch.equal(all_of_them[name], tensor) for name, tensor in kept.items())
+    assert all(f'"{name}"' in receipt.plan.steps[0].far for name in all_of_them.keys() - kept.keys())
+    assert mended.outputs(base, tmp_path / "good")[1]
+
+
+@pytest.mark.parametrize("lost", ["partaa", "partab"])
+def test_parts_with_a_gap_are_not_joined(lost, whole, tmp_path):
+    base, adapter = whole
+    bad = mended.broken(adapter, tmp_path / "bad")
+    in_parts(bad, mended.WEIGHTS, ["partaa", "partab", "partac"])
+    (bad / f"{mended.WEIGHTS}.{lost}").unlink()
+    receipt = mended.adapterfit.fix(bad, base=str(base), out=tmp_path / "good", unsafe=True)
+    assert (receipt.out, receipt.plan.steps) == ("", ())
 
 
 EMBEDDING = "base_model.model.model.embed_tokens.weight"

@@ -10,6 +10,7 @@ from adapterfit.read import layout
 from adapterfit.read.config import config_kind, read_config
 from adapterfit.read.source import Source
 from adapterfit.read.sources.folder import FolderSource
+from adapterfit.read.sources.joined import JoinedSource, with_parts
 from adapterfit.read.stamp import read_stamp
 from adapterfit.read.tokenizer import counted
 from adapterfit.read.weights import read_weights
@@ -36,6 +37,7 @@ def read_adapter(source: Source, values: bool = False) -> Adapter:
     Raises:
         CannotCheck: A file must not be read, or changed meanwhile.
     """
+    source = with_parts(source)
     folder = layout.Folder(source.names(), source.label)
     config = read_config(source, layout.CONFIG) if layout.CONFIG in folder.names else None
     name = _chosen(folder)
@@ -43,7 +45,8 @@ def read_adapter(source: Source, values: bool = False) -> Adapter:
     kind = layout.kind_of(
         folder, config_kind(config.raw) if config and config.raw else "peft" if config else "", bool(name)
     )
-    others = tuple(read_weights(source, each) for each in _others(folder, name))
+    joined = tuple(source.joined) if isinstance(source, JoinedSource) else ()
+    others = tuple(read_weights(source, each) for each in (*_others(folder, name), *joined))
     stamp, unreadable = read_stamp(source, weights)
     found = _named_by_its_tensors(
         Adapter(

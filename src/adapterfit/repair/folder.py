@@ -27,7 +27,7 @@ class Contents:
 
     `made` are the tensors where the weights are written anew, else None. `fields` is the whole new config, None where it
     stays. `stamp` is the new stamp likewise. `names` are the files of the adapter, `unread` what lies there and was not read
-    (a link that leads out of the folder, what lies too deep), each with why.
+    (a link that leads out of the folder, what lies too deep), each with why. `joined` are files that are read as one.
     """
 
     adapter: Adapter
@@ -36,6 +36,7 @@ class Contents:
     stamp: bytes | None = None
     names: tuple[str, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def taken(self) -> tuple[str, ...]:
@@ -45,7 +46,7 @@ class Contents:
 
     def fates(self) -> dict[str, str]:
         """What becomes of every file: `copied`, `rewritten`, `new` or `left out: WHY`."""
-        old = self.taken
+        old = [part for name in self.taken for part in self.joined.get(name, (name,))]
         seconds = {other.file for other in self.adapter.others if other.file.startswith("adapter_model.")}
         fates = {name: f"left out: {why}" for name, why in self.unread.items()}
         fates.update(dict.fromkeys(self.names, "copied"))

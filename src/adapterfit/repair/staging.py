@@ -92,7 +92,9 @@ class Output:
         opened = getattr(source, "descriptor", None)
         if opened is None or not hasattr(os, "copy_file_range"):
             return start
-        descriptor: int = opened(name)
+        descriptor: int | None = opened(name)
+        if descriptor is None:
+            return start
         while start < end:
             try:
                 done = self._disk.copy_range(descriptor, self.descriptor, start, min(_KERNEL_CHUNK, end - start))

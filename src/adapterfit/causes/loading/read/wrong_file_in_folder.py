@@ -7,7 +7,7 @@ Why it happens: the file was downloaded twice, split for an upload, or saved by 
 
 Detection: names that resemble the three, in the place of one of them.
 
-Fix: `adapterfit fix` writes shards, or weights under another name, as the one file that PEFT reads. Or rename the file;
+Fix: `adapterfit fix` writes shards, parts, or weights under another name as the one file that PEFT reads. Or rename the file;
 join parts: `cat adapter_model.safetensors.part* > adapter_model.safetensors`.
 
 Workaround: none.
@@ -49,14 +49,14 @@ _SHARD = re.compile(r"-\d+-of-(?P<of>\d{1,5})\.")
 
 
 def cure(case: Case, _flaw: Flaw) -> Fix | None:
-    """Weights under another name, or in shards, are written as the one file that PEFT reads; so far none was seen."""
+    """Weights under another name, in shards or parts, are written as the one file that PEFT reads; so far none was seen."""
     adapter = case.adapter
     if adapter.config is None or adapter.weights is not None or not adapter.others:
         return None
     if not all(_is_ours(each) for each in adapter.others) or _twice(adapter):
         return None
     files = tuple(each.file for each in adapter.others)
-    count = sum(len(each.tensors) for each in adapter.others)
+    count = sum(len(each.tensors or each.intact) for each in adapter.others)
     said = f"write the {count} tensors of {shorten(map(quote, files))} as adapter_model.safetensors"
     shards = [_SHARD.search(name) for name in files]
     if any(shards):
@@ -66,15 +66,21 @@ def cure(case: Case, _flaw: Flaw) -> Fix | None:
         missing = max(wanted) - len(files)
         if missing:
             return Fix("unsafe", said, (Gather(files),), f"{missing} of {max(wanted)} shards are not here")
-    return Fix("safe", said, (Gather(files),)) if any(shards) or len(files) == 1 else None
+    if not any(shards) and len(files) != 1:
+        return None
+    lost = [name for each in adapter.others for name in each.lost]
+    far = f"{len(lost)} of {count + len(lost)} tensors lie behind its end and are lost: {shorten(map(quote, lost), 10)}"
+    return Fix("unsafe", said, (Gather(files),), far) if lost else Fix("safe", said, (Gather(files),))
 
 
 def _is_ours(found: Weights) -> bool:
-    return bool(_LIKE.match(found.file)) and not found.refused and bool(found.tensors)
+    """Weights of an adapter, of which at least something is whole."""
+    whole = found.intact if found.refused else found.tensors
+    return bool(_LIKE.match(found.file)) and bool(whole)
 
 
 def _twice(adapter: Adapter) -> bool:
-    names = [tensor.name for each in adapter.others for tensor in each.tensors]
+    names = [tensor.name for each in adapter.others for tensor in each.tensors or each.intact]
     return len(set(names)) != len(names)
 
 
