@@ -54,21 +54,26 @@ def beside(report: Report) -> str:
 
 
 def _run(python: str, question: str) -> bytes:
+    import tempfile
+
     environment = {
         key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LANG", "SYSTEMROOT") if key in os.environ
     }
     environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(  # noqa: S603 - the caller names the Python; our own script, no shell
-        [python, "-I", str(_SCRIPT)],
-        input=question.encode(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        timeout=limits.JUDGE_SECONDS,
-        env=environment,
-        preexec_fn=_bounded if os.name == "posix" else None,
-        check=False,
-    )
-    return done.stdout
+    # Into a file, not a pipe: neither an answer without an end nor a child that it leaves behind can hold us up.
+    with tempfile.TemporaryFile() as answer:
+        subprocess.run(  # noqa: S603 - the caller names the Python; our own script, no shell
+            [python, "-I", str(_SCRIPT)],
+            input=question.encode(),
+            stdout=answer,
+            stderr=subprocess.DEVNULL,
+            timeout=limits.JUDGE_SECONDS,
+            env=environment,
+            preexec_fn=_bounded if os.name == "posix" else None,
+            check=False,
+        )
+        answer.seek(0)
+        return answer.read(limits.JUDGE_ANSWER_BYTES + 1)
 
 
 def _bounded() -> None:
@@ -76,11 +81,14 @@ def _bounded() -> None:
 
     resource.setrlimit(resource.RLIMIT_CPU, (limits.JUDGE_SECONDS, limits.JUDGE_SECONDS))
     resource.setrlimit(resource.RLIMIT_DATA, (limits.JUDGE_MEMORY, limits.JUDGE_MEMORY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits.JUDGE_ANSWER_BYTES + 1, limits.JUDGE_ANSWER_BYTES + 1))
 
 
 def _answer(line: bytes) -> Exact:
     """The judge's line, trusted as little as any other input."""
-    if not line.strip() or len(line) > limits.JUDGE_ANSWER_BYTES:
+    if len(line) > limits.JUDGE_ANSWER_BYTES:
+        return Exact(cannot=f"the process that asks the real PEFT said more than {limits.JUDGE_ANSWER_BYTES:,} bytes")
+    if not line.strip():
         return Exact(cannot="the process that asks the real PEFT ended without an answer")
     try:
         found = strictjson.loads(line.strip(), what="the answer of the real PEFT")

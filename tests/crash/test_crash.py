@@ -15,7 +15,7 @@ from adapterfit.repair.disk import Disk
 from adapterfit.testing import make
 from adapterfit.testing.disk import lay
 
-CALLS = ("mkdir", "create", "write", "copy_range", "chmod", "sync", "sync_folder", "rename")
+CALLS = ("mkdir", "create", "write", "copy_range", "chmod", "sync", "close", "sync_folder", "rename")
 
 
 def failing(at, act):
@@ -91,7 +91,9 @@ def test_every_kind_of_call_is_made(broken, tmp_path, monkeypatch):
     assert set(done) == set(CALLS)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS], ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EACCES], ids=errno.errorcode.get
+)
 def test_a_disk_that_fails_at_any_call_leaves_nothing(number, broken, tmp_path, monkeypatch):
     before = contents(broken)
     count, done = total(broken, monkeypatch, tmp_path / "whole")

@@ -54,6 +54,10 @@ class Disk:
         finally:
             os.close(descriptor)
 
+    def close(self, descriptor: int) -> None:
+        """Let go of a file. Some file systems say only here that it could not be written."""
+        os.close(descriptor)
+
     def rename(self, old: str, new: str) -> None:
         """Move a folder to its final name, which must not be taken by anything but an empty folder."""
         os.rename(old, new)

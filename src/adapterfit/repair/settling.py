@@ -69,4 +69,4 @@ class Settling:
         try:
             self._disk.sync(descriptor)
         finally:
-            os.close(descriptor)
+            self._disk.close(descriptor)

@@ -212,7 +212,7 @@ class Staging:
             if not CAN_WAIT:
                 self._disk.sync(output.descriptor)
         finally:
-            os.close(output.descriptor)
+            self._disk.close(output.descriptor)
         self._disk.chmod(path, (0o666 & ~self._mask) if mode is None else mode & 0o777)
         if CAN_WAIT:
             self._settling.add(path, output.position)
