@@ -11,6 +11,9 @@ PYTEST := $(BIN)/python -m pytest -q
 # The transformers whose adapters were simulated for the shared data, and the one that loaded them.
 SIMULATED := 4.51.3 5.8.1 5.12.1 5.23.0
 
+# Where the tests of other programs write which claims they bear out.
+RECORD := --record src/adapterfit/consumers/verified.jsonl
+
 .PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential hunt fix-score fuzz load-sim oracles oracles-older coverage-architectures
 
 demo: .venv/core
@@ -77,15 +80,14 @@ docs: .venv/docs
 pages: .venv/dev
 	$(BIN)/python tools/verify_pages.py
 
-# What other programs read and compute, in an environment of its own; the programs come from a package index.
+# What other programs read and compute, in an environment of its own; the programs come from a package index. What came of
+# each claim is written down: from there it has its mark and its date.
 oracles: .venv/oracles
-	.venv/oracles/bin/python -m pytest -q -n 2 -m oracle tests/oracles
+	.venv/oracles/bin/python -m pytest -q -n 2 -m oracle tests/oracles $(RECORD)
 
-# The same checks of vLLM and SGLang in older releases (375 MB to download once more).
+# The same tests with older releases of some of those programs (see the list for what there is to download).
 oracles-older: .venv/oracles tools/oracle_sources_older.txt
-	test -d .venv/oracles/older_sources || .venv/oracles/bin/python tools/make_oracles.py .venv/oracles --older
-	ENGINE_SOURCES=.venv/oracles/older_sources VLLM_VERSION=0.28.0 SGLANG_VERSION=0.5.15 \
-	  .venv/oracles/bin/python -m pytest -q -n 2 -m oracle tests/oracles/test_vllm.py tests/oracles/test_sglang.py
+	$(BIN)/python tools/make_oracles.py .venv/oracles --older -n 2 $(RECORD)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

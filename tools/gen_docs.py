@@ -145,10 +145,19 @@ def _consumer(known: facts.Facts) -> str:
         parts += [
             f"## {claim.id}",
             textwrap.fill(claim.what, 120, break_long_words=False),
-            f"{claim.versions.text or 'every version'} · {claim.mark} {claim.date.isoformat()} · {claim.source}",
+            f"{claim.versions.text or 'every version'} · {_known(known, claim)} · {claim.source}",
         ]
         parts += [_code(line, "") for key, line in value.items() if key.endswith("says") and line]
     return "\n\n".join(parts) + "\n"
+
+
+def _known(known: facts.Facts, claim: facts.Claim) -> str:
+    """How it is known: from which releases that were run, and when; else what the file says."""
+    seen = {at: known.seen(claim, at) for at in known.releases or (known.newest,) if at in claim.versions}
+    run = {at: each.date for at, each in seen.items() if each.mark == facts.EXECUTED}
+    if not run:
+        return f"{claim.mark} {claim.date.isoformat()}"
+    return f"executed {max(run.values()).isoformat()} with {', '.join(run)}"
 
 
 def main() -> int:

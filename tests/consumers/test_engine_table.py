@@ -1,61 +1,20 @@
-"""`--for all` beside the survey of the engines, row by row, for seven adapters. The rows are written by hand.
-
-A row: accepted · tensors applied of all · the engine's scale ÷ PEFT's. The number behind an engine is the section of the
-survey that it was taken from; `0` is its matrix.
-"""
+"""`--for all` beside the survey of the engines, row by row, for seven adapters. The rows are written by hand."""
 
 import pytest
 
 import adapterfit
 from adapterfit.report import _consumers
 from adapterfit.testing import make
+from engine_rows import ADAPTERS, ROWS
 
-PLAIN = make.lora()
 SAMPLES = {
-    "plain": PLAIN,
-    # q: 32 / sqrt(4) = 16, v: 8 / sqrt(4) = 4; alpha / r is 2; rsLoRA without the pattern is 4
-    "rslora": make.lora(use_rslora=True, alpha_pattern={"q_proj": 32}),
-    "dora": make.lora(use_dora=True),
-    "q-only": make.lora(target_modules=["q_proj"]),
-    "layers": make.lora(layers_to_transform=[1]),
-    "vocabulary": make.lora(modules_to_save=["embed_tokens", "lm_head"], base=make.base("llama", vocab_size=260)),
-    "experts": make.lora(
-        "mixtral",
-        target_modules=["q_proj", "v_proj"],
-        target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
-    ),
+    name: make.lora(
+        "mixtral" if name == "experts" else "llama",
+        base=make.base("llama", vocab_size=260) if name == "vocabulary" else None,
+        **fields,
+    )
+    for name, fields in ADAPTERS.items()
 }
-ALL8, NO, NONE = "yes all same", "no - -", "yes none -"
-FLAGS = "flags all same"  # the scale must be given by the caller
-OPEN = "? ? ?"  # not known
-OPEN_SCALED = "? ? same"  # not known whether it applies everything; the scale is
-
-ROWS = {
-    # engine              plain  rslora                         dora     q-only layers vocabulary experts
-    "vllm": [ALL8, ALL8, NO, ALL8, ALL8, NO, NO],  # 1: Config fields, Scaling, MoE (Mixtral is 2D)
-    "sglang": [ALL8, "yes all x0.125..0.5", NO, NO, ALL8, "yes 8/10 same", "yes 8/16 same"],  # 2
-    "tgi": [ALL8, "yes all x0.25..1", "yes 8/12 same", ALL8, NONE, "yes 8/10 same", "yes 8/16 same"],  # 3
-    "lorax": [ALL8, "yes all x0.25..1", "yes 8/12 same", ALL8, NONE, "yes 8/10 same", "yes 8/16 same"],  # 4
-    "tensorrt-llm": [ALL8, "yes all x0.25..1", ALL8, ALL8, ALL8, "yes 8/10 same", "yes 8/16 same"],  # 5
-    "llama.cpp-converter": [ALL8, "yes all x0.125..0.5", NO, ALL8, ALL8, NO, NO],  # 6: Converter input; experts: executed
-    "llama.cpp": [ALL8, "yes all x0.125..0.5", NO, ALL8, ALL8, NO, NO],  # 6: Runtime scale
-    "ollama": [ALL8, "yes all x0.125..0.5", OPEN_SCALED, ALL8, ALL8, OPEN_SCALED, NO],  # 7: llama and gemma2 only
-    "mlx-lm": [NO] * 7,  # 8: a raw PEFT directory
-    "diffusers": [NONE] * 7,  # 9: base_model.model. prefix
-    "comfyui": [NONE] * 7,  # 10: lora key not loaded
-    "kohya": [OPEN] * 7,  # 10: the grammar alone is known
-    "fireworks": [ALL8, "yes all x0.125..0.5", "yes 8/12 same", ALL8, ALL8, OPEN_SCALED, OPEN_SCALED],  # 12
-    "together": [OPEN] * 7,  # 12: the base must be in its list
-    "bedrock": [OPEN] * 7,  # 12: not confirmed
-    "workers-ai": [OPEN] * 7,  # its documentation: the base must be in its list
-    "ctranslate2": [NO] * 7,  # 12: no reading of adapters at all
-    "openvino-genai": [
-        FLAGS, "flags all x0.25..1", "flags 8/12 same", FLAGS, FLAGS, FLAGS, OPEN_SCALED,
-    ],  # 12: config never read; embeddings replaced as constants
-    "onnxruntime-genai": [
-        ALL8, ALL8, "yes 8/12 same", ALL8, ALL8, OPEN_SCALED, OPEN_SCALED,
-    ],  # 12: folds PEFT's scaling; DoRA: executed, tests/oracles
-}  # fmt: skip
 CELLS = [
     pytest.param(engine, adapter, cell, id=f"{engine} {adapter}")
     for engine, cells in ROWS.items()

@@ -19,7 +19,7 @@ GOOD = {
             "value": "raises",
             "source": "read there",
             "date": facts.dt.date(2026, 1, 1),
-            "mark": "executed",
+            "mark": "read",
         }
     ],
 }

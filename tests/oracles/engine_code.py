@@ -5,6 +5,7 @@ like in it.
 """
 
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -59,6 +60,30 @@ class _Finder:
 
     def exec_module(self, module):
         """Nothing is in it."""
+
+
+def version(distribution):
+    """The version of what is unpacked: what the tests speak of."""
+    (folder,) = (path for path in SOURCES.glob(f"{distribution}-*") if path.is_dir())
+    return folder.name.partition("-")[2].removesuffix(".dist-info")
+
+
+def bears(consumer, *claims):
+    """The mark of a test that bears out claims about the version that is installed."""
+    try:
+        found = importlib.metadata.version(consumer)
+    except importlib.metadata.PackageNotFoundError:
+        found = ""  # the tests are skipped
+    release = found.removesuffix(".0") if found.count(".") == 3 else found  # 2026.4.1.0 is the release 2026.4.1
+    return pytest.mark.bears(consumer, release, *claims)
+
+
+def llama_cpp():
+    """The folder of llama.cpp with its converters, which llama-cpp-python's source holds."""
+    found = next(SOURCES.glob("llama_cpp_python-*/vendor/llama.cpp"), None)
+    if found is None:
+        pytest.skip("the source of llama.cpp is unpacked by `make oracles` only", allow_module_level=True)
+    return found
 
 
 def use(package, *real):

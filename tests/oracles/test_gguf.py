@@ -1,13 +1,8 @@
-"""gguf's own reader takes what we write; with a copy of llama.cpp at hand, its converter makes the same of the same adapter.
-
-LLAMA_CPP names the folder that holds `convert_lora_to_gguf.py`; without it those tests are skipped, saying so.
-"""
+"""gguf's own reader takes what we write, and llama.cpp's converter makes the same of the same adapter."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +11,7 @@ torch = pytest.importorskip("torch")
 gguf = pytest.importorskip("gguf", reason="gguf is installed by `make oracles` only")
 peft = pytest.importorskip("peft")
 
+import engine_code  # noqa: E402
 import transformers  # noqa: E402
 
 import adapterfit  # noqa: E402
@@ -25,7 +21,7 @@ from adapterfit.testing.disk import lay  # noqa: E402
 from convert_samples import LLAMA, peft_folder, read  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-SCRIPT = Path(os.environ.get("LLAMA_CPP", "")) / "convert_lora_to_gguf.py"
+SCRIPT = engine_code.llama_cpp() / "convert_lora_to_gguf.py"
 SHAPE = {
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -88,7 +84,6 @@ def tensors(path):
     return {each.name: np.array(each.data, dtype=np.float32) for each in reader.tensors}
 
 
-@pytest.mark.skipif(not SCRIPT.is_file(), reason="LLAMA_CPP does not name a copy of llama.cpp")
 @pytest.mark.parametrize("model_type", sorted(_types()))
 def test_llama_cpps_converter_writes_the_same(model_type, tmp_path):
     trained(model_type, tmp_path)

@@ -1,13 +1,7 @@
 """llama.cpp's own converter, on adapters that PEFT made, beside what we say: what it refuses, and the scale that is left.
 
-LLAMA_CPP names the folder that holds `convert_lora_to_gguf.py`; without it the tests are skipped, saying so. The scale is
-the one of llama.cpp's runtime, alpha of the file / rank of the tensors.
+The scale is the one of llama.cpp's runtime, alpha of the file / rank of the tensors.
 """
-
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,16 +9,20 @@ torch = pytest.importorskip("torch")
 gguf = pytest.importorskip("gguf", reason="gguf is installed by `make oracles` only")
 pytest.importorskip("peft")
 
+import by_llama_cpp  # noqa: E402
 from real_adapters import adapter_of, base_of, edited, experts_of, renamed  # noqa: E402
 
 import adapterfit  # noqa: E402
-from adapterfit.consumers import facts  # noqa: E402
 
-SCRIPT = Path(os.environ.get("LLAMA_CPP", "")) / "convert_lora_to_gguf.py"
-pytestmark = [
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.skipif(not SCRIPT.is_file(), reason="LLAMA_CPP does not name a copy of llama.cpp"),
-]
+VERSION = by_llama_cpp.VERSION
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def bears(*claims):
+    """The converter's claims, and the same of llama.cpp, whose loader takes what the converter makes."""
+    of_both = [claim for claim in claims if claim != "modules"]  # what its loader does with names is not run here
+    return pytest.mark.bears("llama.cpp-converter", VERSION, *claims), pytest.mark.bears("llama.cpp", VERSION, *of_both)
+
 
 #: Name → config of the adapter, how it is changed afterwards, and the claims that it bears out.
 CASES = {
@@ -64,16 +62,15 @@ CASES = {
     "bias, and no tensors of it": ({}, lambda folder: edited(folder, bias="all"), []),
     "trained biases": ({"bias": "all"}, None, ["bias"]),
 }
-CLAIMS = sorted({claim for *_, claims in CASES.values() for claim in claims} | {"fused-experts"})
+NAMED = [pytest.param(name, id=name, marks=bears(*claims)) for name, (*_, claims) in CASES.items()]
 
 
 def converted(folder, base):
     """The tensors' scales, module by module in the file's order; or what it printed when it stopped."""
     out = folder.parent / "adapter.gguf"
-    command = [sys.executable, SCRIPT, "--base", base, "--outfile", out, "--outtype", "f32", folder]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    if not out.exists() or result.returncode:
-        return result.stderr
+    said = by_llama_cpp.converted(folder, base, out)
+    if said:
+        return said
     reader = gguf.GGUFReader(out)
     alpha = reader.fields["adapter.lora.alpha"].contents()
     return sorted(alpha / min(map(int, tensor.shape)) for tensor in reader.tensors if tensor.name.endswith(".lora_b"))
@@ -95,7 +92,7 @@ def compare(theirs, ours):
         assert sorted(ratio.served for ratio in ours.ratios) == pytest.approx(theirs)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMED)
 def test_the_converter_does_what_we_say(name, tmp_path):
     config, change, _ = CASES[name]
     kind = "qwen2" if name == "trained biases" else "llama"  # a Llama has none
@@ -105,14 +102,8 @@ def test_the_converter_does_what_we_say(name, tmp_path):
     compare(converted(folder, tmp_path / "base"), asked(folder, tmp_path / "base"))
 
 
+@pytest.mark.bears("llama.cpp-converter", VERSION, "fused-experts")
+@pytest.mark.bears("llama.cpp", VERSION, "fused-experts")
 def test_fused_experts(tmp_path):
     folder = experts_of(tmp_path)
     compare(converted(folder, tmp_path / "base"), asked(folder, tmp_path / "base"))
-
-
-@pytest.mark.parametrize("claim", CLAIMS)
-@pytest.mark.parametrize("engine", ["llama.cpp", "llama.cpp-converter"])
-def test_what_was_executed_here_is_marked_so(engine, claim):
-    if (engine, claim) == ("llama.cpp", "modules"):
-        pytest.skip("its loader is not run here")
-    assert facts.load(engine).claim(claim, "0.3.36").mark == "executed"

@@ -13,6 +13,7 @@ import numpy as np  # noqa: E402
 import onnxruntime  # noqa: E402
 import peft  # noqa: E402
 import transformers  # noqa: E402
+from engine_code import bears  # noqa: E402
 from real_adapters import adapter_of, base_of  # noqa: E402
 
 import adapterfit  # noqa: E402
@@ -73,6 +74,7 @@ def _made(tmp_path, **config):
     return base, adapter, answer
 
 
+@bears("onnxruntime-genai", "layout", "scale")
 @pytest.mark.parametrize(
     "config",
     [
@@ -96,8 +98,12 @@ def test_what_it_computes_is_what_peft_computes(config, tmp_path):
 @pytest.mark.parametrize(
     "config",
     [
-        pytest.param({"use_dora": True}, id="the magnitudes of DoRA"),
-        pytest.param({"target_modules": ["embed_tokens", "q_proj"]}, id="a pair on the embedding"),
+        pytest.param({"use_dora": True}, id="the magnitudes of DoRA", marks=bears("onnxruntime-genai", "dora")),
+        pytest.param(
+            {"target_modules": ["embed_tokens", "q_proj"]},
+            id="a pair on the embedding",
+            marks=bears("onnxruntime-genai", "embedding"),
+        ),
     ],
 )
 def test_what_it_leaves_out_is_said(config, tmp_path):
@@ -113,6 +119,7 @@ def test_what_it_leaves_out_is_said(config, tmp_path):
     assert answer.predicted == "loads-partly", answer
 
 
+@bears("onnxruntime-genai", "lm-head")
 def test_a_pair_on_the_output_layer_gives_a_model_that_onnxruntime_refuses(tmp_path):
     base, adapter, answer = _made(tmp_path, target_modules=["lm_head", "q_proj"])
     with pytest.raises(Exception, match="Invalid model") as raised:

@@ -1,39 +1,18 @@
 """SGLang's own reading of an adapter, on adapters that PEFT made, beside what we say. Its memory pool is not run."""
 
-import os
-
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-import engine_code  # noqa: E402
-
-engine_code.use(
-    "sglang",
-    "sglang.srt.lora.lora_config",
-    "sglang.srt.lora.lora",
-    "sglang.srt.lora.utils",
-    "sglang.srt.layers.utils.common",
-)
-
-import safetensors.torch  # noqa: E402
-import sglang.srt.layers.utils as layer_utils  # noqa: E402
-import transformers  # noqa: E402
-from sglang.srt.layers.utils.common import get_layer_id  # noqa: E402
-
-layer_utils.get_layer_id = get_layer_id
-
+import by_sglang  # noqa: E402
 from real_adapters import adapter_of, base_of, edited, renamed  # noqa: E402
-from sglang.srt.lora.lora import LoRAAdapter  # noqa: E402
-from sglang.srt.lora.lora_config import LoRAConfig  # noqa: E402
 
 import adapterfit  # noqa: E402
-from adapterfit.consumers import facts  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-#: `make oracles-older` runs the same against an older release.
-VERSION = os.environ.get("SGLANG_VERSION", "0.5.23")
+#: `make oracles-older` runs the same against older releases.
+VERSION = by_sglang.VERSION
 
 #: Name → config of the adapter, how it is changed afterwards, the class of its error, and the claims it bears out.
 CASES = {
@@ -69,27 +48,19 @@ CASES = {
     ),
     "MLP": ({"target_modules": ["gate_proj", "down_proj"]}, None, None, ["scale"]),
 }  # fmt: skip
-CLAIMS = sorted({claim for *_, claims in CASES.values() for claim in claims})
+NAMED = [
+    pytest.param(name, id=name, marks=pytest.mark.bears("sglang", VERSION, *claims))
+    for name, (*_, claims) in CASES.items()
+]
 
 
-def loaded(folder, base):
-    """Scale, and names by layer, as SGLang reads them; or the error it raises."""
-    try:
-        config = LoRAConfig(str(folder))
-        adapter = LoRAAdapter("x", config, transformers.AutoConfig.from_pretrained(base), None, None)
-        adapter.initialize_weights_from_tensors(safetensors.torch.load_file(folder / "adapter_model.safetensors"))
-    except (KeyError, RuntimeError, AssertionError, IndexError) as error:
-        return error
-    return adapter
-
-
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMED)
 def test_sglang_does_what_we_say(name, tmp_path):
     config, change, raised, _ = CASES[name]
     folder = adapter_of(base_of("llama", tmp_path / "base"), tmp_path / "adapter", **config)
     if change is not None:
         change(folder)
-    theirs = loaded(folder, tmp_path / "base")
+    theirs = by_sglang.loaded(folder, tmp_path / "base")
     (ours,) = adapterfit.check(str(folder), base=str(tmp_path / "base"), consumer=f"sglang=={VERSION}").consumers
     assert (type(theirs) if isinstance(theirs, Exception) else None) is raised
     if raised is not None:
@@ -104,8 +75,3 @@ def test_sglang_does_what_we_say(name, tmp_path):
     else:
         assert ours.predicted != "raises", [effect.says for effect in ours.effects]
         assert {ratio.served for ratio in ours.ratios} == {theirs.scaling}
-
-
-@pytest.mark.parametrize("claim", CLAIMS)
-def test_what_was_executed_here_is_marked_so(claim):
-    assert facts.load("sglang").claim(claim, VERSION).mark == "executed"

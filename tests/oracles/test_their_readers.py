@@ -6,10 +6,10 @@ torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
 
 import safetensors.torch  # noqa: E402
+from engine_code import bears  # noqa: E402
 from real_adapters import adapter_of, base_of  # noqa: E402
 
 import adapterfit  # noqa: E402
-from adapterfit.consumers import facts  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -24,6 +24,7 @@ def lines(answer):
     return [effect.says for effect in answer.effects if effect.kind == "refused"]
 
 
+@bears("mlx-lm", "layout")
 @pytest.mark.parametrize("config", [{}, {"use_dora": True}, {"target_modules": ["q_proj"]}], ids=["plain", "DoRA", "q"])
 def test_mlx_lm_refuses_a_folder_of_peft(config, tmp_path):
     pytest.importorskip("mlx.core", reason="mlx is installed by `make oracles` only")
@@ -37,6 +38,7 @@ def test_mlx_lm_refuses_a_folder_of_peft(config, tmp_path):
     assert f"AttributeError: {raised.value}" in lines(asked(folder, tmp_path / "base", "mlx-lm"))
 
 
+@bears("diffusers", "layout")
 def test_diffusers_changes_nothing_with_peft_names(tmp_path):
     diffusers = pytest.importorskip("diffusers", reason="diffusers is installed by `make oracles` only")
     torch.manual_seed(0)
@@ -62,6 +64,7 @@ class TestOpenVino:
     def genai(self):
         return pytest.importorskip("openvino_genai", reason="openvino-genai is installed by `make oracles` only")
 
+    @bears("openvino-genai", "weights-file", "layout")
     def test_a_folder_is_refused_and_its_file_is_not(self, genai, tmp_path):
         folder = adapter_of(base_of("llama", tmp_path / "base"), tmp_path / "adapter")
         with pytest.raises(RuntimeError, match=r"Expected \.safetensors file, got"):
@@ -70,13 +73,19 @@ class TestOpenVino:
         assert asked(folder, tmp_path / "base", "openvino-genai").accepted == "with-flags"
 
     @pytest.mark.parametrize(
-        "config", [{"use_dora": True}, {"lora_bias": True}, {"init_lora_weights": "pissa"}], ids=str
+        "config",
+        [
+            pytest.param({"use_dora": True}, id="DoRA", marks=bears("openvino-genai", "dora")),
+            pytest.param({"lora_bias": True}, id="lora_bias", marks=bears("openvino-genai", "lora-bias")),
+            pytest.param({"init_lora_weights": "pissa"}, id="PiSSA", marks=bears("openvino-genai", "initialisation")),
+        ],
     )
     def test_what_it_does_not_read_is_taken_without_a_word(self, genai, config, tmp_path):
         folder = adapter_of(base_of("llama", tmp_path / "base"), tmp_path / "adapter", **config)
         genai.Adapter(str(folder / "adapter_model.safetensors"))
         assert asked(folder, tmp_path / "base", "openvino-genai").predicted in ("loads-partly", "loads-differently")
 
+    @bears("openvino-genai", "half-pairs")
     def test_a_half_pair_is_refused(self, genai, tmp_path):
         folder = adapter_of(base_of("llama", tmp_path / "base"), tmp_path / "adapter")
         path = folder / "adapter_model.safetensors"
@@ -87,16 +96,3 @@ class TestOpenVino:
             genai.Adapter(str(path))
         (line,) = lines(asked(folder, tmp_path / "base", "openvino-genai"))
         assert line.rstrip("…") in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("engine", "claim"),
-    [
-        ("mlx-lm", "layout"),
-        ("diffusers", "layout"),
-        *(("openvino-genai", name) for name in ("weights-file", "dora", "lora-bias", "initialisation", "half-pairs")),
-    ],
-)
-def test_what_was_executed_here_is_marked_so(engine, claim):
-    known = facts.load(engine)
-    assert known.claim(claim, known.newest).mark == "executed"

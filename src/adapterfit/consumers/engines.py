@@ -114,9 +114,11 @@ def _unknown(name: str, version: str, why: str, title: str = "") -> Answer:
 
 def judge(known: Facts, at: str, sight: Sight) -> Answer:
     """The answer of one engine at one version."""
-    claims = [claim for claim in known.claims if at in claim.versions and isinstance(claim.value, Mapping)]
+    claims = [claim for claim in known.at(at) if isinstance(claim.value, Mapping)]
     read = [(claim, _rule(claim)) for claim in claims]
-    effects = [_signed(effect, claim) for claim, rule in read for effect in rule.effects(claim.value, sight)]
+    effects = [
+        _signed(effect, claim) for claim, rule in read for effect in rule.effects({**claim.value, "release": at}, sight)
+    ]
     launch = [line for claim, rule in read if hasattr(rule, "lines") for line in rule.lines(claim.value, sight)]
     ratios: tuple[Ratio, ...] = ()
     for claim, rule in read:

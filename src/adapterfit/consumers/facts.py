@@ -17,27 +17,34 @@ A file is `<name>.toml` and holds::
     value = "raises"                    # optional: what a rule reads (text, number, boolean, list or table)
     source = "peft 0.13.2 config.py, PeftConfigMixin.from_pretrained"
     date = 2026-11-25                   # when it was last seen to be so
-    mark = "executed"                   # executed: run and seen so; read: in the source; suspected: neither
+    mark = "read"                       # read: in the source or the documentation; suspected: not even that
 
 Rules read `claim(id, version)`. A claim marked *suspected* never makes more than a note: `known` leaves it out.
+The third mark, *executed*, is not written here: a run of the program sets it, with its date (`runs.py`), for the versions
+that were run; and a run that went otherwise makes the claim a suspected one.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from adapterfit.consumers import runs
 from adapterfit.consumers.versions import Range, version, version_range
 from adapterfit.record import dataclass
 
 _HERE = Path(__file__).parent
-MARKS = ("executed", "read", "suspected")
+#: What a person may say; the third mark is `EXECUTED`.
+MARKS = ("read", "suspected")
+EXECUTED = "executed"
 _HEAD = {"name": str, "title": str, "newest": str, "releases": list, "install": str, "aliases": list, "claim": list}
 _NEEDED = ("name", "title", "newest", "claim")
 _CLAIM = {"id": str, "versions": str, "what": str, "source": str, "date": dt.date, "mark": str}
@@ -46,7 +53,10 @@ _ID = re.compile(r"[a-z0-9]+(-[a-z0-9.]+)*")
 
 @dataclass(frozen=True)
 class Claim:
-    """One dated statement about a range of versions. `value` is what rules read; None where the claim only says it."""
+    """One dated statement about a range of versions. `value` is what rules read; None where the claim only says it.
+
+    As it stands in `Facts.claims` it is what the file says; `Facts.at` has it with what running the version showed.
+    """
 
     id: str
     versions: Range
@@ -67,7 +77,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything known about one consumer."""
+    """Everything known about one consumer. `ran`: version and claim → what a run of that version showed."""
 
     name: str
     title: str
@@ -76,13 +86,25 @@ class Facts:
     releases: tuple[str, ...] = ()
     install: str = ""
     aliases: tuple[str, ...] = ()
+    ran: Mapping[tuple[str, str], runs.Run] = field(default_factory=dict)
 
-    def claim(self, name: str, at: str, others: Mapping[str, str] = MappingProxyType({})) -> Claim | None:
-        """The claim called `name` that holds for a version, suspected ones included; None where nothing is said.
+    def at(self, version: str, others: Mapping[str, str] = MappingProxyType({})) -> Iterator[Claim]:
+        """The claims that hold for a version, with mark and date of its run where there was one.
 
         `others`: the versions of the libraries beside it, by name.
         """
-        return next((each for each in self.claims if each.id == name and each.holds(at, others)), None)
+        return (self.seen(claim, version) for claim in self.claims if claim.holds(version, others))
+
+    def seen(self, claim: Claim, version: str) -> Claim:
+        """The claim, executed or refuted at that version; as it stands where this claim was not run."""
+        run = self.ran.get((version, claim.id))
+        if run is None or run.value != runs.digest(claim.value):
+            return claim
+        return dataclasses.replace(claim, mark=EXECUTED if run.confirmed else "suspected", date=run.date)
+
+    def claim(self, name: str, at: str, others: Mapping[str, str] = MappingProxyType({})) -> Claim | None:
+        """The claim called `name` that holds for a version, suspected ones included; None where nothing is said."""
+        return next((each for each in self.at(at, others) if each.id == name), None)
 
     def known(self, name: str, at: str, default: Any = None, others: Mapping[str, str] = MappingProxyType({})) -> Any:
         """The value of a claim that was executed or read; `default` where there is none."""
@@ -91,9 +113,7 @@ class Facts:
 
     def rules(self, at: str, others: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
         """The values of all claims that hold and were executed or read, by id."""
-        return {
-            c.id: c.value for c in self.claims if c.value is not None and c.mark != "suspected" and c.holds(at, others)
-        }
+        return {c.id: c.value for c in self.at(at, others) if c.value is not None and c.mark != "suspected"}
 
 
 _BESIDE = re.compile(r"(?P<name>[a-z]+)(?P<range>[<>=!].*)")
@@ -137,7 +157,7 @@ def load(name: str) -> Facts:
     )
     head = {key: document[key] for key in ("name", "title", "newest", "install") if key in document}
     releases, aliases = (tuple(document.get(key, ())) for key in ("releases", "aliases"))
-    return Facts(**head, claims=claims, releases=releases, aliases=aliases)
+    return Facts(**head, claims=claims, releases=releases, aliases=aliases, ran=runs.read(name))
 
 
 def parse(data: bytes) -> dict[str, Any]:
@@ -172,7 +192,7 @@ def _of_claim(entry: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} is no {kind.__name__}"
     yield from (f"unknown key {key}" for key in entry if key not in _CLAIM and key not in ("value", "beside"))
     if entry.get("mark") not in MARKS:
-        yield f"mark is none of {', '.join(MARKS)}"
+        yield f"mark is none of {', '.join(MARKS)}; executed is what a run says"
     if not _ID.fullmatch(str(entry.get("id"))):
         yield "id is not kebab-case"
     if not str(entry.get("source")).strip() or not str(entry.get("what")).strip():

@@ -1,8 +1,10 @@
 """Rule: a table that says, per architecture of the base, whether a LoRA is taken and for which modules.
 
 `table` names a JSON file beside the facts: architecture → null (no LoRA) or `leaves` (packed modules and their parts),
-`embeddings`, `fused` (experts as one 3-D tensor), `prefixes` (how the engine renames paths). Modules that the table does
-not name are taken where the base has a Linear of that name.
+`embeddings`, `fused` (experts as one 3-D tensor), `prefixes` (how the engine renames paths); an entry that changed is
+`{"since": [[release, entry], …]}`, with "absent" where a release does not know the architecture. Modules that the table
+does not name are taken where the base has a Linear of that name. `language_model`: the names of a text model also fit the
+language model of a multimodal one. `fused_answer`: what it does with fused experts where its layer has one for each.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from adapterfit.answers import Effect, Pair, Sight
-from adapterfit.consumers.rules._effects import effect, names
+from adapterfit.consumers.rules._effects import ANSWERS, effect, names
 from adapterfit.consumers.rules.modules import has_place, of_group
+from adapterfit.consumers.versions import version
 
 FIELDS = {
     "table": str, "module_says": str, "fused_says": str, "fused_cure": str, "unknown": str, "beyond": str,
-    "half_fused": str,
+    "half_fused": str, "language_model": bool, "fused_answer": str,
 }  # fmt: skip
 #: Modules that are wrapped only where the table says so.
 _VOCABULARY = {"embed_tokens", "lm_head", "wte", "embed_out"}
@@ -27,17 +30,25 @@ _TABLES = Path(__file__).parent.parent
 
 
 @cache
-def table(name: str) -> Mapping[str, Any]:
-    """A table of ours, by the name that one of our facts gives it."""
+def table(name: str, release: str) -> Mapping[str, Any]:
+    """A table of ours, by the name that one of our facts gives it, as it was in a release of the engine."""
     loaded: dict[str, Any] = json.loads((_TABLES / f"{name}.json").read_text(encoding="utf-8"))
-    return loaded
+    then = {key: _then(entry, release) for key, entry in loaded.items()}
+    return {key: entry for key, entry in then.items() if entry != "absent"}
+
+
+def _then(entry: Any, release: str) -> Any:
+    """The last change that the release has; the first one says since when the architecture was looked at."""
+    if not entry or "since" not in entry:
+        return entry
+    return next((now for since, now in reversed(entry["since"]) if version(since) <= version(release)), "absent")
 
 
 def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:
     """What the engine's model of this architecture takes, module by module."""
     if sight.places is None:
         return
-    known = table(value["table"])
+    known = table(value["table"], value["release"])
     if sight.architecture not in known:
         yield effect("unknown", {}, f"no facts about the architecture {sight.architecture or 'of this base'}")
         return
@@ -77,7 +88,7 @@ def _fused(value: Mapping[str, Any], entry: Mapping[str, Any], sight: Sight) -> 
     if fused and not entry["fused"]:
         words = {"says": value.get("fused_says", ""), "cure": value.get("fused_cure", "")}
         yield effect(
-            "refused",
+            ANSWERS[value.get("fused_answer", "refused")],
             words,
             "takes experts one by one here, and the adapter has them fused",
             names(fused),
@@ -100,17 +111,17 @@ def _landing(value: Mapping[str, Any], entry: Mapping[str, Any], sight: Sight) -
     """Pairs whose path, as the engine renames it, is none of the model's: passed over without a word."""
     prefixes = entry["prefixes"]
     paths = {renamed(name, prefixes) for name in sight.places or ()}
-    lost = [p for p in sight.pairs if not has_place(p, sight) and not _lands(renamed(p.module, prefixes), paths)]
+    starts = ("", "language_model.") if value.get("language_model") else ("",)
+    lost = [
+        pair
+        for pair in sight.pairs
+        if not has_place(pair, sight) and not paths & {start + renamed(pair.module, prefixes) for start in starts}
+    ]
     beyond = [pair for pair in lost if sight.layers is not None and (pair.layer or 0) >= sight.layers]
     rest: list[Pair] = [pair for pair in lost if pair not in beyond]
     unsure = sight.guessed or not entry["certain"]
     yield from of_group({} if unsure else value, "unknown", rest, "its model has no such module")
     yield from of_group(value, "beyond", beyond, f"the base has {sight.layers} layers only")
-
-
-def _lands(path: str, paths: set[str]) -> bool:
-    """Names of a text model fit the language model of a multimodal one, too (since 0.33)."""
-    return path in paths or f"language_model.{path}" in paths
 
 
 def renamed(name: str, prefixes: Mapping[str, str | None]) -> str:

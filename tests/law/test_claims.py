@@ -1,0 +1,33 @@
+"""What was executed is said by a run of the program, never by hand; and no run speaks of a claim that is not there."""
+
+import pytest
+
+from adapterfit.consumers import engines, facts, runs
+
+ROWS = runs.rows()
+
+
+@pytest.mark.parametrize("name", facts.names())
+def test_nobody_writes_executed_by_hand(name):
+    assert {claim.mark for claim in facts.load(name).claims} <= {"read", "suspected"}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['consumer']} {row['version']} {row['claim']}")
+def test_a_run_names_a_claim_as_it_stands_today(row):
+    known = facts.load(row["consumer"])
+    assert row["version"] in engines.releases(known)
+    claims = [claim for claim in known.claims if claim.id == row["claim"] and row["version"] in claim.versions]
+    assert claims, "there is no such claim: run `make oracles`, or remove the line"
+    assert row["value"] in [runs.digest(claim.value) for claim in claims], (
+        "the claim is another one since it was run: run `make oracles`, or remove the line"
+    )
+
+
+def test_there_are_runs_and_none_refuted_its_claim():
+    assert len(ROWS) > 50
+    assert {row["outcome"] for row in ROWS} == {runs.CONFIRMED}
+
+
+def test_no_two_lines_speak_of_the_same():
+    keys = [(row["consumer"], row["version"], row["claim"]) for row in ROWS]
+    assert len(set(keys)) == len(keys)
