@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _ROUNDS = 5
 #: Verdicts after which a copy is worth writing: it fits, or, without a base, as far as can be told.
 _WORTH_WRITING = ("fits", "cannot-tell")
+#: The question, among those that a check leaves open.
+_FITS = "whether it fits"
 Retried = Callable[["Report", tuple[Edit, ...]], "Report"]
 
 
@@ -69,6 +71,7 @@ def planned(
         before=report.verdict if report.verdict != "fits-after-fix" else "does-not-fit",
         after=now.verdict,
         remaining=tuple(f"{found.id}: {found.message}" for found in now.findings if found.severity == "error"),
+        unknown=tuple(one.why for one in now.not_checked if _FITS in one.what) if now.verdict == "cannot-tell" else (),
     )
     return plan, now
 

@@ -52,7 +52,7 @@ class Plan:
 
     `sources`: the adapter's files that the plan is about. `left_out` are cures that were not
     taken, as they are unsafe; `refused` are repairs with more than one reading, and what each would be. `before` and `after` are verdicts of a check,
-    `after` on the records alone; `remaining` says what would still be wrong.
+    `after` on the records alone; `remaining` says what would still be wrong, `unknown` why it cannot be told whether it fits.
     """
 
     adapter: str
@@ -63,6 +63,7 @@ class Plan:
     after: str = ""
     remaining: tuple[str, ...] = ()
     sources: Mapping[str, FileHash] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
     @property
     def edits(self) -> tuple[Edit, ...]:

@@ -53,6 +53,10 @@ def test_mended_is_0_and_says_where_and_how_it_is_proven(here, capsys):
     assert fix("wrapped", "--base", "base", "--out", "good") == 0
     out = capsys.readouterr().out
     assert f"Written: {here / 'good'}" in out
+    assert (
+        "  Proven:\n    2 other files with the sha256 of before\n" in out or "  Proven:\n    1 other file with" in out
+    )
+    assert "  Not checked:\n    the real PEFT was not asked (--exact)\n" in out
     assert "8 copied bit by bit" in out
     assert "checked again from the written bytes: fits" in out
     assert run(["check", "good", "--base", "base"]) == 0
@@ -84,7 +88,9 @@ def test_what_cannot_be_mended_is_1_and_says_what_is_wrong(here, capsys):
 
 def test_without_a_base_it_says_that_it_cannot_tell(here, capsys):
     assert fix("wrapped", "--out", "good") == 2
-    assert "whether the adapter fits cannot be told" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "whether the adapter fits cannot be told" in out
+    assert "no base was given" in out
     assert not (here / "good").exists()
 
 
@@ -144,6 +150,11 @@ def test_a_plan_is_refused_once_the_adapter_changed(here, capsys):
     assert "adapter_config.json" in capsys.readouterr().err
 
 
+def test_a_plan_of_an_earlier_release_is_read_without_what_it_did_not_say():
+    old = {name: value for name, value in as_json(PLAN).items() if name != "unknown"}
+    assert read_plan(json.dumps(old).encode()).unknown == ()
+
+
 def test_an_unsafe_plan_needs_the_word(here, capsys):
     fix("wrapped", "--base", "base", "--plan", "--plan-file", "plan.json")
     plan = json.loads((here / "plan.json").read_bytes())
@@ -162,7 +173,7 @@ EVERY = (
 )  # fmt: skip
 PLAN = Plan(
     "adapter", (Step("cause", "why", "summary", "unsafe", EVERY, "far"),), (), ("two readings",), "does-not-fit", "fits",
-    ("rest",), {"w": FileHash(3, "0" * 64)},
+    ("rest",), {"w": FileHash(3, "0" * 64)}, ("no base",),
 )  # fmt: skip
 
 
@@ -192,6 +203,7 @@ BAD = {
     "neither safe nor unsafe": _with(steps=[{**as_json(PLAN)["steps"][0], "safety": "maybe"}]),
     "a hash that is none": _with(sources={"w": {"size": 1, "sha256": "zz"}}),
     "a sentence that is a number": _with(remaining=[1]),
+    "a reason that is a number": _with(unknown=[1]),
 }  # fmt: skip
 
 

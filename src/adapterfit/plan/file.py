@@ -27,6 +27,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "left_out": [_step_as_json(step) for step in plan.left_out],
         "refused": list(plan.refused),
         "remaining": list(plan.remaining),
+        "unknown": list(plan.unknown),
         "sources": {name: dataclasses.asdict(found) for name, found in plan.sources.items()},
     }
 
@@ -66,6 +67,7 @@ def parse(found: object) -> Plan:
         before=_text(whole, "before"),
         after=_text(whole, "after"),
         remaining=tuple(_said(one) for one in _list(whole, "remaining")),
+        unknown=tuple(_said(one) for one in _list(whole, "unknown")) if "unknown" in whole else (),
         sources={name: _hash(one) for name, one in sources.items()},
     )
 

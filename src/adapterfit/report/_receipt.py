@@ -63,7 +63,7 @@ def render(receipt: Receipt, *, width: int = 80, colour: bool = False) -> str:
     lines = list(_plan(receipt.plan, width))
     if receipt.out:
         lines += [Line(""), *_wrap(f"Written: {show(receipt.out, None)}", width, style="bold green")]
-        lines += _wrap(f"Proof: {proof_line(receipt.proof)}", width, "  ")
+        lines += _proof(receipt.proof, width)
         for name, fate in receipt.files.items():
             if fate.startswith("left out"):
                 lines += _wrap(f"{show(name)}: {show(fate)}", width, "  ", "yellow")
@@ -72,11 +72,13 @@ def render(receipt: Receipt, *, width: int = 80, colour: bool = False) -> str:
     return _painted(lines, colour=colour)
 
 
-def proof_line(proof: Proof) -> str:
-    """The proof in one line, what was not looked at last."""
-    good = [show(one.detail, 300) for one in proof.shown if one.outcome == "proven"]
-    rest = [f"not checked: {show(one.detail, 300)}" for one in proof.shown if one.outcome == "not-checked"]
-    return "; ".join([*good, *rest])
+def _proof(proof: Proof, width: int) -> Iterator[Line]:
+    """What was looked at, one line each, what was not looked at last."""
+    for outcome, title in (("proven", "Proven:"), ("not-checked", "Not checked:")):
+        shown = [one for one in proof.shown if one.outcome == outcome]
+        yield from _wrap(title, width, "  ", _STYLES[outcome]) if shown else ()
+        for one in shown:
+            yield from _wrap(show(one.detail, 300), width, "    ")
 
 
 def _painted(lines: list[Line], *, colour: bool) -> str:
@@ -108,8 +110,9 @@ def _nothing(plan: Plan, width: int) -> Iterator[Line]:
     elif plan.remaining or plan.left_out or plan.refused:
         yield from _wrap("No safe repair is known; nothing is written", width, style="bold red")
     elif plan.before == "cannot-tell":
-        said = "Nothing that can be mended was found; but whether the adapter fits cannot be told: adapterfit check says why"
-        yield from _wrap(said, width, style="bold yellow")
+        said = "Nothing that can be mended was found; but whether the adapter fits cannot be told"
+        yield from _wrap(said + ("" if plan.unknown else ": adapterfit check says why"), width, style="bold yellow")
+        yield from _list("Why:", plan.unknown, width, "yellow")
     else:
         yield from _wrap("Nothing to do: nothing that can be mended was found", width, style="bold")
 

@@ -109,8 +109,9 @@ def _nothing(case: Case, diff: Diff, targets: Any) -> Finding:
         )
     else:
         wanted = shorten(sorted(set(names))) if names else quote(targets, 80) if targets else "nothing"
-        message = (
-            f"target_modules names {wanted}; {base} has no such module, its layers have {shorten(_leaves(diff), 8)}"
+        leaves = shorten(_leaves(diff), 8)
+        message = f"target_modules names {wanted}; {base} has no such module" + (
+            f", its layers have {leaves}" if leaves else ""
         )
     return finding(
         message,
