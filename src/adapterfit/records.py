@@ -309,7 +309,8 @@ class Module:
     `kind`: `Linear`, `Conv1D` (transformers'), `Embedding`, `Conv1d`, `Conv2d`, `Conv3d`, `norm`, `MultiheadAttention`, `container`
     (has children) or `other`. `params` are its own, in registration order, name → shape (an `nn.Linear` weight is `(out, in)`, a
     Conv1D weight `(in, out)`). `groups` is a convolution's; `transposed_experts` `is_transposed` of fused expert modules. `fused`: in
-    eval mode its forward takes the weights of everything below it itself (known of a live module only).
+    eval mode its forward takes the weights of everything below it itself (known of a live module only). `packing`: how a quantiser
+    packed its weight (`gptq`, `bitsandbytes-4bit`); `params` then hold the shape of the matrix that it stands for.
     """
 
     name: str
@@ -319,6 +320,7 @@ class Module:
     groups: int = 1
     transposed_experts: bool = False
     fused: bool = False
+    packing: str = ""
 
 
 @dataclass(frozen=True)
@@ -406,7 +408,8 @@ class Expectation:
     set where the injection itself fails. `warns` are warnings of the injection. `doubts`: reasons why this may be wrong. `renames`:
     what the loader does to names in the file before it looks for them. `inert`: an adapter whose tensors were
     not loaded leaves the base's outputs as they are. `prefix` is the method's (`lora_`). `flaws` are things in
-    the config that show on this base only (a pattern too slow to match against its module names).
+    the config that show on this base only (a pattern too slow to match against its module names). `packed`: modules of a quantised
+    base that the method does not work on → `raises`, `nothing`, `differs`, or `fails` and the line that running it raises.
     """
 
     tree: ModuleTree
@@ -423,6 +426,7 @@ class Expectation:
     inert: bool = False
     prefix: str = ""
     flaws: tuple[Flaw, ...] = ()
+    packed: Mapping[str, str] = field(default_factory=dict)
 
 
 # ------------------------------------------------------------------------------------------------ compare

@@ -12,7 +12,7 @@ from typing import Any
 
 from adapterfit import discover
 from adapterfit.errors import BadInput
-from adapterfit.expect import experts, injection
+from adapterfit.expect import experts, injection, packed
 from adapterfit.expect.extras import save_modules
 from adapterfit.expect.methods._layer import InjectionFails, Undecided
 from adapterfit.expect.peft_class import missing_ability, peft_class, with_head
@@ -39,7 +39,7 @@ def expect(tree: ModuleTree, config: AdapterConfig, rules: Mapping[str, Any] = M
         takeable(config.values)
         built = _prompt(method, found) if method.KIND == "prompt" else _tuner(method, found)
     except InjectionFails as failure:
-        return _with(found, raised=failure.raised)
+        return _with(found, raised=failure.raised, packed=failure.packed)
     except Undecided as doubt:
         return _with(found, doubts=(*tree.doubts, str(doubt)))
     except BadInput as bad:
@@ -120,6 +120,8 @@ def _tuner(method: Any, found: Expectation) -> Expectation:
         fusion=experts.fusion(plan.config, found.tree),
         inert=method.inert(plan.config),
         prefix=method.PREFIX,
+        packed=plan.packed,
+        raised=packed.failure(plan.packed),
     )
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from adapterfit.expect import experts
+from adapterfit.expect import experts, packed
 from adapterfit.expect.extras import is_tied, refuse_wrapped_heads, save_modules, tie, train_tokens
 from adapterfit.expect.methods._layer import InjectionFails, Undecided
 from adapterfit.expect.patterns import Patterns
@@ -47,6 +47,7 @@ class Injected:
     targets: tuple[str, ...]
     warns: tuple[str, ...]
     doubts: tuple[str, ...]
+    packed: Mapping[str, str]
 
 
 def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
@@ -80,6 +81,7 @@ def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
     targets = [name for name in chosen.matched if not is_tied(name, tied)]
     later = [module.name for module in tree.modules if is_tied(module.name, tied)]
     _no_child_beside_its_parent(targets, modules, method)
+    broken = {name: told for name in (*targets, *later) if (told := packed.wrap(modules[name], config))}
     for name in targets:
         _wrap(wrapped, modules[name], method, config, patterns)
     parameters = _inject_parameters(wrapped, method, config, patterns)
@@ -91,11 +93,12 @@ def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
     if hasattr(method, "finish"):
         method.finish(wrapped, config)
     doubts = save_modules(wrapped, config) + train_tokens(wrapped, config)
+    packed.save_whole(wrapped.saved, tree)
     refuse_wrapped_heads(wrapped, config)
     if hasattr(method, "shared"):
         wrapped.shared = method.shared(config)
     warns = _warnings(chosen, targets, parameters, config, patterns)
-    return Injected(wrapped, settled, tuple(targets), warns, doubts)
+    return Injected(wrapped, settled, tuple(targets), warns, doubts, broken)
 
 
 def _choose(method: Any, tree: ModuleTree, config: Mapping[str, Any], patterns: Patterns) -> Selection:

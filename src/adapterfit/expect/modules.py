@@ -21,6 +21,7 @@ from adapterfit.expect.checkpoint import Rule, adapter_renames, contradictions, 
 from adapterfit.expect.fields import Facts, Fields
 from adapterfit.expect.formulas import FormulaError, UnknownFieldError, integer
 from adapterfit.expect.growth import Growth
+from adapterfit.expect.packed import mark
 from adapterfit.records import Base, Flaw, Module, ModuleTree, Shape
 from adapterfit.text import quote, show
 
@@ -127,7 +128,7 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         expert_fusion=found["expert_fusion"],
         doubts=_doubts(entry, fields, growth),
     )
-    return reconcile(grown, base, rules) if compared else grown
+    return reconcile(grown, base, rules) if compared else mark(grown, base)
 
 
 def _tied(entry: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, ...], ...]:

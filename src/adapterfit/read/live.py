@@ -29,8 +29,21 @@ _KINDS = {
     "transformers.pytorch_utils.Conv1D": "Conv1D",
     "transformers.modeling_utils.Conv1D": "Conv1D",
 }
-#: Linear layers that are no `nn.Linear`, by class name: GPTQ's, AWQ's, HQQ's, EETQ's, AQLM's, VPTQ's …
-_PACKED = ("QuantLinear", "QuantizedLinear", "WQLinear", "HQQLinear", "EetqLinear", "VQuantLinear", "SpQRLinear")
+#: Classes of packed Linear layers, by name or by that of an ancestor, and how they are packed. Most are no `nn.Linear`.
+_PACKED = {
+    "bitsandbytes.nn.modules.Linear4bit": "bitsandbytes-4bit",
+    "bitsandbytes.nn.modules.Linear8bitLt": "bitsandbytes-8bit",
+    "gptqmodel.nn_modules.qlinear.GPTQQuantLinear": "gptq",
+    "gptqmodel.nn_modules.qlinear.AWQuantLinear": "awq",
+    "hqq.core.quantize.HQQLinear": "hqq",
+    "optimum.quanto.nn.qlinear.QLinear": "quanto",
+    "transformers.integrations.finegrained_fp8.FP8Linear": "fp8",
+}
+#: The same by the beginning of a class's name: AutoGPTQ's, AutoAWQ's, EETQ's, AQLM's, VPTQ's, SpQR's.
+_PACKED_NAMES = {
+    "QuantLinear": "gptq", "WQLinear": "awq", "QuantizedLinear": "aqlm", "EetqLinear": "eetq", "VQuantLinear": "vptq",
+    "SpQRLinear": "spqr",
+}  # fmt: skip
 _SIZES = (("in_features", "out_features"), ("infeatures", "outfeatures"))
 _ENCODER_LAYER = "torch.nn.modules.transformer.TransformerEncoderLayer"
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
@@ -107,6 +120,7 @@ def _module(name: str, module: Any) -> Module:
         groups=groups if kind.startswith("Conv") and isinstance(groups, int) else 1,
         transposed_experts=getattr(module, "is_transposed", False) is True,
         fused=_ENCODER_LAYER in _ancestors(module) and _is_fused(module),
+        packing=_packing(module) if kind == "Linear" else "",
     )
 
 
@@ -135,11 +149,20 @@ def _kind(module: Any) -> str:
     for ancestor in _ancestors(module):
         if ancestor in _KINDS:
             return _KINDS[ancestor]
-    if name.startswith(_PACKED) and _features(module):
+    if _packing(module) and _features(module):
         return "Linear"
     if any(True for _ in module.children()):
         return "container"
     return "norm" if "Norm" in name else "other"
+
+
+def _packing(module: Any) -> str:
+    """How a quantiser packed the weight of a Linear layer; empty where it holds plain numbers."""
+    found = next((_PACKED[ancestor] for ancestor in _ancestors(module) if ancestor in _PACKED), "")
+    named = next((how for name, how in _PACKED_NAMES.items() if type(module).__name__.startswith(name)), "")
+    # torchao leaves the module as it is, and puts a tensor of its own class into it.
+    inside = type(getattr(module, "weight", None)).__module__.partition(".")[0]
+    return found or named or ("torchao" if inside == "torchao" else "")
 
 
 def _ancestors(module: object) -> Iterator[str]:

@@ -58,7 +58,12 @@ _ELSEWHERE = ("NoMatchingPeftModuleError", "AttributeError")
 def check(_case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding where the injection fails for a reason that no other cause names."""
     raised = diff.raised
-    if raised is None or raised.stage not in {"inject", "convert"} or raised.kind in _ELSEWHERE:
+    if (
+        raised is None
+        or raised.stage not in {"inject", "convert"}
+        or raised.kind in _ELSEWHERE
+        or diff.expectation.packed
+    ):
         return
     if "not supported" in raised.line and raised.line.startswith("Target module"):
         return

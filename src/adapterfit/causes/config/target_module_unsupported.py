@@ -63,7 +63,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding, where the loader refuses a module's class."""
     raised = diff.raised
     refused = _REFUSED.match(raised.line) if raised is not None else None
-    if refused is None:
+    if refused is None or diff.expectation.packed:
         return
     kind = refused["type"] or refused["repr"]
     guilty = [module for module in diff.expectation.tree.modules if _is_guilty(module, kind, diff)]

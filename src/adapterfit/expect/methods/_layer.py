@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 from adapterfit.expect.versions import rule
@@ -30,9 +31,10 @@ class LayerSlot(NamedTuple):
 class InjectionFails(Exception):
     """PEFT would raise while it puts the adapter's layers into the base."""
 
-    def __init__(self, kind: str, line: str) -> None:
+    def __init__(self, kind: str, line: str, packed: Mapping[str, str] = MappingProxyType({})) -> None:
         super().__init__(line)
         self.raised = Raised(kind, line, stage="inject")
+        self.packed = packed
 
 
 class Undecided(Exception):

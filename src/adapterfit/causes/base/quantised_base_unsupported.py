@@ -1,0 +1,121 @@
+"""The method does not work on the packed modules of a quantised base.
+
+What this means: a quantiser (bitsandbytes, GPTQ, AWQ, HQQ, torchao, FP8 ...) puts layers of its own in the place of the Linear layers.
+LoRA knows most of them. Many other methods do not: some refuse to load; some take the packed bytes for weights and raise when the model
+runs, or compute nonsense without a word; some find nothing to change and leave the model as it is.
+
+Why it happens: the adapter was trained on the base in 16 bits and is loaded on a quantised copy. DoRA does not go with GPTQ and AWQ; an
+adapter with `modules_to_save` on a packed layer holds a plain weight for which the packed copy has no place; PiSSA starts from the plain
+weights.
+
+Detection: config.json of the base has a `quantization_config`, the adapter's targets are among the packed modules, and the method was
+seen to fail on modules packed that way: each method was loaded and run on each kind, with the library itself.
+
+Fix: load the base in 16 bits: the original repository, without `quantization_config`; or, of a live model, `base.dequantize()`.
+
+Workaround: train again with plain LoRA, which works on all packed modules that were measured.
+
+Prevention: train on the base that you will serve on, quantised or not.
+
+Setup:
+    quantised = "a folder whose config.json has a quantization_config"
+
+Not run: it needs a quantiser's library beside PEFT; every method was loaded and run on eight kinds of packed bases by `make packed`.
+
+Broken:
+    base = AutoModelForCausalLM.from_pretrained("base", quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    model = PeftModel.from_pretrained(base, "loha-adapter")
+    # raises RuntimeError: Error(s) in loading state_dict for PeftModel: size mismatch for ...hada_w1_a.default
+
+Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base", dtype=torch.bfloat16)
+    model = PeftModel.from_pretrained(base, "loha-adapter")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapterfit.causes import evidence
+from adapterfit.causes.cause import Cause, finding
+from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.text import shorten, show
+
+CAUSE = Cause(
+    level="intermediate",
+    minutes=10,
+    messages=(
+        "ValueError: GPTQLoraLinear does not support DoRA yet, please set it to False",
+        "RuntimeError: mat1 and mat2 shapes cannot be multiplied (8192x1 and 128x128)",
+        "KeyError: 'base_model.model.model.layers.0.self_attn.k_proj.weight.absmax'",
+    ),
+    versions="measured with peft 0.21",
+    needs=("config", "diff"),
+)
+#: Outcome → what it does to the user, and how the report calls it.
+_DOES = {
+    "raises": ("PEFT stops when it loads it", "raises"),
+    "fails": ("it loads, and the first forward pass raises", "raises"),
+    "nothing": ("it loads without a word and changes nothing", "silent"),
+    "differs": ("it loads without a word, takes the packed bytes for weights, and computes something else", "silent"),
+}
+
+
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
+    """One finding for all packed modules that the method does not work on."""
+    found = diff.expectation.packed
+    if not found:
+        return
+    outcome = next(iter(found.values())).partition(" ")[0]
+    names = [name for name, told in found.items() if told.startswith(outcome)]
+    packing = next((module.packing for module in diff.expectation.tree.modules if module.name == names[0]), "")
+    does, predicted = _DOES[outcome]
+    line = f": {show(diff.raised.text, 300)}" if diff.raised is not None and predicted == "raises" else ""
+    tensors = [match.tensor for match in diff.matched if match.slot.module in frozenset(names)]
+    yield finding(
+        f"{show(diff.expectation.config.get('peft_type'))} does not work on {evidence.count(len(names), 'module')} packed by "
+        f"{show(packing)} ({shorten(names)}): {does}{line}",
+        at=tensors or names,
+        predicted=predicted,
+        found=f"modules packed by {show(packing)}",
+        expected="the base in 16 bits, or plain LoRA",
+        fix=Fix("unsafe", "load the base in 16 bits: its original repository, or base.dequantize() of a live model"),
+        idle=outcome == "nothing",
+        differs=outcome == "differs",
+        explains=[tensor.name for tensor in case.adapter.tensors],
+    )
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """Methods that refuse, fail, do nothing or do something else on packed modules; plain LoRA on each, and modules left alone."""
+    two = {"target_modules": ["q_proj", "v_proj"]}
+    plain = make.lora("llama")
+    four = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    eight = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    gptq = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+
+    def on(sample: Any, table: Any) -> Any:
+        return sample.on("llama", quantization_config=table)
+
+    loha = make.adapter("llama", peft_type="LOHA", r=4, **two)
+    return {
+        "fires": [
+            on(loha, four),
+            on(loha, gptq),
+            on(make.adapter("llama", peft_type="HRA", r=4, **two), four),
+            on(make.adapter("llama", peft_type="HRA", r=4, **two), eight),
+            on(make.adapter("llama", peft_type="UNILORA", r=4, save_indices=True, **two), four),
+            on(make.lora("llama", use_dora=True), gptq),
+            on(make.lora("llama", modules_to_save=["k_proj"]), four),
+        ],
+        "silent": [
+            on(plain, four),
+            on(plain, gptq),
+            on(make.lora("llama", use_dora=True), four),
+            on(make.lora("llama", modules_to_save=["lm_head"]), four),
+            on(loha, eight),
+            on(loha, {**four, "llm_int8_skip_modules": ["q_proj", "v_proj"]}),
+            loha,
+        ],
+    }

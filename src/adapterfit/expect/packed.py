@@ -1,0 +1,224 @@
+"""Packed modules: the Linear layers of a quantised base, and what each method does with them.
+
+A quantiser puts a class of its own in the place of `nn.Linear`. Names and features stay; whether a method can wrap it, and whether it
+still computes what it should, depends on both. packed.json holds what was seen when every method was loaded and run on modules packed
+by the libraries themselves (`make packed`). Which modules a quantiser leaves alone: transformers 5.23
+`quantizers/base.py` (`get_keys_to_not_convert`) and `quantizers_utils.py` (`should_convert_module`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from adapterfit.errors import BadInput
+from adapterfit.expect.methods._layer import InjectionFails, Undecided
+from adapterfit.expect.patterns import Patterns
+from adapterfit.expect.versions import LOADER, below, rule
+from adapterfit.records import Base, Module, ModuleTree, Raised
+
+_FACTS = Path(__file__).with_name("packed.json")
+#: Where a quantiser's table names modules that stay as they are.
+_LEFT_ALONE = ("modules_to_not_convert", "llm_int8_skip_modules", "linear_weights_not_to_quantize", "ignore")
+#: A quantiser that leaves the head alone even where the config names others; elsewhere a list stands in for the rule.
+_HEAD_STAYS = frozenset({"awq"})
+#: Classes whose weights transformers keeps in float32 (`_keep_in_fp32_modules`), so that they are not packed.
+_KEPT = {**dict.fromkeys(("t5", "mt5", "umt5", "udop", "pop2piano"), ("wo",)), "blip-2": ("qformer",)}
+_PLAIN = frozenset({"F16", "BF16", "F32", "F64"})
+#: Options that make another thing of a method, as far as packed modules are concerned; each value but these is one.
+_VARIANTS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "LORA": {
+        "use_dora": (False, None),
+        "lora_bias": (False, None),
+        "use_qalora": (False, None),
+        "use_bdlora": (None, False),
+        "alora_invocation_tokens": (None,),
+        "arrow_config": (None,),
+        "kasa_config": (None,),
+        "velora_config": (None,),
+        "monteclora_config": (None,),
+        "layer_replication": (None, []),
+        "init_lora_weights": (True, False, None, "gaussian"),
+    },
+    "MISS": {"init_weights": (True, False, None)},
+}
+
+
+@lru_cache(maxsize=1)
+def facts() -> Mapping[str, Any]:
+    """What was measured: packing → class, library, and method → what became of it; and with which versions."""
+    loaded: Mapping[str, Any] = json.loads(_FACTS.read_bytes())
+    return loaded
+
+
+# ------------------------------------------------------------------------------------------------ which modules
+
+
+def mark(tree: ModuleTree, base: Base) -> ModuleTree:
+    """`tree` with `packing` set on the modules that this base's quantiser replaces."""
+    packing = _packing(base.quantisation)
+    if not packing or tree.known == "live":
+        return tree
+    left_alone = _left_alone(tree, base, packing)
+    modules = tuple(
+        _as_packed(module, packing)
+        if module.kind in ("Linear", "Conv1D") and not left_alone(module.name) and not _is_plain(module, base)
+        else module
+        for module in tree.modules
+    )
+    return replace(tree, modules=modules)
+
+
+def _packing(quantisation: str) -> str:
+    """`gptq-4bit` → `gptq`: only bitsandbytes has a class for each number of bits."""
+    return quantisation if quantisation.startswith("bitsandbytes") else re.sub(r"-\d+bit$", "", quantisation)
+
+
+def _as_packed(module: Module, packing: str) -> Module:
+    """What stands there once it is packed; the class only where one is known before the hardware is."""
+    weight = module.params["weight"]
+    params = {**module.params, "weight": weight[::-1]} if module.kind == "Conv1D" else module.params
+    known = facts()["packings"].get(packing, {})
+    name = known.get("class", "") if not known.get("by_hardware") else ""
+    return replace(module, kind="Linear", params=params, class_name=name or module.class_name, packing=packing)
+
+
+def _left_alone(tree: ModuleTree, base: Base, packing: str) -> Any:
+    """A test of module names, by the list in the config or by transformers' own rule."""
+    table = _table(base.config or {})
+    listed = next((table[key] for key in _LEFT_ALONE if isinstance(table.get(key), list)), None)
+    names = [name for name in listed or () if isinstance(name, str) and name]
+    if listed is None or packing in _HEAD_STAYS:
+        names += [tree.output_embeddings] if tree.output_embeddings else []
+        names += [name.rpartition(".")[0] for group in tree.tied for name in group]
+        names += [module.name for module in tree.modules if module.params][-1:]
+    names += _KEPT.get(tree.model_type, ())
+    only = _only(table)
+    patterns = Patterns()
+
+    def test(name: str) -> bool:
+        if only and not any(name.endswith(each) for each in only):
+            return True
+        return any(name.endswith(key) or _starts(patterns, key, name) for key in names)
+
+    return test
+
+
+def _starts(patterns: Patterns, key: str, name: str) -> bool:
+    """The match of transformers, up to the border of a module; a key that is no pattern is taken by its letters."""
+    key = key.removeprefix("re:")
+    try:
+        return patterns.start(rf"(?:{key})(?:(?<=\.)|(?=\.|$))", name) is not None
+    except BadInput:
+        return name == key or name.startswith(f"{key}.")
+
+
+def _only(table: Mapping[str, Any]) -> list[str]:
+    """GPTQ's `modules_in_block_to_quantize`: the tails of the only modules that are packed."""
+    found = table.get("modules_in_block_to_quantize")
+    rows = found if isinstance(found, list) else []
+    flat = [name for row in rows for name in (row if isinstance(row, list) else [row])]
+    return [name for name in flat if isinstance(name, str)]
+
+
+def _table(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The quantiser's table, of the whole or of its text part."""
+    inner = (value for value in config.values() if isinstance(value, dict))
+    for holder in (config, *inner):
+        found = holder.get("quantization_config")
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _is_plain(module: Module, base: Base) -> bool:
+    """Whether the checkpoint holds this very weight in plain numbers, whatever the config says."""
+    found = base.tensors.get(f"{module.name}.weight")
+    return found is not None and found.dtype in _PLAIN and found.shape == tuple(module.params["weight"])
+
+
+# ------------------------------------------------------------------------------------------------ what becomes of it
+
+
+def wrap(module: Module, config: Mapping[str, Any]) -> str:
+    """What the method does on a packed module, as `Expectation.packed` has it; empty where it works.
+
+    Raises:
+        InjectionFails: The real PEFT raised this when it was measured.
+        Undecided: Nobody has measured it.
+    """
+    if not module.packing:
+        return ""
+    peft_type = str(config["peft_type"])
+    name = " ".join((peft_type, *_options(peft_type, config)))
+    told = str(_methods(module).get(name, ""))
+    how, _, line = told.partition(" ")
+    if how == "raises":
+        raise InjectionFails(*_line(line, module), {module.name: how})
+    older = LOADER in config and below(str(rule(config, "peft")), facts()["measured"]["peft"])
+    if how not in ("applied", "loads", "nothing", "differs", "fails") or (older and peft_type != "LORA"):
+        versions = f" with peft {rule(config, 'peft')}" if older and how else ""
+        raise Undecided(f"what {name} does on modules packed by {module.packing}{versions} was not measured")
+    if how == "loads" and not _runs_elsewhere(name):
+        raise Undecided(f"{name} loads on modules packed by {module.packing}, but was not run on any")
+    if how == "fails":
+        return f"fails {': '.join(_line(line, module))}"
+    return how if how in ("nothing", "differs") else ""
+
+
+def failure(found: Mapping[str, str]) -> Raised | None:
+    """What the first forward pass raises, where any packed module fails in it."""
+    line = next((told.partition(" ")[2] for told in found.values() if told.startswith("fails ")), "")
+    kind, _, words = line.partition(": ")
+    return Raised(kind, words, stage="forward") if line else None
+
+
+def save_whole(names: Mapping[str, bool], tree: ModuleTree) -> None:
+    """`modules_to_save` on packed modules: the copy is packed too, and its plain weight finds no place.
+
+    Raises:
+        InjectionFails: The real PEFT raised this when it was measured.
+    """
+    for module in tree.modules:
+        told = str(_methods(module).get("LORA modules_to_save", "")) if module.packing and module.name in names else ""
+        if told.startswith("raises "):
+            kind, line = _line(told.removeprefix("raises "), module)
+            line = line.replace("model.layers.0.self_attn.k_proj", module.name)
+            raise InjectionFails(kind, line, {module.name: "raises"})
+
+
+def _methods(module: Module) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = facts()["packings"].get(module.packing, {}).get("methods", {})
+    return found
+
+
+def _runs_elsewhere(name: str) -> bool:
+    """Whether a method did right on every packed subclass of `nn.Linear` that was run."""
+    found = [
+        str(entry["methods"].get(name, ""))
+        for entry in facts()["packings"].values()
+        if "torch.nn.modules.linear.Linear" in entry["ancestors"] and entry["methods"].get(name) != "loads"
+    ]
+    return bool(found) and all(told == "applied" for told in found)
+
+
+def _options(peft_type: str, config: Mapping[str, Any]) -> Iterator[str]:
+    for field, usual in _VARIANTS.get(peft_type, {}).items():
+        value = config.get(field)
+        if value in usual:
+            continue
+        if isinstance(value, str):
+            yield f"{field}={re.sub(r'_[0-9]+$', '', value)}"
+        else:
+            yield field
+
+
+def _line(told: str, module: Module) -> tuple[str, str]:
+    """The exception's class and words, about this module's class."""
+    kind, _, words = told.partition(": ")
+    return kind, words.replace("{class}", module.class_name or "…")
