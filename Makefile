@@ -14,7 +14,7 @@ SIMULATED := 4.51.3 5.8.1 5.12.1 5.23.0
 # Where the tests of other programs write which claims they bear out.
 RECORD := --record src/adapterfit/consumers/verified.jsonl
 
-.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential hunt fix-score fuzz load-sim oracles oracles-older coverage-architectures
+.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential hunt packed fix-score fuzz load-sim oracles oracles-older coverage-architectures
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -60,6 +60,10 @@ load-sim: .venv/dev $(SIMULATED:%=.venv/sim-%.json)
 	test -d .venv/sim-$* || $(PYTHON) -m venv .venv/sim-$*
 	.venv/sim-$*/bin/python -m pip install --quiet --disable-pip-version-check "transformers==$*" $(CPU)
 	.venv/sim-$*/bin/python -W ignore tools/load_sim.py collect $@
+
+# Every method on packed modules, each quantiser in an environment of its own (some GB): writes src/adapterfit/expect/packed.json.
+packed: .venv/dev
+	$(BIN)/python tools/measure_packed.py
 
 hunt: .venv/dev
 	$(BIN)/python tools/hunt.py --seconds 600

@@ -35,10 +35,9 @@ DTYPE_BITS = {
 class Flaw:
     """Something a reader saw and must not pass over in silence. A cause turns it into a finding.
 
-    `code` is a kebab-case name (`truncated-file`, `duplicate-name`); `message` one sentence that says what
-    was found and where, already safe to print; `refused` says that the thing it concerns was not read.
-    `predicted` is what PEFT itself does about it (`raises`, `warns`, `silent`, `none`), `raised` the line it
-    raises, where that is known.
+    `code` is a kebab-case name (`truncated-file`, `duplicate-name`); `message` one sentence that says what was found and where,
+    already safe to print; `refused` says that the thing it concerns was not read. `predicted` is what PEFT itself does about it
+    (`raises`, `warns`, `silent`, `none`), `raised` the line it raises, where that is known.
     """
 
     code: str
@@ -57,9 +56,8 @@ class Flaw:
 class TensorInfo:
     """One tensor as its container describes it. `dtype` in safetensors' spelling (`F32`, `BF16`, `I64` …).
 
-    `span` is the absolute byte range `[start, end)` of its data in `file`; None where the data does not lie
-    in one piece (a strided view in a `.bin`, a compressed member). Of a strided view `view` is the byte where it starts
-    and its strides, in elements.
+    `span` is the absolute byte range `[start, end)` of its data in `file`; None where the data does not lie in one piece (a strided
+    view in a `.bin`, a compressed member). Of a strided view `view` is the byte where it starts and its strides, in elements.
     """
 
     name: str
@@ -97,10 +95,9 @@ class Weights:
 class AdapterConfig:
     """`adapter_config.json`: as it stands, and as PEFT would take it.
 
-    `values` holds only the fields the newest known PEFT has for this `peft_type`, defaults filled in; a value
-    of the wrong type is reported as a flaw and kept as it is. `known` is false for a method PEFT never had or
-    no longer has. `oldest`/`newest` bound the PEFT versions that can have written the file. `newer`, `dropped`, `full` are
-    for an older loader: see `read/config_then.py`.
+    `values` holds only the fields the newest known PEFT has for this `peft_type`, defaults filled in; a value of the wrong type is
+    reported as a flaw and kept as it is. `known` is false for a method PEFT never had or no longer has. `oldest`/`newest` bound the
+    PEFT versions that can have written the file. `newer`, `dropped`, `full` are for an older loader: see `read/config_then.py`.
     """
 
     file: str
@@ -192,10 +189,9 @@ class Seen:
 class Adapter:
     """Everything read about an adapter.
 
-    `layout` says what kind of thing the folder is: `peft`, `weights-only`, `config-only`, `mlx`, `adapterhub`,
-    `merged-model`, `trainer-checkpoint`, `diffusers`, `kohya`, `empty`, `other`.
-    `weights` is the file PEFT would load; `others` are weight files beside it that were read too.
-    `values` is filled by `--values` only: per tensor, a summary of its numbers.
+    `layout` says what kind of thing the folder is: `peft`, `weights-only`, `config-only`, `mlx`, `adapterhub`, `merged-model`,
+    `trainer-checkpoint`, `diffusers`, `kohya`, `empty`, `other`. `weights` is the file PEFT would load; `others` are weight files
+    beside it that were read too. `values` is filled by `--values` only: per tensor, a summary of its numbers.
     """
 
     label: str
@@ -403,13 +399,13 @@ class Fusion:
 class Expectation:
     """What PEFT would create for this config on this base.
 
-    `slots` and `state` in the order of the model's state dict; `state` is every parameter of the wrapped model,
-    the base's own included (a file may carry some of those: saved biases, embeddings), name → shape. `raised` is
-    set where the injection itself fails. `warns` are warnings of the injection. `doubts`: reasons why this may be wrong. `renames`:
-    what the loader does to names in the file before it looks for them. `inert`: an adapter whose tensors were
-    not loaded leaves the base's outputs as they are. `prefix` is the method's (`lora_`). `flaws` are things in
-    the config that show on this base only (a pattern too slow to match against its module names). `packed`: modules of a quantised
-    base that the method does not work on → `raises`, `nothing`, `differs`, or `fails` and the line that running it raises.
+    `slots` and `state` in the order of the model's state dict; `state` is every parameter of the wrapped model, the base's own
+    included (a file may carry some of those: saved biases, embeddings), name → shape. `raised` is set where the injection itself
+    fails. `warns` are warnings of the injection. `doubts`: reasons why this may be wrong. `renames`: what the loader does to
+    names in the file before it looks for them. `inert`: an adapter whose tensors were not loaded leaves the base's outputs as
+    they are. `prefix` is the method's (`lora_`). `flaws` are things in the config that show on this base only (a pattern too slow
+    to match against its module names). `packed`: modules of a quantised base that the method does not work on → `raises`,
+    `nothing`, `differs`, or `fails` and the line that running it raises.
     """
 
     tree: ModuleTree
@@ -459,10 +455,9 @@ class Misshape:
 class Diff:
     """The file beside the expectation. Every tensor of the file is in exactly one of the first five lists.
 
-    `overwrites` are tensors that land on the base's own parameters. `extra` are dropped by the loader; `redundant`
-    are dropped too, but are second copies, under a wrapper's own name, of tensors that land.
-    `renamed`: names the loader itself changes while loading, file name → name it looks for. `warned`: parameters
-    that PEFT lists in its "Found missing adapter keys" warning.
+    `overwrites` are tensors that land on the base's own parameters. `extra` are dropped by the loader; `redundant` are dropped too,
+    but are second copies, under a wrapper's own name, of tensors that land. `renamed`: names the loader itself changes while
+    loading, file name → name it looks for. `warned`: parameters that PEFT lists in its "Found missing adapter keys" warning.
     """
 
     expectation: Expectation

@@ -81,7 +81,7 @@ def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
     targets = [name for name in chosen.matched if not is_tied(name, tied)]
     later = [module.name for module in tree.modules if is_tied(module.name, tied)]
     _no_child_beside_its_parent(targets, modules, method)
-    broken = {name: told for name in (*targets, *later) if (told := packed.wrap(modules[name], config))}
+    broken = packed.survey([modules[name] for name in (*targets, *later)], config)
     for name in targets:
         _wrap(wrapped, modules[name], method, config, patterns)
     parameters = _inject_parameters(wrapped, method, config, patterns)

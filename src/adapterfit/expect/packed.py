@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +29,7 @@ _LEFT_ALONE = ("modules_to_not_convert", "llm_int8_skip_modules", "linear_weight
 _HEAD_STAYS = frozenset({"awq"})
 #: Classes whose weights transformers keeps in float32 (`_keep_in_fp32_modules`), so that they are not packed.
 _KEPT = {**dict.fromkeys(("t5", "mt5", "umt5", "udop", "pop2piano"), ("wo",)), "blip-2": ("qformer",)}
+_OUTCOMES = frozenset({"applied", "loads", "nothing", "differs", "fails"})
 _PLAIN = frozenset({"F16", "BF16", "F32", "F64"})
 #: Options that make another thing of a method, as far as packed modules are concerned; each value but these is one.
 _VARIANTS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
@@ -84,8 +85,8 @@ def _as_packed(module: Module, packing: str) -> Module:
     weight = module.params["weight"]
     params = {**module.params, "weight": weight[::-1]} if module.kind == "Conv1D" else module.params
     known = facts()["packings"].get(packing, {})
-    name = known.get("class", "") if not known.get("by_hardware") else ""
-    return replace(module, kind="Linear", params=params, class_name=name or module.class_name, packing=packing)
+    name = "…Linear" if known.get("by_hardware", True) else known["class"]
+    return replace(module, kind="Linear", params=params, class_name=name, packing=packing)
 
 
 def _left_alone(tree: ModuleTree, base: Base, packing: str) -> Any:
@@ -145,30 +146,40 @@ def _is_plain(module: Module, base: Base) -> bool:
 # ------------------------------------------------------------------------------------------------ what becomes of it
 
 
-def wrap(module: Module, config: Mapping[str, Any]) -> str:
-    """What the method does on a packed module, as `Expectation.packed` has it; empty where it works.
+def survey(targets: Sequence[Module], config: Mapping[str, Any]) -> dict[str, str]:
+    """The targets that are packed and that the method does not work on, as `Expectation.packed` has them.
 
     Raises:
         InjectionFails: The real PEFT raised this when it was measured.
         Undecided: Nobody has measured it.
     """
-    if not module.packing:
-        return ""
+    found = {}
+    for module in targets:
+        told = _told(module, config) if module.packing else "applied"
+        how, _, line = told.partition(" ")
+        if how == "raises":
+            alike = (other.name for other in targets if other.packing == module.packing)
+            raise InjectionFails(*_line(line, module), dict.fromkeys(alike, how))
+        if how == "fails":
+            found[module.name] = f"fails {': '.join(_line(line, module))}"
+        elif how != "applied":
+            found[module.name] = how
+    return found
+
+
+def _told(module: Module, config: Mapping[str, Any]) -> str:
+    """What was measured for this method, with its options, on modules packed like this one."""
     peft_type = str(config["peft_type"])
     name = " ".join((peft_type, *_options(peft_type, config)))
     told = str(_methods(module).get(name, ""))
-    how, _, line = told.partition(" ")
-    if how == "raises":
-        raise InjectionFails(*_line(line, module), {module.name: how})
+    how = told.partition(" ")[0]
     older = LOADER in config and below(str(rule(config, "peft")), facts()["measured"]["peft"])
-    if how not in ("applied", "loads", "nothing", "differs", "fails") or (older and peft_type != "LORA"):
+    if how != "raises" and (how not in _OUTCOMES or (older and peft_type != "LORA")):
         versions = f" with peft {rule(config, 'peft')}" if older and how else ""
         raise Undecided(f"what {name} does on modules packed by {module.packing}{versions} was not measured")
     if how == "loads" and not _runs_elsewhere(name):
         raise Undecided(f"{name} loads on modules packed by {module.packing}, but was not run on any")
-    if how == "fails":
-        return f"fails {': '.join(_line(line, module))}"
-    return how if how in ("nothing", "differs") else ""
+    return "applied" if how == "loads" else told
 
 
 def failure(found: Mapping[str, str]) -> Raised | None:
@@ -188,8 +199,9 @@ def save_whole(names: Mapping[str, bool], tree: ModuleTree) -> None:
         told = str(_methods(module).get("LORA modules_to_save", "")) if module.packing and module.name in names else ""
         if told.startswith("raises "):
             kind, line = _line(told.removeprefix("raises "), module)
-            line = line.replace("model.layers.0.self_attn.k_proj", module.name)
-            raise InjectionFails(kind, line, {module.name: "raises"})
+            raise InjectionFails(
+                kind, line.replace("model.layers.0.self_attn.k_proj", module.name), {module.name: "raises"}
+            )
 
 
 def _methods(module: Module) -> Mapping[str, Any]:

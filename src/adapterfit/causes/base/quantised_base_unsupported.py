@@ -72,7 +72,10 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     packing = next((module.packing for module in diff.expectation.tree.modules if module.name == names[0]), "")
     does, predicted = _DOES[outcome]
     line = f": {show(diff.raised.text, 300)}" if diff.raised is not None and predicted == "raises" else ""
-    tensors = [match.tensor for match in diff.matched if match.slot.module in frozenset(names)]
+    everywhere = frozenset(names) >= frozenset(
+        diff.expectation.targets
+    )  # then what the modules share does nothing either
+    tensors = [match.tensor for match in diff.matched if everywhere or match.slot.module in frozenset(names)]
     yield finding(
         f"{show(diff.expectation.config.get('peft_type'))} does not work on {evidence.count(len(names), 'module')} packed by "
         f"{show(packing)} ({shorten(names)}): {does}{line}",
