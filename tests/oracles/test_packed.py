@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from tools import measure_packed
 
 import adapterfit
 from adapterfit.expect.packed import facts
-from tools import measure_packed
 
-pytestmark = pytest.mark.oracle
+pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 pytest.importorskip("bitsandbytes", reason="bitsandbytes is in the environment of `make oracles` only")
 
-NAMES = ("LORA", "LORA use_dora", "LORA modules_to_save", "IA3", "LOHA", "HRA", "UNILORA")
+NAMES = ("LORA", "LORA modules_to_save", "LOHA", "HRA", "UNILORA")
 
 
 @pytest.fixture(scope="module")
