@@ -116,6 +116,23 @@ class Trim:
 
 
 @dataclass(frozen=True)
+class Extend:
+    """Rows of the base's own weight behind the last row: `rows` of them, the bytes `[start, end)` of a `file` of the base.
+
+    `dtype` is what they are stored as: the tensor's own, or one that it holds exactly (F16 and BF16 in F32). `sha256` is of
+    those bytes; other ones are not what the plan was made for.
+    """
+
+    name: str
+    file: str
+    start: int
+    end: int
+    rows: int
+    dtype: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Fill:
     """A new tensor, every number of it `value`; a floating-point dtype."""
 
@@ -170,12 +187,15 @@ Edit = Union[
     JoinDiagonal,
     Pad,
     Trim,
+    Extend,
     Fill,
     Gather,
     SetFormat,
     SetConfig,
     DropConfig,
 ]
+#: What stands before the name of a file of the base, where those of both are read: no file of a folder has such a name.
+OF_BASE = "\0base:"
 #: Edits that compute: their numbers may be rounded. Every other edit moves bits unchanged (and adds zeros or constants).
 ARITHMETIC = (Cast, Scale)
 #: Edits of the config alone.

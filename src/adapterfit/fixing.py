@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any, Callable
 
-from adapterfit.edits import OF_CONFIG, Edit
+from adapterfit.edits import OF_CONFIG, Edit, Extend
 from adapterfit.errors import BadEdit, BadInput, CannotCheck, NotProven
 from adapterfit.plan.cures import apart, cures, readings, stays
 from adapterfit.plans import FileHash, Plan, Proof, Receipt, Shown, Step, chained
@@ -164,8 +164,20 @@ def fix(
             made = dataclasses.replace(made, sources=hashed(source, source.names()))
         if out is None or not made.steps or (after is not None and not _is_worth_writing(made, after)):
             return Receipt(made)
-        work = _Work(source, report, made, base_class, exact, python)
+        work = _Work(_with_base(source, report, made), report, made, base_class, exact, python)
         return work.carried_out(out, [str(adapter), *([base] if isinstance(base, str) else [])], progress)
+
+
+def _with_base(source: Source, report: Report, plan: Plan) -> Source:
+    """The adapter's files, and the base's where the plan takes rows of them."""
+    if not any(isinstance(edit, Extend) for edit in plan.edits):
+        return source
+    from adapterfit.read.sources.with_base import WithBase
+
+    base = report.case.base
+    if base is None or base.opened is None:
+        raise CannotCheck("the plan takes rows of the base's weights: give the base with them (--base)")
+    return WithBase(source, base.opened)
 
 
 def _is_worth_writing(plan: Plan, after: Report) -> bool:

@@ -168,7 +168,7 @@ def test_an_unsafe_plan_needs_the_word(here, capsys):
 EVERY = (
     e.Rename("a", "b"), e.Drop("a"), e.Copy("a", "b"), e.Transpose("a", (1, 0)), e.Reshape("a", (2, 3)), e.Cast("a", "BF16"),
     e.Scale("a", 0.5), e.Split("a", 0, (("b", 1), ("c", 2))), e.Join(("a", "b"), "c", 1), e.JoinDiagonal(("a", "b"), "c"),
-    e.Pad("a", 0, 5), e.Trim("a", 0, 1), e.Fill("a", (2,), "F32", 1.0), e.SetFormat(), e.SetConfig("r", {"a": [1, None]}),
+    e.Pad("a", 0, 5), e.Trim("a", 0, 1), e.Extend("a", "f", 0, 8, 1, "F32", "0"), e.Fill("a", (2,), "F32", 1.0), e.SetFormat(), e.SetConfig("r", {"a": [1, None]}),
     e.DropConfig("r"), e.Gather(("a", "b")),
 )  # fmt: skip
 PLAN = Plan(

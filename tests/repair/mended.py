@@ -58,6 +58,32 @@ def adapter(folder, base, kind="LoraConfig", **config):
     return Path(folder)
 
 
+def trained_on_fewer_rows(base, folder, less, **config):
+    """A LoRA on the base cut down to `less` rows fewer, saved with its embeddings; returns its logits there.
+
+    Of modules that are trained whole only the first rows change, as only tokens that occur are trained.
+    """
+    import peft
+    import torch
+
+    def shrunk():
+        small = model(base)
+        small.resize_token_embeddings(small.get_input_embeddings().num_embeddings - less)
+        return small
+
+    torch.manual_seed(3)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        wrapped = peft.get_peft_model(shrunk(), peft.LoraConfig(**{**LORA, **config}))
+        for name, parameter in wrapped.named_parameters():
+            if parameter.requires_grad:
+                reached = parameter[:9] if "modules_to_save" in name else parameter
+                reached.add_(torch.randn_like(reached) / 4)
+        wrapped.save_pretrained(str(folder))
+        loaded = peft.PeftModel.from_pretrained(shrunk(), str(folder)).eval()
+        return loaded(input_ids=torch.arange(12).reshape(1, 12)).logits
+
+
 def outputs(base, folder):
     """Logits of the base with this adapter, loaded by PEFT; and the warnings."""
     import peft

@@ -217,6 +217,46 @@ def test_without_its_copy_of_the_bases_embedding_it_computes_the_same(what, fami
     assert torch.equal(wanted, found)
 
 
+SHRUNK = {
+    "an embedding that was trained, on its own": ({"modules_to_save": ["embed_tokens"]}, True),
+    "a head that was trained": ({"modules_to_save": ["lm_head"]}, False),
+    "both": ({"modules_to_save": ["embed_tokens", "lm_head"]}, False),
+    "a LoRA on the embedding, with the base's own weight beside it": (
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        True,
+    ),
+    "a LoRA on the head": ({"target_modules": ["q_proj", "lm_head"]}, False),
+}
+
+
+@pytest.mark.parametrize("what", SHRUNK)
+def test_trained_on_fewer_rows_it_computes_the_same_for_all_tokens_that_it_knows(what, tmp_path):
+    import torch
+
+    config, safe = SHRUNK[what]
+    base = mended.base_folder("llama", str(tmp_path / "base"))
+    rows = mended.model(base).get_input_embeddings().num_embeddings
+
+    wanted = mended.trained_on_fewer_rows(base, tmp_path / "bad", 6, **config)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        mended.outputs(base, tmp_path / "bad")
+    if not safe:
+        refused = mended.adapterfit.fix(tmp_path / "bad", base=str(base), out=tmp_path / "good")
+        assert refused.out == ""
+        assert "6 logits more than in training" in [step.far for step in refused.plan.left_out][-1]
+    receipt = mended.mend(tmp_path / "bad", base, tmp_path / "good", unsafe=not safe)
+    assert {step.safety for step in receipt.plan.steps} == ({"safe"} if safe else {"unsafe", *_safe_copies(receipt)})
+    found, missing = mended.outputs(base, tmp_path / "good")
+    assert missing == []
+    assert torch.allclose(found[..., : rows - 6], wanted, atol=1e-6)
+    again = mended.adapterfit.fix(tmp_path / "good", base=str(base), out=tmp_path / "again", unsafe=True)
+    assert again.plan.steps == ()
+
+
+def _safe_copies(receipt):
+    return {step.safety for step in receipt.plan.steps if step.cause == "embeddings-saved-needlessly"}
+
+
 def test_rows_that_were_trained_are_never_called_copies(tmp_path):
     base = mended.base_folder("llama", str(tmp_path / "base"))
     adapter = mended.adapter(tmp_path / "adapter", base)

@@ -7,6 +7,7 @@ from adapterfit.edits import (
     Copy,
     Drop,
     DropConfig,
+    Extend,
     Fill,
     Join,
     JoinDiagonal,
@@ -73,6 +74,8 @@ RESULTS = {
     ),
     "a padding": ([Pad("a", 0, 9)], {"a": ("F32", (9, 6)), **REST}),
     "a trimming": ([Trim("a", 1, 2)], {"a": ("F32", (4, 2)), **REST}),
+    "rows of the base": ([Extend("a", "f", 24, 72, 2, "F32", "")], {"a": ("F32", (6, 6)), **REST}),
+    "rows of a narrower base": ([Extend("a", "f", 0, 24, 2, "BF16", "")], {"a": ("F32", (6, 6)), **REST}),
     "a filling": ([Fill("x", (3,), "F32", 1.0)], {"a": ("F32", (4, 6)), "x": ("F32", (3,)), **REST}),
     "the config and the format": (
         [SetConfig("r", 3), DropConfig("x"), SetFormat()],
@@ -108,6 +111,11 @@ REFUSED = {
     "a trimming that pads": Trim("a", 0, 5),
     "a trimming below nothing": Trim("a", 0, -1),
     "an axis below nothing": Trim("a", -1, 1),
+    "rows that are not as many bytes": Extend("a", "f", 0, 47, 2, "F32", ""),
+    "rows before the file": Extend("a", "f", -24, 0, 1, "F32", ""),
+    "no rows": Extend("a", "f", 24, 24, 0, "F32", ""),
+    "rows of a type that it does not hold": Extend("c", "f", 0, 24, 1, "F32", ""),
+    "rows of a type that there is not": Extend("a", "f", 0, 24, 1, "F33", ""),
     "a filling without bounds": Fill("x", (2,), "F32", float("nan")),
     "a filling of whole numbers": Fill("x", (2,), "I64", 1),
 }

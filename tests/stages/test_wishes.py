@@ -138,3 +138,67 @@ def test_a_plan_that_somebody_edited_to_scale_a_tensor_is_not_proven(base, tmp_p
     with pytest.raises(NotProven):
         adapterfit.fix(adapter, base, tmp_path / "out", plan=dataclasses.replace(plan, steps=(more,)))
     assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------------------------ trained embeddings
+
+
+def saving(folder, count, data, **config):
+    """A LoRA beside an embedding that was trained whole, with these rows."""
+    sample = make.lora(base=make.base("llama", vocab_size=count), modules_to_save=["embed_tokens"], **config)
+    tensors = {t.name: (t.dtype, list(t.shape), bytes(4 * t.shape[0] * t.shape[1])) for t in sample.adapter.tensors}
+    tensors[COPY] = ("F32", [count, WIDTH], data)
+    return lay(folder, {**make.as_files(sample), make.WEIGHTS: filled(tensors)})
+
+
+def embedding(folder):
+    """The bytes of the embedding in a folder's file."""
+    (info,) = [one for one in adapterfit.check(str(folder)).case.adapter.tensors if one.name == COPY]
+    return (folder / make.WEIGHTS).read_bytes()[slice(*info.span)]
+
+
+def test_an_embedding_trained_on_fewer_rows_gets_the_last_ones_of_the_base_exactly(base, tmp_path):
+    trained = rows(ROWS - 6)[: -4 * WIDTH] + struct.pack("<f", 0.3) * WIDTH
+    adapter = saving(tmp_path / "a", ROWS - 6, trained)
+    receipt = adapterfit.fix(adapter, base, tmp_path / "out")
+    assert [(step.cause, step.safety) for step in receipt.plan.steps] == [("vocabulary-shrunk", "safe")]
+    assert (receipt.plan.after, receipt.proof.holds) == ("fits", True)
+    assert embedding(tmp_path / "out") == trained + rows(ROWS)[-6 * 4 * WIDTH :]
+    assert adapterfit.fix(tmp_path / "out", base, tmp_path / "again").out == ""
+
+
+def test_an_embedding_of_which_no_row_is_the_bases_may_be_of_another_base(base, tmp_path):
+    adapter = saving(tmp_path / "a", ROWS - 6, rows(ROWS - 6, start=1))
+    receipt = adapterfit.fix(adapter, base, tmp_path / "out")
+    assert receipt.out == ""
+    assert [step.far for step in receipt.plan.left_out] == [
+        "nothing in the file shows that this is the base of the training"
+    ]
+
+
+@pytest.mark.parametrize(("tokens", "safety"), [(ROWS, "safe"), (ROWS + 2, "unsafe"), (None, "unsafe")])
+def test_rows_behind_the_bases_are_cut_off_where_no_token_has_them(tokens, safety, base, tmp_path):
+    data = rows(ROWS + 2)
+    adapter = saving(tmp_path / "a", ROWS + 2, struct.pack("<f", 0.3) * WIDTH + data[4 * WIDTH :])
+    if tokens is not None:
+        vocabulary = {f"t{at}": at for at in range(tokens)}
+        lay(adapter, {"tokenizer.json": json.dumps({"model": {"vocab": vocabulary}, "added_tokens": []}).encode()})
+    plan = adapterfit.fix(adapter, base).plan
+    assert [(step.cause, step.safety) for step in (*plan.steps, *plan.left_out)] == [("vocabulary-grown", safety)]
+    receipt = adapterfit.fix(adapter, base, tmp_path / "out", unsafe=safety == "unsafe")
+    assert (receipt.plan.after, receipt.proof.holds) == ("fits", True)
+    assert embedding(tmp_path / "out") == embedding(adapter)[: -2 * 4 * WIDTH]
+
+
+def test_a_plan_that_takes_rows_of_the_base_is_refused_with_another_base(base, tmp_path):
+    adapter = saving(tmp_path / "a", ROWS - 6, rows(ROWS - 6))
+    plan = adapterfit.fix(adapter, base).plan
+    config = json.dumps(dict(make.base("llama").config)).encode()
+    other = filled({"model.embed_tokens.weight": ("BF16", [ROWS, WIDTH], short(rows(ROWS, start=1)))})
+    lay(tmp_path / "other", {"config.json": config, "model.safetensors": other})
+    with pytest.raises(adapterfit.errors.NotProven, match="not the ones that the plan was made for"):
+        adapterfit.fix(adapter, str(tmp_path / "other"), tmp_path / "out", plan=plan)
+    with pytest.raises(adapterfit.CannotCheck, match="is not in"):
+        adapterfit.fix(adapter, make.base("llama"), tmp_path / "out", plan=plan)
+    assert not (tmp_path / "out").exists()
+    assert adapterfit.fix(adapter, base, tmp_path / "out", plan=plan).proof.holds

@@ -15,6 +15,7 @@ from adapterfit.edits import (
     Copy,
     Drop,
     Edit,
+    Extend,
     Fill,
     Join,
     JoinDiagonal,
@@ -28,7 +29,7 @@ from adapterfit.edits import (
 )
 from adapterfit.errors import BadEdit
 from adapterfit.plans import Made
-from adapterfit.records import Shape, TensorInfo
+from adapterfit.records import DTYPE_BITS, Shape, TensorInfo
 from adapterfit.text import quote
 
 #: Types that numbers are computed in.
@@ -119,6 +120,17 @@ def _trim(table: Table, edit: Trim) -> None:
     _resize(table, edit, grows=False)
 
 
+def _extend(table: Table, edit: Extend) -> None:
+    one = _get(table, edit, edit.name)
+    _axis(edit, one, 0)
+    bits = math.prod(one.info.shape[1:]) * DTYPE_BITS.get(edit.dtype, 0) * edit.rows
+    if edit.rows < 1 or bits != 8 * (edit.end - edit.start) or edit.start < 0 or not bits:
+        raise _bad(edit, f"{edit.rows} rows of the base are not {edit.end - edit.start} bytes")
+    if edit.dtype != one.info.dtype and (edit.dtype not in ("F16", "BF16") or one.info.dtype not in ("F32", "F64")):
+        raise _bad(edit, f"{one.info.dtype} does not hold every number of {edit.dtype}")
+    _change(table, edit, _with(one.info.shape, 0, one.info.shape[0] + edit.rows))
+
+
 def _resize(table: Table, edit: Pad | Trim, *, grows: bool) -> None:
     one = _get(table, edit, edit.name)
     now = one.info.shape[_axis(edit, one, edit.axis)]
@@ -180,13 +192,14 @@ _BY_KIND: dict[type, Callable[[Table, Any], None]] = {
     JoinDiagonal: _join_diagonal,
     Pad: _pad,
     Trim: _trim,
+    Extend: _extend,
     Fill: _fill,
 }
 
 # ------------------------------------------------------------------------------------------------ shared
 
 
-def _change(table: Table, edit: Transpose | Reshape | Scale | Pad | Trim, shape: Shape) -> None:
+def _change(table: Table, edit: Transpose | Reshape | Scale | Pad | Trim | Extend, shape: Shape) -> None:
     """The one tensor that an edit names, made anew under its name."""
     one = table[edit.name]
     table[edit.name] = Made(TensorInfo(edit.name, one.info.dtype, shape), None, edit, (one,))

@@ -6,7 +6,20 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from adapterfit.edits import Cast, Fill, Join, JoinDiagonal, Pad, Reshape, Scale, Split, Transpose, Trim
+from adapterfit.edits import (
+    OF_BASE,
+    Cast,
+    Extend,
+    Fill,
+    Join,
+    JoinDiagonal,
+    Pad,
+    Reshape,
+    Scale,
+    Split,
+    Transpose,
+    Trim,
+)
 from adapterfit.errors import CannotWrite
 from adapterfit.plans import Made
 from adapterfit.records import DTYPE_BITS, TensorInfo
@@ -48,6 +61,8 @@ def _ranges(made: Made) -> tuple[Part, ...] | None:
     first = inner[0] if inner else None
     if isinstance(edit, Reshape):
         return first
+    if isinstance(edit, Extend) and first is not None and edit.dtype == made.info.dtype:
+        return (*first, Span(OF_BASE + edit.file, edit.start, edit.end))
     if isinstance(edit, Join) and edit.axis == 0:
         return tuple(part for parts in inner if parts is not None for part in parts)
     if first is None or not isinstance(edit, (Pad, Trim, Split)) or edit.axis != 0:
@@ -101,8 +116,17 @@ def _array(made: Made, source: Original) -> Any:
     if isinstance(edit, Split):
         start = sum(size for _, size in edit.into[: made.part])
         return numbers.cut(array, edit.axis, start, start + edit.into[made.part][1])
+    if isinstance(edit, Extend):
+        return numbers.joined([array, _rows_of_base(edit, made.info, source)], 0)
     if isinstance(edit, Pad):
         return numbers.padded(array, edit.axis, edit.size)
     if isinstance(edit, Trim):
         return numbers.cut(array, edit.axis, 0, edit.size)
     raise AssertionError(f"{edit} makes no tensor")
+
+
+def _rows_of_base(edit: Extend, info: TensorInfo, source: Original) -> Any:
+    shape = (edit.rows, *info.shape[1:])
+    rows = TensorInfo(info.name, edit.dtype, shape, OF_BASE + edit.file, (edit.start, edit.end))
+    held = numbers.read(source, rows)
+    return held if edit.dtype == info.dtype else numbers.cast(held, edit.dtype, info.dtype)

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from adapterfit import limits
-from adapterfit.edits import OF_CONFIG, Drop, Gather, Rename, SetConfig, SetFormat, makes, uses
+from adapterfit.edits import OF_CONFIG, Drop, Extend, Gather, Rename, SetConfig, SetFormat, makes, uses
 from adapterfit.plan.file import as_json as plan_as_json
 from adapterfit.report._words import VERDICTS
 from adapterfit.report.text import Line, _wrap, paint
@@ -204,6 +204,8 @@ def _said(edit: Edit) -> str:
         return f"adapter_config.json: without {show(edit.key)}"
     if isinstance(edit, Gather):
         return f"take the whole tensors of {', '.join(quote(name) for name in edit.files)} as the weights"
+    if isinstance(edit, Extend):
+        return f"fill up {quote(edit.name)} with the base's own last {edit.rows:,} rows, of {quote(edit.file)}"
     if isinstance(edit, SetFormat):
         return "write the weights as adapter_model.safetensors"
     values = dataclasses.asdict(edit)

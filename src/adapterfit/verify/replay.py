@@ -6,17 +6,20 @@ be: within half a unit in the last place, once for every time it was rounded.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from adapterfit.edits import (
+    OF_BASE,
     OF_NO_TENSOR,
     Cast,
     Copy,
     Drop,
     Edit,
+    Extend,
     Fill,
     Join,
     JoinDiagonal,
@@ -30,7 +33,9 @@ from adapterfit.edits import (
     makes,
     uses,
 )
+from adapterfit.errors import NotProven
 from adapterfit.records import DTYPE_BITS, Shape, TensorInfo
+from adapterfit.text import quote
 
 #: Half a unit in the last place, relative, and the smallest number above zero.
 _ROUNDING = {
@@ -130,6 +135,11 @@ def _step(source: Readable, table: dict[str, Held], edit: Edit) -> None:
         table[edit.new] = table[edit.name]
     elif isinstance(edit, Reshape) and table[edit.name].source is not None:
         table[edit.name] = replace(table[edit.name], shape=edit.shape)
+    elif isinstance(edit, Extend):
+        old = loaded(source, table[edit.name])
+        both = _alike([old, _rows_of_base(source, edit, old)])
+        array = np.concatenate([one.array for one in both])
+        table[edit.name] = Held(old.dtype, array.shape, array=array, slack=old.slack)
     elif isinstance(edit, Fill):
         array = np.full(edit.shape, edit.value)
         table[edit.new] = Held(edit.dtype, edit.shape, array=array, slack=_ROUNDING[edit.dtype][0])
@@ -143,6 +153,28 @@ def _step(source: Readable, table: dict[str, Held], edit: Edit) -> None:
             table[name] = Held(dtype, array.shape, array=array, slack=slack)
         if isinstance(edit, (Cast, Scale)):
             table[edit.name] = _computed(table[edit.name], olds[0], edit)
+
+
+def _rows_of_base(source: Readable, edit: Extend, old: Held) -> Held:
+    """The rows as bits of the tensor's own type.
+
+    Raises:
+        NotProven: They are not the ones that the plan was made for.
+    """
+    import numpy as np
+
+    raw = source.read(OF_BASE + edit.file, edit.start, edit.end - edit.start)
+    if hashlib.sha256(raw).hexdigest() != edit.sha256:
+        raise NotProven(f"the base's rows for {quote(edit.name)} are not the ones that the plan was made for")
+    word = np.dtype(f"<u{DTYPE_BITS[edit.dtype] // 8}")
+    rows = Held(
+        edit.dtype, (edit.rows, *old.shape[1:]), array=np.frombuffer(raw, word).reshape(edit.rows, *old.shape[1:])
+    )
+    if edit.dtype == old.dtype:
+        return rows
+    wide = {"F32": "<f4", "F64": "<f8"}[old.dtype]
+    exact = as_numbers(rows).astype(wide).view(wide.replace("f", "u"))
+    return Held(old.dtype, rows.shape, array=exact)
 
 
 def _arrays(edit: Edit, arrays: list[Any]) -> Iterator[tuple[str, Any]]:
