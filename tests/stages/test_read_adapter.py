@@ -21,6 +21,7 @@ from adapterfit.testing import make
 CONFIG, WEIGHTS, BIN = make.CONFIG, make.WEIGHTS, "adapter_model.bin"
 GOOD = make.as_files(make.lora("llama"))
 CONF, DATA = GOOD[CONFIG], GOOD[WEIGHTS]
+MERGED = make.safetensors({"model.embed_tokens.weight": ("F32", (8, 4))})
 
 
 def read(files, label="folder"):
@@ -58,9 +59,9 @@ LAYOUTS = {
     ),
     "AdapterHub": ({CONFIG: b'{"config": {}, "model_class": "Bert"}', "pytorch_adapter.bin": b""}, "adapterhub", []),
     "diffusers": ({"pytorch_lora_weights.safetensors": DATA}, "diffusers", ["adapter-config-missing"]),
-    "a merged model": ({"config.json": b"{}", "model.safetensors": DATA}, "merged-model", ["merged-model-folder"]),
+    "a merged model": ({"config.json": b"{}", "model.safetensors": MERGED}, "merged-model", ["merged-model-folder"]),
     "a sharded model": (
-        {"config.json": b"{}", "model-00001-of-00002.safetensors": DATA, "model.safetensors.index.json": b"{}"},
+        {"config.json": b"{}", "model-00001-of-00002.safetensors": MERGED, "model.safetensors.index.json": b"{}"},
         "merged-model",
         ["merged-model-folder"],
     ),

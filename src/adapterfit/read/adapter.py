@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -20,6 +21,10 @@ from adapterfit.text import shorten, show
 _ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".gguf", ".ckpt")
 #: Adapters of other programs: read, so that their names can be looked at; PEFT would not load them.
 _FOREIGN = ("adapters.safetensors", "adapters.npz", "pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin")
+#: Tensors that only a model with an adapter inside has.
+_OF_AN_ADAPTER = re.compile(
+    r"\.(?:lora_(?:A|B|embedding_A|embedding_B|magnitude_vector)|ia3_l|hada_w|lokr_w|oft_R|vera_lambda|miss_block)[._]?"
+)
 #: Dialects that the causes of misnamed tensors look at themselves.
 _NEAR = ("peft", "transformers")
 
@@ -45,6 +50,7 @@ def read_adapter(source: Source, values: bool = False) -> Adapter:
     kind = layout.kind_of(
         folder, config_kind(config.raw) if config and config.raw else "peft" if config else "", bool(name)
     )
+    whole = None if name else _inside_a_model(source, folder)
     joined = tuple(source.joined) if isinstance(source, JoinedSource) else ()
     others = tuple(read_weights(source, each) for each in (*_others(folder, name), *joined))
     stamp, unreadable = read_stamp(source, weights)
@@ -66,7 +72,7 @@ def read_adapter(source: Source, values: bool = False) -> Adapter:
         _named_by_its_tensors(found),
         flaws=(
             *source.flaws,
-            *_folder_flaws(found, folder, source, single),
+            *_folder_flaws(found, folder, source, single, whole),
             *_disagreement(found),
             *_private(source, name),
             *unreadable,
@@ -127,9 +133,23 @@ def _values(source: Source, weights: Weights | None) -> Mapping[str, ValueSummar
 # --------------------------------------------------------------------------------------------------- flaws
 
 
-def _folder_flaws(found: Adapter, folder: layout.Folder, source: Source, single: bool) -> Iterator[Flaw]:
+def _inside_a_model(source: Source, folder: layout.Folder) -> Flaw | None:
+    """An adapter inside a whole model's file, as `torch.save(model.state_dict())` and FSDP's trainers leave it."""
+    for name in layout.whole_models(folder)[:1]:
+        names = [tensor.name for tensor in read_weights(source, name).tensors]
+        own = [each for each in names if _OF_AN_ADAPTER.search(each)]
+        if own:
+            return layout.inside_a_model(folder, name, (len(own), len(names)), config=layout.CONFIG in folder.names)
+    return None
+
+
+def _folder_flaws(
+    found: Adapter, folder: layout.Folder, source: Source, single: bool, whole: Flaw | None
+) -> Iterator[Flaw]:
     said = {flaw.where for flaw in source.flaws}
-    if found.config is None and layout.CONFIG not in said:
+    if whole is not None and not folder.holders(layout.CONFIG, *layout.WEIGHTS):
+        yield whole
+    elif found.config is None and layout.CONFIG not in said:
         yield layout.missing_config(folder, found.layout)
     elif found.weights is None and not said & set(layout.WEIGHTS) and _is_peft(found.config):
         yield (

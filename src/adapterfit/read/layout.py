@@ -144,6 +144,24 @@ _STORIES = {
 }
 
 
+def whole_models(folder: Folder) -> list[str]:
+    """Files under the name of a whole model's weights, which may be those of a model with an adapter inside."""
+    return [name for name in folder.matching(_MODEL) if name.endswith((".safetensors", ".bin"))]
+
+
+def inside_a_model(folder: Folder, file: str, counts: tuple[int, int], *, config: bool) -> Flaw:
+    """The adapter's tensors lie in a whole model's file; `counts` are theirs and all."""
+    told = f"{quote(file)} holds the state dict of a whole PEFT model: {counts[0]:,} of its {counts[1]:,} tensors are the adapter's"
+    if config:
+        said = "PEFT looks for adapter_model.safetensors and adapter_model.bin only"
+        remedy = f"adapterfit fix {show(folder.label)}/{show(file)} --base BASE --out DIR --drop-copies"
+        return _flaw("wrong-file-in-folder", f"{told}; {said}", raised=_hub_line(folder.label), remedy=remedy)
+    raised = f"ValueError: Can't find '{CONFIG}' at '{folder.label}'"
+    return _flaw(
+        "trainer-checkpoint", f"there is no {CONFIG}: {told}", raised=raised, remedy=_STORIES["trainer-checkpoint"][1]
+    )
+
+
 def missing_weights(folder: Folder) -> Flaw:
     """A config without weights: the reason that explains it best."""
     raised = _hub_line(folder.label)

@@ -110,6 +110,20 @@ def _is_mask(tensor: TensorInfo) -> bool:
 
 
 def _dropped(case: Case, diff: Diff, rest: list[TensorInfo]) -> Finding:
+    other = _other_adapter(diff, rest)
+    if other:
+        return finding(
+            f"the file holds a second adapter, {quote(other)}: {evidence.count(len(rest), 'tensor')} of it are dropped, as PEFT loads "
+            'one adapter from a folder, under the name "default"',
+            at=rest,
+            predicted="silent",
+            found=quote(rest[0].name),
+            fix=Fix(
+                "unsafe",
+                f"if {quote(other)} is meant too, save it by itself: model.save_pretrained(folder) writes each adapter into a folder of "
+                "its own; else leave its tensors out",
+            ),
+        )
     return finding(
         f"{len(rest)} of {len(case.adapter.tensors)} tensors reach no parameter and are dropped: "
         f"{remainder.grouped((tensor.name, tensor.shape) for tensor in rest)}{_why(diff, rest)}",
@@ -119,6 +133,19 @@ def _dropped(case: Case, diff: Diff, rest: list[TensorInfo]) -> Finding:
         expected=_nearest(diff, rest[0]),
         fix=Fix("unsafe", "load the base and the versions of the training, or rename the keys to those of the model"),
     )
+
+
+def _other_adapter(diff: Diff, rest: list[TensorInfo]) -> str:
+    """The name of another adapter, where every tensor left over is a known one with that name before its last part."""
+    keys = frozenset(slot.key for slot in diff.expectation.slots)
+    names = set()
+    for tensor in rest:
+        head, _, leaf = tensor.name.rpartition(".")
+        stem, _, name = head.rpartition(".")
+        if f"{stem}.{leaf}" not in keys and stem not in keys:
+            return ""
+        names.add(name)
+    return names.pop() if len(names) == 1 and diff.matched else ""
 
 
 def _why(diff: Diff, rest: list[TensorInfo]) -> str:

@@ -47,7 +47,8 @@ def examples(make: Any) -> dict[str, list[Any]]:
     """A whole adapter is silent."""
     files = make.as_files(make.lora("llama"))
     config = {make.CONFIG: files[make.CONFIG]}
-    fires = [make.folder(config), make.folder({**config, "model.safetensors": files[make.WEIGHTS]})]
+    merged = make.safetensors({"model.embed_tokens.weight": ("F32", (8, 4))})
+    fires = [make.folder(config), make.folder({**config, "model.safetensors": merged})]
     return {"silent": [make.folder(files)], "fires": fires}
 
 

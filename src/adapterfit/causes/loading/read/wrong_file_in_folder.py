@@ -93,6 +93,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
         {"adapter_config.json.json": config, make.WEIGHTS: weights},
         {make.CONFIG: config, "adapter_model.safetensors.partaa": weights, "adapter_model.safetensors.partab": b""},
         {make.CONFIG: config, "adapter_model-00001-of-00002.safetensors": weights},
+        {make.CONFIG: config, "model.safetensors": weights},
     ]
     return {"silent": [make.folder({**files, "README.md": b""})], "fires": [make.folder(each) for each in bad]}
 
