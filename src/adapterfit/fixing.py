@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from adapterfit.read.source import Source
-    from adapterfit.records import Adapter, Report
+    from adapterfit.records import Adapter, Finding, Report
     from adapterfit.repair.folder import Contents
     from adapterfit.repair.staging import Staging
 
@@ -31,7 +31,12 @@ Retried = Callable[["Report", tuple[Edit, ...]], "Report"]
 
 
 def planned(
-    report: Report, cured: Retried, *, unsafe: bool = False, more: Callable[[Report], Iterable[Step]] | None = None
+    report: Report,
+    cured: Retried,
+    *,
+    unsafe: bool = False,
+    first: Iterable[Step] = (),
+    more: Callable[[Report], Iterable[Step]] | None = None,
 ) -> tuple[Plan, Report]:
     """The cures after which nothing more can be mended; and the report on the adapter after them, on the records alone.
 
@@ -39,12 +44,13 @@ def planned(
         report: The check that is to be mended.
         cured: Gives the report on an adapter as it would be after edits.
         unsafe: Whether to take cures too that are not provably without effect.
+        first: Steps that come before the cures.
         more: Steps that no finding asks for, made from the report after the cures.
     """
     steps: list[Step] = []
     left_out: dict[str, Step] = {}
     impossible: list[str] = []
-    now = report
+    steps, now = _possible(report, cured, steps, list(first), impossible) or (steps, report)
     for _ in range(_ROUNDS):
         offered = cures(now)
         left_out.update({step.cause: step for step in offered if step.safety != "safe" and not unsafe})
@@ -70,10 +76,16 @@ def planned(
         refused=(*readings(now), *dict.fromkeys(impossible)),
         before=report.verdict if report.verdict != "fits-after-fix" else "does-not-fit",
         after=now.verdict,
-        remaining=tuple(f"{found.id}: {found.message}" for found in now.findings if found.severity == "error"),
+        remaining=tuple(_still(found) for found in now.findings if found.severity == "error"),
         unknown=tuple(one.why for one in now.not_checked if _FITS in one.what) if now.verdict == "cannot-tell" else (),
     )
     return plan, now
+
+
+def _still(found: Finding) -> str:
+    """What is wrong, and what a person can do about it where no edits can."""
+    by_hand = found.fix is not None and not found.fix.edits and not found.fix.readings
+    return f"{found.id}: {found.message}" + (f". By hand: {found.fix.summary}" if found.fix and by_hand else "")
 
 
 def _possible(
@@ -116,6 +128,8 @@ def fix(
     loader: str | None = None,
     base_name: str | None = None,
     drop_copies: bool = False,
+    alpha: float | None = None,
+    dtype: str | None = None,
 ) -> Receipt:
     """Mend an adapter: plan, write a new folder, prove it. The adapter itself is only read.
 
@@ -136,6 +150,8 @@ def fix(
         loader: The call that loads, as for `check`.
         base_name: What `base_model_name_or_path` is to say.
         drop_copies: Whether to leave out weights that the base has anyway, number for number.
+        alpha: The `lora_alpha` of the training, where the config is missing or has another rank than the tensors.
+        dtype: What numbers are to be stored as: `F32`, `F16` or `BF16`.
 
     Raises:
         CannotCheck: A path is not there, cannot be read, changed meanwhile, or is not what a plan is about.
@@ -147,17 +163,20 @@ def fix(
     from adapterfit.read.locate import locate
     from adapterfit.read.sources.joined import with_parts
     from adapterfit.repair.hashes import hashed
-    from adapterfit.wishes import Wishes
+    from adapterfit.wishes import Wishes, born
     from adapterfit.wishes import steps as wished
 
     with contextlib.closing(with_parts(locate(str(adapter), kind="adapter", online=online))) as source:
         found = read_adapter(source)
         report = pipeline.check(found, base, consumer, online=online, base_class=base_class, loader=loader)
-        wishes = Wishes(base_name, drop_copies)
+        wishes = Wishes(base_name, drop_copies, alpha, dtype)
         if plan is not None:
             made, after = plan, None
         else:
-            made, after = planned(report, pipeline.cured, unsafe=unsafe, more=lambda now: wished(now, source, wishes))
+            first = born(report, pipeline.cured, wishes)
+            made, after = planned(
+                report, pipeline.cured, unsafe=unsafe, first=first, more=lambda now: wished(now, source, wishes)
+            )
         if plan is not None:
             _must_be_applicable(plan, source, unsafe=unsafe)
         elif out is None and made.steps:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
-from adapterfit import embeddings
-from adapterfit.edits import SetConfig
+from adapterfit import casting, embeddings
+from adapterfit.edits import Edit, SetConfig
+from adapterfit.errors import BadEdit
 from adapterfit.plans import Step
 from adapterfit.record import dataclass
-from adapterfit.text import quote
+from adapterfit.text import quote, show
 
 if TYPE_CHECKING:
     from adapterfit.read.source import Source
@@ -20,11 +21,53 @@ if TYPE_CHECKING:
 class Wishes:
     """What is wanted beside an adapter that fits.
 
-    `base_name` is to stand in its config; `drop_copies`: weights that the base has anyway are left out.
+    `base_name` is to stand in its config; `drop_copies`: weights that the base has anyway are left out. `alpha` was the
+    `lora_alpha` of the training; `dtype` (`F32`, `F16`, `BF16`) is what numbers are to be stored as.
     """
 
     base_name: str | None = None
     drop_copies: bool = False
+    alpha: float | None = None
+    dtype: str | None = None
+
+
+def born(report: Report, cured: Callable[[Report, tuple[Edit, ...]], Report], wishes: Wishes) -> tuple[Step, ...]:
+    """The step that comes before all cures: a config where there is none, of what the tensors show and the alpha that is told.
+
+    Modules are named by their last names where these select no other, else by their paths.
+    """
+    from adapterfit.causes.loading.read.adapter_config_missing import shown
+
+    found = shown(report.case.adapter) if wishes.alpha is not None and report.case.adapter.config is None else None
+    if found is None:
+        return ()
+    fields, paths = {**found.fields, "lora_alpha": _whole(wishes.alpha or 0)}, {"target_modules": list(found.modules)}
+    by_leaf, by_path = (
+        tuple(SetConfig(key, value) for key, value in each.items()) for each in (fields, {**fields, **paths})
+    )
+    return (
+        Step(
+            "adapter-config-missing",
+            "there is no adapter_config.json: the tensors show all of it but the strength, which --alpha tells",
+            f"write one, with lora_alpha = {fields['lora_alpha']} divided by the rank",
+            "safe",
+            by_leaf if _selects_no_other(report, cured, by_leaf) else by_path,
+        ),
+    )
+
+
+def _selects_no_other(
+    report: Report, cured: Callable[[Report, tuple[Edit, ...]], Report], edits: tuple[Edit, ...]
+) -> bool:
+    try:
+        diff = cured(report, edits).diff
+    except BadEdit:
+        return False
+    return diff is not None and not any(not slot.optional for slot in diff.missing)
+
+
+def _whole(number: float) -> float:
+    return int(number) if number == int(number) else number
 
 
 def steps(now: Report, source: Source, wishes: Wishes) -> tuple[Step, ...]:
@@ -38,7 +81,28 @@ def steps(now: Report, source: Source, wishes: Wishes) -> tuple[Step, ...]:
     Raises:
         CannotCheck: A file changed while it was read.
     """
-    return (*_named(now, wishes.base_name), *embeddings.steps(now, source, drop_copies=wishes.drop_copies))
+    return (
+        *_named(now, wishes.base_name),
+        *_told(now, wishes.alpha),
+        *embeddings.steps(now, source, drop_copies=wishes.drop_copies),
+        *casting.steps(now, source, wishes.dtype),
+    )
+
+
+def _told(now: Report, alpha: float | None) -> Iterator[Step]:
+    """Another rank than the config says: what it is divided into, the tensors do not show, but the user told."""
+    for found in now.findings if alpha is not None else ():
+        if found.id == "rank-mismatch" and found.fix is not None and found.fix.edits:
+            set_rank = [edit for edit in found.fix.edits if isinstance(edit, SetConfig)]
+            said = ", ".join(f"{edit.key} = {show(edit.value, 200)}" for edit in set_rank)
+            told = SetConfig("lora_alpha", _whole(alpha or 0))
+            yield Step(
+                found.id,
+                f"{found.message}; --alpha tells the strength",
+                f"set {said} and lora_alpha = {told.value}",
+                "safe",
+                (*set_rank, told),
+            )
 
 
 def _named(now: Report, name: str | None) -> Iterator[Step]:

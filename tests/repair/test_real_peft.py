@@ -1,5 +1,7 @@
 """Broken on purpose, mended, loaded by the real PEFT: the logits are those of the unbroken adapter, bit for bit."""
 
+import json
+
 import mended
 import pytest
 
@@ -189,6 +191,78 @@ def test_parts_with_a_gap_are_not_joined(lost, whole, tmp_path):
     (bad / f"{mended.WEIGHTS}.{lost}").unlink()
     receipt = mended.adapterfit.fix(bad, base=str(base), out=tmp_path / "good", unsafe=True)
     assert (receipt.out, receipt.plan.steps) == ("", ())
+
+
+def _without_config(folder):
+    (folder / mended.CONFIG).unlink()
+
+
+def _with_another_rank(folder):
+    config = json.loads((folder / mended.CONFIG).read_text("utf-8"))
+    (folder / mended.CONFIG).write_text(json.dumps({**config, "r": 16, "lora_alpha": 99}), "utf-8")
+
+
+CONFIGS = {
+    "two modules in all layers": {},
+    "one module in one layer": {"target_modules": ["q_proj"], "layers_to_transform": [1]},
+    "ranks that differ": {"rank_pattern": {"v_proj": 2}},
+    "DoRA": {"use_dora": True},
+    "lora_bias": {"lora_bias": True},
+    "a head beside it": {"modules_to_save": ["lm_head"]},
+}
+
+
+@pytest.mark.parametrize("how", [_without_config, _with_another_rank])
+@pytest.mark.parametrize("what", CONFIGS)
+def test_a_config_that_the_tensors_show_is_written_once_alpha_is_told(what, how, tmp_path):
+    import torch
+
+    base = mended.base_folder("llama", str(tmp_path / "base"))
+    adapter = mended.adapter(tmp_path / "adapter", base, **{**mended.LORA, **CONFIGS[what]})
+    bad = mended.broken(adapter, tmp_path / "bad")
+    how(bad)
+    assert mended.adapterfit.fix(bad, base=str(base), out=tmp_path / "no").out == ""
+    receipt = mended.mend(bad, base, tmp_path / "good", alpha=16)
+    assert {step.safety for step in receipt.plan.steps} == {"safe"}
+    found, missing = mended.outputs(base, tmp_path / "good")
+    assert missing == []
+    assert torch.equal(found, mended.outputs(base, adapter)[0])
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "safety"),
+    [("bfloat16", "F32", "safe"), ("float32", "BF16", "unsafe"), ("float16", "BF16", "unsafe")],
+)
+def test_numbers_are_stored_as_the_type_that_is_asked_for_as_torch_rounds_them(stored, wanted, safety, whole, tmp_path):
+    import torch
+
+    base, adapter = whole
+    held = {name: one.to(getattr(torch, stored)) for name, one in mended.tensors(adapter).items()}
+    bad = mended.broken(adapter, tmp_path / "bad", lambda _: held)
+    plan = mended.adapterfit.fix(bad, base=str(base), dtype=wanted).plan
+    assert [step.safety for step in (*plan.steps, *plan.left_out)] == [safety]
+    mended.mend(bad, base, tmp_path / "good", dtype=wanted, unsafe=safety == "unsafe")
+    kind = {"F32": torch.float32, "BF16": torch.bfloat16}[wanted]
+    found = mended.tensors(tmp_path / "good")
+    assert all(torch.equal(found[name], one.to(kind)) and found[name].dtype == kind for name, one in held.items())
+    if safety == "unsafe":
+        off = max(
+            float((one.double() - found[name].double()).abs().max() / one.double().abs().max())
+            for name, one in held.items()
+        )
+        assert f"by up to {off:.1e} of the largest" in plan.left_out[0].far
+
+
+def test_numbers_that_a_smaller_type_holds_are_stored_in_it_safely(whole, tmp_path):
+    import torch
+
+    base, adapter = whole
+    bad = mended.broken(adapter, tmp_path / "bad", lambda held: {n: t.bfloat16().float() for n, t in held.items()})
+    receipt = mended.mend(bad, base, tmp_path / "good", dtype="BF16")
+    assert [step.safety for step in receipt.plan.steps] == ["safe"]
+    before, after = mended.tensors(bad), mended.tensors(tmp_path / "good")
+    assert all(torch.equal(before[name], one.float()) for name, one in after.items())
+    assert mended.adapterfit.fix(tmp_path / "good", base=str(base), dtype="BF16").plan.steps == ()
 
 
 EMBEDDING = "base_model.model.model.embed_tokens.weight"

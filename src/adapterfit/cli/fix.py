@@ -32,6 +32,17 @@ if TYPE_CHECKING:
 )
 @click.option("--base-name", metavar="NAME", help="What base_model_name_or_path is to say: the base's Hub id.")
 @click.option("--drop-copies", is_flag=True, help="Leave out weights that --base has anyway, number for number.")
+@click.option(
+    "--alpha",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="NUMBER",
+    help="The lora_alpha of the training, where the config is missing or its rank is wrong.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    help="What numbers are to be stored as; safe where none is rounded.",
+)
 @click.option("--exact", is_flag=True, help="The installed PEFT, too, must load what was written. Takes seconds.")
 @click.option("--python", metavar="PY", help="With --exact: the Python whose PEFT is asked, such as venv/bin/python.")
 @click.option("--online", is_flag=True, help="Allow the network: look up Hub ids that are not in the local cache.")
@@ -49,6 +60,8 @@ def command(
     loader: str | None,
     base_name: str | None,
     drop_copies: bool,
+    alpha: float | None,
+    dtype: str | None,
     exact: bool,
     python: str | None,
     online: bool,
@@ -68,13 +81,15 @@ def command(
 
     if not only_plan and out is None:
         raise click.UsageError("give --out DIR for the repaired adapter, or --plan to see what would be done")
-    if plan_file is not None and not only_plan and (base_name is not None or drop_copies):
-        raise click.UsageError("a plan file is carried out as it is: give --base-name and --drop-copies with --plan")
+    wishes = [base_name, drop_copies or None, alpha, dtype]
+    if plan_file is not None and not only_plan and any(wish is not None for wish in wishes):
+        raise click.UsageError("a plan file is carried out as it is: say what you want beside the cures with --plan")
     plan = read_plan(_bytes_of(plan_file)) if plan_file is not None and not only_plan else None
     with _bar.shown() as progress:
         receipt = fix(
             adapter, base, None if only_plan else out, plan, unsafe=unsafe, consumer=consumer, exact=exact or python is not None,
-            python=python, online=online, progress=progress, loader=loader, base_name=base_name, drop_copies=drop_copies,
+            python=python, online=online, progress=progress, loader=loader, base_name=base_name, drop_copies=drop_copies, alpha=alpha,
+            dtype={"float32": "F32", "float16": "F16", "bfloat16": "BF16"}.get(dtype or ""),
         )  # fmt: skip
     if only_plan and plan_file is not None:
         _save(receipt.plan, plan_file, [path for path in (adapter, base) if path])

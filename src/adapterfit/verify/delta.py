@@ -83,7 +83,8 @@ def _said(exact: int, computed: int, worst: float, rescaled: list[tuple[Pair, Pa
     parts += [f"the same in {computed:,}, multiplied out in float64 (off by at most {worst:.0e})"] if computed else []
     if rescaled:
         old, new = rescaled[0]
-        said = f"at the scale that the plan sets in {len(rescaled):,}, such as {_number(old)} to {_number(new)}"
+        before = "" if old.scale is None else f"{old.scale:g} to "
+        said = f"at the scale that the plan sets in {len(rescaled):,}, such as {before}{_number(new)}"
         parts.append(f"{said}, the bits the same")
     if not parts:
         return Shown("delta", "not-checked", f"ΔW: no rule says how to compare {show(unknown[0])}")
@@ -115,6 +116,8 @@ def _pairs(side: Side) -> dict[str, Pair]:
 
 def scale(module: str, config: Mapping[str, Any]) -> float | None:
     """Alpha / r of one module, alpha / sqrt(r) with rsLoRA; None where a pattern's regular expression decides."""
+    if not config:  # none is there: what alpha was nobody knows
+        return None
     module = module[len(_PREFIX) :] if module.startswith(_PREFIX) else module
     values = []
     for field, table in (("lora_alpha", "alpha_pattern"), ("r", "rank_pattern")):

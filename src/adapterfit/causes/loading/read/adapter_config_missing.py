@@ -11,8 +11,8 @@ Detection: the names of the files in the folder.
 Fix: copy the config from where the adapter came from. For a trainer's checkpoint: build the model with the LoraConfig of
 the training, load the checkpoint's state dict into it, then `save_pretrained`. A merged model is loaded without PEFT.
 
-Workaround: write the config by hand; adapterfit says all of it that the tensors show. `lora_alpha` they do not: it must be
-known, and it is the strength of the adapter.
+Workaround: `adapterfit fix --alpha NUMBER` writes the config of a LoRA: all of it that the tensors show. `lora_alpha` they do
+not: it must be known, and it is the strength of the adapter.
 
 Prevention: save with `model.save_pretrained(folder)` of the PeftModel, and copy the whole folder.
 
@@ -35,13 +35,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import between, said, suspect
-from adapterfit.records import Case, Fix, Flaw, Suspicion
+from adapterfit.records import Adapter, Case, Fix, Flaw, Suspicion
 from adapterfit.text import quote, show
 
 if TYPE_CHECKING:
@@ -74,15 +74,22 @@ CAUSE = Cause(
 )
 
 
-def cure(case: Case, flaw: Flaw) -> Fix | None:
-    """The config as far as the tensors of a LoRA show it. The strength they do not show, so a person must write the file."""
+class Shown(NamedTuple):
+    """A config as far as tensors show it, and the paths of the modules that they are for."""
+
+    fields: Mapping[str, Any]
+    modules: tuple[str, ...]
+
+
+def shown(adapter: Adapter) -> Shown | None:
+    """What the tensors of a LoRA show of its config: all but the strength, `?`. None where they are not all a LoRA's."""
     from adapterfit.causes import reconfigure  # for the few that need it
 
-    tensors = case.adapter.tensors
+    tensors = adapter.tensors
     layers = anatomy.of_modules(tensors)
     leaves = {evidence.parts(tensor.name).leaf for held in layers.values() for tensor in held}
     ranks = reconfigure.ranks_in(layers)
-    if flaw.code != "adapter-config-missing" or not ranks or not leaves <= _LORA:
+    if not ranks or not leaves <= _LORA:
         return None
     rank = Counter(ranks.values()).most_common(1)[0][0]
     fields: dict[str, Any] = {"peft_type": "LORA", "r": rank, "lora_alpha": "?"}
@@ -94,11 +101,19 @@ def cure(case: Case, flaw: Flaw) -> Fix | None:
     whole = {t.name[len(evidence.PREFIX) :].rpartition(".")[0] for t in tensors if not evidence.parts(t.name).leaf}
     saved = sorted({name.rpartition(".")[2] for name in whole if not name.endswith(".base_layer")})
     fields.update({"modules_to_save": saved} if saved else {})
-    said = show(json.dumps(fields), 400)
+    return Shown(fields, tuple(sorted(layers)))
+
+
+def cure(case: Case, flaw: Flaw) -> Fix | None:
+    """The config as far as the tensors show it. The strength they do not show: it is asked for, and never guessed."""
+    found = shown(case.adapter) if flaw.code == "adapter-config-missing" else None
+    if found is None:
+        return None
+    said = show(json.dumps(found.fields), 400)
     return Fix(
         "unsafe",
         f"copy the config from where the adapter came from; or write {said}, with the lora_alpha of the training for the question "
-        "mark: it is the strength of the adapter, and no tensor shows it",
+        "mark: it is the strength of the adapter, and no tensor shows it; adapterfit fix --alpha NUMBER writes it",
     )
 
 
