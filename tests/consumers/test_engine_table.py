@@ -75,9 +75,9 @@ def test_a_refusal_is_in_the_engines_own_words(engine, adapter, line):
     ("engine", "adapter", "cure"),
     [
         ("vllm", "dora", "--to merged"),
-        ("sglang", "q-only", "pairs of zeros of rank 4"),
+        ("sglang", "q-only", "adapterfit convert sample --to filled --base tiny-llama --out sample-filled"),
         ("tgi", "layers", "pairs of zeros of rank 4"),
-        ("sglang", "rslora", "multiply each lora_B by its scale"),
+        ("sglang", "rslora", "adapterfit convert sample --to plain --out sample-plain"),
         ("mlx-lm", "plain", "--to mlx"),
         ("vllm", "experts", "--enable-mixed-moe-lora-format"),
     ],

@@ -144,3 +144,14 @@ def test_a_loader_that_refuses_is_quoted(fields, consumer, loader, line):
 def test_a_loader_nobody_has_is_refused():
     with pytest.raises(adapterfit.CannotCheck, match="is not known"):
         adapterfit.check(make.lora("llama").adapter, loader="torch.load")
+
+
+@pytest.mark.parametrize(("peft", "lands"), [("0.18.1", False), ("0.20.0", False), ("0.21.0", True)])
+def test_keys_with_the_adapters_name_are_lost_before_0_21(peft, lands):
+    """As real PEFT does: of the same file 0.18.1 and 0.20.0 leave every lora_B at zero, 0.21.0 loads it."""
+    plain = make.lora("llama")
+    named = plain.renamed(lambda name: name.replace(".weight", ".default.weight"))
+    found = report(named, f"peft=={peft},transformers==5.23.0")
+    assert found.predicted == ("loads" if lands else "loads-without-effect")
+    assert ("adapter-name-in-keys" in ids(found)) != lands
+    assert report(plain, f"peft=={peft},transformers==5.23.0").predicted == "loads"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 
@@ -17,22 +19,54 @@ def written(effects: Iterable[Effect], ratios: tuple[Ratio, ...], sight: Sight) 
     )
 
 
-def _command(command: str, sight: Sight, options: str = "") -> str:
-    base = shlex.quote(sight.base) if sight.base else "BASE"
-    return f"adapterfit {command} {shlex.quote(sight.label)}{options} --base {base} --out DIR"
+#: What is trained beside pairs of A and B, or under a config that gives them another meaning: no layout of PEFT's without it.
+_BESIDE = (
+    "saved-modules", "whole-weights", "trainable-tokens", "bias", "fused-experts", "unpaired", "not-lora", "half-pairs",
+)  # fmt: skip
+#: What `convert --to merged` does not take, and PEFT does.
+_OF_PEFT = ("fused-experts", "trainable-tokens")
+
+
+def _command(command: str, sight: Sight, to: str, *, base: bool = True, made: str = "") -> str:
+    """A line to be run as it stands: where the base is not known, BASE stands for it."""
+    given = f" --base {_base(sight)}" if base else ""
+    option = f" --to {to}" if to else ""
+    return f"adapterfit {command} {shlex.quote(sight.label)}{option}{given} --out {_out(sight, made or to)}"
+
+
+def _base(sight: Sight) -> str:
+    return shlex.quote(sight.base) if sight.base else "BASE"
+
+
+def _out(sight: Sight, kind: str) -> str:
+    """The folder to be made: the adapter's name and what becomes of it."""
+    name = re.sub(r"[^\w.-]", "-", sight.label.rstrip("/").rpartition("/")[2]).strip("-.")
+    return f"{name or 'adapter'}-{kind}"
 
 
 def _merge(ratios: tuple[Ratio, ...], sight: Sight) -> str:  # noqa: ARG001 - a cure's signature
-    return f"merge it into the base: {_command('convert', sight, ' --to merged')}"
+    if not any(word in sight.features for word in _OF_PEFT):
+        where = ", where its modules have biases of their own" if "lora-bias" in sight.features else ""
+        return f"merge it into the base{where}: {_command('convert', sight, 'merged')}"
+    code = (
+        "import sys, peft, transformers; base, adapter, out = sys.argv[1:]; "
+        "model = transformers.AutoModelForCausalLM.from_pretrained(base); "
+        "peft.PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out)"
+    )
+    where = f"{_base(sight)} {shlex.quote(sight.label)} {_out(sight, 'merged')}"
+    return f"merge it into the base with PEFT: python -c {shlex.quote(code)} {where}"
 
 
 def _fold(ratios: tuple[Ratio, ...], sight: Sight) -> str:
     """With one scale for all modules the config alone can say it; else the scales go into the matrices."""
+    if "init-changes-base" in sight.features:
+        return _uninit(ratios, sight)
     alpha = _alpha(ratios, sight)
-    folded = "multiply each lora_B by its scale and set lora_alpha = r, use_rslora = false, no alpha_pattern"
-    if alpha is None:
-        return folded
-    return f'set "lora_alpha": {alpha:.10g} and "use_rslora": false (or {folded})'
+    said = f'set "lora_alpha": {alpha:.10g} and "use_rslora": false' if alpha is not None else ""
+    if any(word in sight.features for word in _BESIDE):
+        return said or _merge(ratios, sight)
+    command = f"put the scale into the numbers: {_command('convert', sight, 'plain', base=False)}"
+    return f"{said}, or {command}" if said else command
 
 
 def _alpha(ratios: tuple[Ratio, ...], sight: Sight) -> float | None:
@@ -44,30 +78,39 @@ def _alpha(ratios: tuple[Ratio, ...], sight: Sight) -> float | None:
     return factor * rank
 
 
-def _pad(ratios: tuple[Ratio, ...], sight: Sight) -> str:  # noqa: ARG001 - a cure's signature
+def _pad(ratios: tuple[Ratio, ...], sight: Sight) -> str:
+    if any(word in sight.features for word in (*_BESIDE, "init-changes-base")):
+        return _merge(ratios, sight)
     top = max((pair.rank or 0 for pair in sight.pairs if pair.kind != "experts"), default=0)
-    return f"multiply each lora_B by its scale, pad A and B with zeros to rank {top}, and set r = lora_alpha = {top}"
+    return f"pad every pair with zeros to rank {top}: {_command('convert', sight, 'plain', base=False)}"
 
 
-def _zero_pairs(ratios: tuple[Ratio, ...], sight: Sight) -> str:  # noqa: ARG001 - a cure's signature
+def _zero_pairs(ratios: tuple[Ratio, ...], sight: Sight) -> str:
+    if any(word in sight.features for word in (*_BESIDE, "dora", "lora-bias", "init-changes-base", "per-expert")):
+        return _merge(ratios, sight)
     rank = max((pair.rank or 0 for pair in sight.pairs), default=0)
-    return f"add pairs of zeros of rank {rank} for the missing modules: they change nothing"
+    command = _command("convert", sight, "filled")
+    return f"add pairs of zeros of rank {rank} for the missing modules, they change nothing: {command}"
 
 
 def _rename(ratios: tuple[Ratio, ...], sight: Sight) -> str:  # noqa: ARG001 - a cure's signature
-    return f"rename the keys: {_command('fix', sight)}"
+    # The newest PEFT takes an adapter's name in the keys, so for it there is nothing to mend: an older one does not.
+    older = " --for peft==0.20.0" if "adapter-name-in-keys" in sight.features else ""
+    return f"rename the keys: {_command('fix', sight, '', made='fixed')}{older}"
 
 
 def _uninit(ratios: tuple[Ratio, ...], sight: Sight) -> str:  # noqa: ARG001 - a cure's signature
     return "save it with PEFT's path_initial_model_for_weight_conversion, or merge it on the base it took from"
 
 
+def _mixed_moe(ratios: tuple[Ratio, ...], sight: Sight) -> str:  # noqa: ARG001 - a cure's signature
+    asked = json.dumps({"name": "adapter", "path": sight.label, "is_3d_lora_weight": True})
+    flags = f"--enable-lora --enable-mixed-moe-lora-format --lora-modules {shlex.quote(asked)}"
+    return f"give it as what it is: vllm serve {_base(sight)} {flags}"
+
+
 def _convert(to: str) -> Callable[[tuple[Ratio, ...], Sight], str]:
-    return lambda _ratios, sight: f"convert it: {_command('convert', sight, f' --to {to}')}"
-
-
-def _say(text: str) -> Callable[[tuple[Ratio, ...], Sight], str]:
-    return lambda _ratios, _sight: text
+    return lambda _ratios, sight: f"convert it: {_command('convert', sight, to)}"
 
 
 #: The word a claim uses → the sentence.
@@ -78,11 +121,11 @@ CURES: Mapping[str, Callable[[tuple[Ratio, ...], Sight], str]] = {
     "zero-pairs": _zero_pairs,
     "rename": _rename,
     "uninit": _uninit,
-    "convert": _convert("peft==0.21.2"),
+    "convert": _convert("peft"),
     "gguf": _convert("gguf"),
     "mlx": _convert("mlx"),
     "diffusers": _convert("diffusers"),
     "kohya": _convert("kohya"),
-    "mixed-moe": _say("start it with --enable-mixed-moe-lora-format and give the adapter is_3d_lora_weight=true"),
-    "safetensors": _say("save it as safetensors"),
+    "mixed-moe": _mixed_moe,
+    "safetensors": _convert("peft"),
 }

@@ -120,6 +120,8 @@ def _landing(value: Mapping[str, Any], entry: Mapping[str, Any], sight: Sight) -
     beyond = [pair for pair in lost if sight.layers is not None and (pair.layer or 0) >= sight.layers]
     rest: list[Pair] = [pair for pair in lost if pair not in beyond]
     unsure = sight.guessed or not entry["certain"]
+    named_otherwise = {"wrapper-in-keys", "other-prefix"} & set(sight.features)
+    value = {**value, "cure": "rename" if named_otherwise else ""}  # nothing else brings them to a module
     yield from of_group({} if unsure else value, "unknown", rest, "its model has no such module")
     yield from of_group(value, "beyond", beyond, f"the base has {sight.layers} layers only")
 

@@ -1,12 +1,13 @@
 """Rule: how to load the adapter, line by line; `feature` restricts it to adapters with one.
 
-In the lines: `{max_rank}` the limit to set (`choices`: the values it may have), `{top_rank}` the
-highest rank, `{leaves}` the modules it targets,
-`{adapter}` and `{base}` the folders, `{scale}` alpha / r.
+In the lines: `{max_rank}` the limit to set (`choices`: the values it may have), `{top_rank}` the highest rank, `{leaves}` the
+modules it targets, `{scale}` alpha / r, `{adapter}` and `{base}` the folders, `{name}` what it is called there. `flags`: a
+feature → what the first line also needs.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from adapterfit.answers import Effect, Sight
 from adapterfit.consumers.rules._effects import fill
 from adapterfit.consumers.rules.rank import ranks_of, setting
 
-FIELDS = {"lines": list, "feature": str, "choices": list}
+FIELDS = {"lines": list, "feature": str, "choices": list, "flags": dict}
 
 
 def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:  # noqa: ARG001 - a rule's signature
@@ -33,8 +34,17 @@ def lines(value: Mapping[str, Any], sight: Sight) -> Iterator[str]:
         "top_rank": max(ranks) if ranks else "RANK",
         "leaves": " ".join(sorted({pair.leaf for pair in sight.pairs})),
         "scale": f"{factors.pop():.6g}" if len(factors) == 1 else "SCALE",
-        "adapter": "ADAPTER",
-        "base": "BASE",
     }
-    for line in value["lines"]:
-        yield fill(line, words)
+    flags = "".join(f" {flag}" for feature, flag in value.get("flags", {}).items() if feature in sight.features)
+    for at, line in enumerate(value["lines"]):
+        yield fill(line, {**words, **_places(line, sight)}) + ("" if at else flags)
+
+
+def _places(line: str, sight: Sight) -> Mapping[str, str]:
+    """The folders; inside quotes of the line only where they need none of their own."""
+    found = {}
+    for word, given in (("adapter", sight.label), ("base", sight.base), ("name", "adapter")):
+        quoted = shlex.quote(given) if given else word.upper()
+        within = f'"{{{word}' in line
+        found[word] = word.upper() if within and quoted != given else quoted
+    return found
