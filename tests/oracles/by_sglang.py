@@ -19,6 +19,7 @@ layer_utils.get_layer_id = get_layer_id
 
 from sglang.srt.lora.lora import LoRAAdapter  # noqa: E402
 from sglang.srt.lora.lora_config import LoRAConfig  # noqa: E402
+from sglang.srt.lora.utils import get_normalized_target_modules, get_target_module_name  # noqa: E402
 
 VERSION = engine_code.version("sglang")
 
@@ -32,3 +33,16 @@ def loaded(folder, base):
     except (KeyError, RuntimeError, AssertionError, IndexError) as error:
         return error
     return adapter
+
+
+def kept(adapter):
+    """The weights that its memory pool takes: those whose name holds one of the targets; it passes over the others."""
+    targets = get_normalized_target_modules(adapter.config.target_modules)
+    return [tensor for layer in adapter.layers for name, tensor in layer.weights.items() if _is_target(name, targets)]
+
+
+def _is_target(name, targets):
+    try:
+        return bool(get_target_module_name(name, targets))
+    except ValueError:
+        return False

@@ -48,7 +48,7 @@ class Made:
     def cell(self, held, scales):
         """A row's cell: from the tensors that an engine holds, and module → the scale it applies."""
         numbers = {number for tensor in held for number in tensor.flatten().tolist()}
-        landed = [name for name, tensor in self.tensors.items() if tensor.flatten()[:3].tolist()[0] in numbers]
+        landed = [name for name, tensor in self.tensors.items() if tensor[tensor != 0][0].item() in numbers]
         applied = "all" if len(landed) == len(self.tensors) else f"{len(landed)}/{len(self.tensors)}"
         ratios = [scales[module] / self.trained[module] for module in scales]
         low, high = f"{min(ratios):.3g}", f"{max(ratios):.3g}"
@@ -88,8 +88,7 @@ def by_sglang(one, folder):
     adapter = by_sglang.loaded(one.adapter, one.base)
     if isinstance(adapter, Exception):
         return NO
-    held = [tensor for layer in adapter.layers for tensor in layer.weights.values()]
-    return one.cell(held, dict.fromkeys(_linear(one), adapter.scaling))
+    return one.cell(by_sglang.kept(adapter), dict.fromkeys(_linear(one), adapter.scaling))
 
 
 def by_converter(one, folder):
