@@ -8,7 +8,10 @@ import click
 @click.command(short_help="The same adapter in another layout, or for another library version.")
 @click.argument("adapter")
 @click.option(
-    "--to", required=True, metavar="FORMAT", help="kohya, diffusers, mlx, gguf, merged, lora, peft or peft==VERSION."
+    "--to",
+    required=True,
+    metavar="FORMAT",
+    help="kohya, diffusers, mlx, gguf, merged, lora, plain, filled, peft or peft==VERSION.",
 )
 @click.option("--out", required=True, metavar="DIR", help="The folder to be made. It must not exist.")
 @click.option("--base", help="The base model: a folder, a safetensors file or index, or a Hub id.")

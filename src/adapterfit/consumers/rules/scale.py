@@ -2,7 +2,8 @@
 
 `formula`: `alpha/r` (the config's), `alpha/rank` (the tensor's), `one` (neither is read), `given` (one number that the
 caller gives: the scale itself where all modules have one, else alpha / r, or alpha / √r). `reads`: which of `rslora`,
-`rank-pattern` and `alpha-pattern` it heeds. `zero_alpha_is_one`: alpha 0 counts as "no scale".
+`rank-pattern` and `alpha-pattern` it heeds. `zero_alpha_is_one`: alpha 0 counts as "no scale", `no_alpha_is_one`: so does a
+config without lora_alpha, for which PEFT takes 8.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from adapterfit.answers import Effect, Pair, Ratio, Scaling, Sight
 
-FIELDS = {"formula": str, "reads": list, "zero_alpha_is_one": bool}
+FIELDS = {"formula": str, "reads": list, "zero_alpha_is_one": bool, "no_alpha_is_one": bool}
 
 
 def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:  # noqa: ARG001 - a rule's signature
@@ -43,6 +44,7 @@ def _served(value: Mapping[str, Any], sight: Sight, pair: Pair, scaling: Scaling
         rank = pair.rank if pair.kind != "experts" else scaling.rank
     if not isinstance(alpha, (int, float)) or not isinstance(rank, int) or rank <= 0:
         return None
-    if alpha == 0 and value.get("zero_alpha_is_one"):
+    absent = value.get("no_alpha_is_one") and "lora_alpha" not in sight.raw
+    if absent or (alpha == 0 and value.get("zero_alpha_is_one")):
         return 1.0
     return float(alpha) / (math.sqrt(rank) if "rslora" in reads and config.get("use_rslora") else rank)
