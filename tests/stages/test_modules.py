@@ -400,6 +400,8 @@ def test_that_every_file_of_facts_holds_only_formulas_of_the_language(path):
         ("many[i]", 2),
         ("len(many)+len(a)", 3),
         ("'y' in split(words)", True),
+        ("words[2] == 'Y'", True),
+        ("len(words)", 3),
         ("part.size", 5),
         ("[1, 2]", (1, 2)),
         ("int(a*ratio)", 7),

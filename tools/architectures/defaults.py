@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
-from adapterfit.expect.formulas import names_in
+from adapterfit.expect.formulas import FormulaError, compile_formula, names_in
 from architectures import trace
 from architectures.grow import Grower, literal
-from architectures.sample import Sampler, environment, thinned
+from architectures.sample import Sampler, attribute, environment, is_depth, thinned
 
 #: What PEFT's `_prepare_prompt_learning_config` reads from `model.config.to_dict()`.
 PROMPT_FIELDS = (
@@ -43,25 +44,47 @@ class Defaults:
     def __init__(self, sampler: Sampler, envs: list[dict[str, Any]], activations: dict[str, str]) -> None:
         self.sampler, self.envs, self.activations, self.rng = sampler, envs, activations, sampler.rng
         self.doubts: list[str] = []
+        self.unlearned: set[str] = set()
+        self.missing: list[str] = []
         sampler.deepen()
         self.alias_map = self.aliases()
 
     def fields(self, written: Any) -> dict[str, Any]:
-        """Every field that a formula reads → [value where absent, value where null, value where given]."""
-        names = set(self.prompt_fields())
-        queue = sorted(names | set(_names(written)) - {"i", "j", "num_labels"})
+        """Every field that a formula reads → [value where absent, value where null, value where given].
+
+        A field that is only asked for where another is absent (`missing`) is learned where that one is.
+        """
+        names = set(self.prompt_fields()) | set(_names(written))
+        queue = sorted(names - {"i", "j", "num_labels"})
         found: dict[str, Any] = {}
+        within: dict[str, list[str]] = {}
         while queue:
             name = queue.pop()
             head = name.split(".")[0]
             if name in found or (head in self.sampler.auto and "." in name):
                 continue
+            self.missing = within.get(name, [])
             found[name] = self.field(name)
-            queue += sorted({n for text in found[name] for n in names_in(text)} - set(found) - {"given", "num_labels"})
+            asked = {n for text in found[name] for n in names_in(text)} - set(found) - {"given", "num_labels", "i", "j"}
+            queue += sorted(asked)
+            for one in asked - names - names_in(found[name][2]):
+                within.setdefault(one, [*self.missing, name])
+        self.doubts += [
+            f"field {name} null: no model was built with it"
+            for name in sorted(found)
+            if self._unseen(name, found[name])
+        ]
         return {
             name: value[0] if value[1:] == ["null", "given"] else value[: 2 if value[2] == "given" else 3]
             for name, value in sorted(found.items())
         }
+
+    def _unseen(self, name: str, learned: list[str]) -> bool:
+        """Whether a field stays null where it is null, though it was never null in a model and is not by default."""
+        flag = learned[0] in {"true", "false"}  # a model takes null for false
+        if learned[1] != "null" or learned[0] == "null" or flag or not _may_be_null(self.sampler, name):
+            return False
+        return not any(env[name] is None for env in self.envs if name in env)
 
     def field(self, name: str) -> list[str]:
         """Its value where it is absent, where it is null, where it is given."""
@@ -71,36 +94,83 @@ class Defaults:
 
     def _learned(self, name: str, how: str) -> str:
         """What the config class makes of a field that is absent, null or given."""
-        few = self._seen(name, how, _FEW)
+        keys = {key: one for key, one in self.sampler.keys().items() if one.makes and key != name}
+        few = self._seen(name, how, _FEW, keys)
         if how == "given" and not few:
             return "given"
         if not few:
             return "" if how == "null" else literal(_declared(self.sampler, name))
         text, doubts = self._formula(name, few)
         if doubts or not _plain(text):
-            text, doubts = self._formula(name, few + self._seen(name, how, _MANY))
+            few += self._seen(name, how, _MANY, keys)
+            text, doubts = self._formula(name, few)
+        waiting = sorted(keys.keys() - self.unlearned) if not doubts else []
+        while waiting:
+            key = waiting.pop()
+            text = self._with_key(name, how, text, key, few, waiting)
         self.doubts += [f"field {name} {how}: {doubt}" for doubt in doubts]
         return text
 
+    def _with_key(
+        self, name: str, how: str, text: str, key: str, without: list[tuple[Any, ...]], later: Collection[str]
+    ) -> str:
+        """The formula where this key may be given, too; where none is found the key is `unlearned` and nothing changes."""
+        one, others = self.sampler.keys()[key], self.sampler.keys().keys() - {key}
+        seen = self._seen(name, how, _FEW, others, key)
+        if seen and self._holds(text, seen):
+            return text
+        seen += self._seen(name, how, _MANY, others, key)
+        if not seen:
+            self.unlearned.add(key)
+            return text
+        more, doubts = self._formula(name, seen if one.default is None else seen + without)
+        if one.default is None:
+            more = f"{key} == null ? {f'({text})' if '?' in text else text} : {more}"
+        fresh = self._seen(name, how, _FEW, {*self.unlearned, *later})
+        if doubts or not self._holds(more, seen + without + fresh):
+            self.unlearned.add(key)
+            return text
+        return more
+
+    @staticmethod
+    def _holds(text: str, seen: list[tuple[Any, ...]]) -> bool:
+        """Whether the formula gives the field's value everywhere; lists and tuples are one."""
+        formula = compile_formula(text)
+        try:
+            return all(_frozen(formula(env)) == _frozen(value) for env, value, *_ in seen)
+        except (FormulaError, KeyError, TypeError):
+            return False
+
     def _formula(self, name: str, seen: list[tuple[Any, ...]]) -> tuple[str, list[str]]:
+        if "given" in seen[0][0] and all(
+            env["given"] == value and type(value) is type(env["given"]) for env, value, *_ in seen
+        ):
+            return "given", []
         grower = Grower(self.activations)
         told = [lambda raw=raw, given=given: self._told(raw, name, given) for _, _, raw, given in seen]
         text = grower.value(name, [env for env, *_ in seen], [value for _, value, *_ in seen], told)
         return text, grower.doubts
 
-    def _seen(self, name: str, how: str, count: int) -> list[tuple[Any, ...]]:
-        """Configs where the field is so: the other fields, its value, the file, under which names it was given."""
-        names = [name, *(alias for alias, real in self.alias_map.items() if real == name)]
+    def _seen(self, name: str, how: str, count: int, without: Collection[str], key: str = "") -> list[tuple[Any, ...]]:
+        """Configs where the field is so: the other fields, its value, the file, under which names it was given.
+
+        None of them has a key of `without`; all have `key`.
+        """
+        names = self._spellings(name)
         seen: list[tuple[Any, ...]] = []
         for attempt in range(3 * count + 20):
             raw = self.sampler.raw()
             if attempt >= count + 10:
                 raw = thinned(raw, name, self.rng)
+            for one in (*without, *self.missing):
+                _altered(raw, self._spellings(one), "absent")
+            if key:
+                self._put(raw, key)
             if not _altered(raw, names, how):
                 continue
             given = next((value for one in names if (value := _dig(raw, one)) is not None), None)
             try:
-                env = self.sampler.env(self.sampler.config(raw))
+                env = self.sampler.env(self.sampler.config(raw), raw)
             except Exception:
                 continue
             if name not in env:
@@ -112,6 +182,17 @@ class Defaults:
             if len(seen) == count:
                 break
         return seen
+
+    def _spellings(self, name: str) -> list[str]:
+        return [name, *(alias for alias, real in self.alias_map.items() if real == name)]
+
+    def _put(self, raw: dict[str, Any], key: str) -> None:
+        """Give a key that no field keeps, in place."""
+        *heads, leaf = key.split(".")
+        for part in heads:
+            raw = raw.setdefault(part, {})
+        layers = next((value for name, value in raw.items() if is_depth(name) and isinstance(value, int)), 3)
+        raw[leaf] = self.rng.choice(self.sampler.keys()[key].makes)(self.rng, layers)
 
     def _told(self, raw: dict[str, Any], name: str, given: list[str]) -> str:
         """How the config class says that it computed this field; empty where it does not."""
@@ -180,8 +261,9 @@ class Defaults:
             if key not in self.sampler.auto:
                 frozen |= {f"{key}.{name}" for name in part.frozen} | self._never_drawn(part, f"{key}.")
         own = {name for name in self._never_drawn(self.sampler, "") if re.search(rf"self\.{name}\b", self._made_by())}
-        found = {name: default.get(name) for name in sorted(frozen & trace.read | own)}
-        return {**found, **self._lengths(set(found))}
+        found = {name: _value(self.sampler, name, default) for name in sorted(frozen & trace.read | own)}
+        keys = {name: one for name, one in self.sampler.keys().items() if not one.makes or name in self.unlearned}
+        return {**found, **self._lengths(set(found)), **{name: one.default for name, one in sorted(keys.items())}}
 
     def _made_by(self) -> str:
         """The source that makes the config's other fields; what it reads shapes models that never ask for it."""
@@ -285,6 +367,33 @@ def _declared(sampler: Sampler, name: str) -> Any:
     for part in heads:
         sampler = sampler.parts[part]
     return getattr(sampler.cls, leaf, None)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _may_be_null(sampler: Sampler, name: str) -> bool:
+    *heads, leaf = name.split(".")
+    for part in heads:
+        sampler = sampler.parts[part]
+    return "None" in str(getattr(sampler.annotated.get(leaf), "type", ""))
+
+
+def _value(sampler: Sampler, name: str, default: dict[str, Any]) -> Any:
+    """What a field has by default; a table as a file of today has it."""
+    value = default.get(name)
+    if value is None and "." not in name:
+        made = attribute(sampler.default, name)
+        value = made if isinstance(made, dict) and _is_json(made) else None
+    return value
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value)) == value)
+    except (TypeError, ValueError):
+        return False
 
 
 def _dig(raw: dict[str, Any], name: str) -> Any:

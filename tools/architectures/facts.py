@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import transformers
@@ -15,6 +16,7 @@ from architectures.grow import Grower, Seen, activation_classes, agrees
 from architectures.heads import heads
 from architectures.learn import Effort
 from architectures.observe import aliases, build, build_traced, embeddings, observe, opaque_parts, tied
+from architectures.popped import Measure
 from architectures.ranges import links, pairs_of_growing
 from architectures.sample import Sampler, thinned
 
@@ -52,6 +54,8 @@ class Job:
             raise LookupError("transformers has a config class for it but no model class")
         first = getattr(transformers, next(iter(tasks)))
         self.sampler.settle(lambda config: build(first, config))
+        made = [cls for name in tasks if (cls := getattr(transformers, name, None)) is not None]
+        Measure(self.sampler, [partial(build, cls) for cls in made]).all()
         shared, classes, bodies, unbuilt = Fragments(), {}, {}, []
         for name, words in tasks.items():
             learned = self.one_class(name, shared)
@@ -132,8 +136,9 @@ class Job:
             try:
                 raw = self.sampler.raw()
                 hard = attempt > 2 * count and len(seen) < attempt // 8
-                config = self.sampler.config(thinned(raw, "", self.rng) if hard or self.rng.random() < 0.25 else raw)
-                env = self.sampler.env(config)
+                raw = thinned(raw, "", self.rng) if hard or self.rng.random() < 0.25 else raw
+                config = self.sampler.config(raw)
+                env = self.sampler.env(config, raw)
                 model = build_traced(cls, config)
                 node = observe(model, opaque=opaque_parts(model, self.sampler.auto))
             except Exception:

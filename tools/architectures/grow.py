@@ -254,7 +254,8 @@ class Grower:
         if all(isinstance(value, bool) for value in values):
             return self.condition(what, envs, values)
         if all(isinstance(value, int) for value in values):
-            return self.number(what, envs, values, [tell() for tell in told])
+            texts = [tell() for tell in told]
+            return self.number(what, envs, values, texts) if any(texts) else self._few_numbers(what, envs, values)
         if all(isinstance(value, list) for value in values):
             return self._listing(what, envs, values)
         if all(isinstance(value, list) or value is None for value in values):
@@ -271,11 +272,42 @@ class Grower:
             if holds(text, envs, [tuple(value) for value in values]):
                 return text
         count = self.number(what, envs, [len(value) for value in values])
+        progress = self._progression(what, envs, values)
+        if progress:
+            return f"each({count}, {progress})"
         items = [({**env, "i": at}, item) for env, value in zip(envs, values) for at, item in enumerate(value)]
         if count == "unknown" or not items:
             return "null"
         inner = self.value(what, [env for env, _ in items], [item for _, item in items])
         return f"each({count}, {inner})"
+
+    def _progression(self, what: str, envs: list[Env], values: list[list[Any]]) -> str:
+        """The item at place i of lists that grow by equal steps, such as every third layer; empty where they are none."""
+        having = [at for at, value in enumerate(values) if value]
+        if any(type(item) is not int for value in values for item in value):
+            return ""
+        steps = {at: values[at][1] - values[at][0] for at in having if len(values[at]) > 1}
+        if not steps or any(
+            values[at] != [values[at][0] + n * steps.get(at, 0) for n in range(len(values[at]))] for at in having
+        ):
+            return ""
+        before = len(self.doubts)
+        start = self.number(what, [envs[at] for at in having], [values[at][0] for at in having])
+        step = self.number(what, [envs[at] for at in steps], list(steps.values()))
+        if len(self.doubts) > before:
+            del self.doubts[before:]
+            return ""
+        turn = "i" if step == "1" else f"i*({step})"
+        return turn if start == "0" else f"{_bracketed(start)}+{turn}"
+
+    def _few_numbers(self, what: str, envs: list[Env], values: list[int]) -> str:
+        """A size, else one of few numbers by conditions."""
+        before = len(self.doubts)
+        text = self.number(what, envs, values)
+        if text == "unknown" and (cases := self._cases(envs, values)):
+            del self.doubts[before:]
+            return cases
+        return text
 
     def _table(self, what: str, envs: list[Env], values: list[Any]) -> str:
         for text, mask in literals(envs).items():
@@ -363,3 +395,7 @@ def _both(a: str, b: str) -> str:
     if "true" in (a, b):
         return b if a == "true" else a
     return f"({a}) & ({b})"
+
+
+def _bracketed(text: str) -> str:
+    return f"({text})" if "?" in text else text

@@ -14,6 +14,8 @@ from architectures import trace
 
 Env = dict[str, Any]
 _BARE = re.compile(r"(?<![\w.\[])\d+(?![\w.])")
+#: More different items than this in a list, or letters in a text, are no words for kinds of layers.
+_FEW_WORDS = 6
 _COEFFICIENTS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
 
 
@@ -73,6 +75,8 @@ def _list_terms(envs: list[Env]) -> list[str]:
     for key in envs[0]:
         values = [env.get(key) for env in envs]
         if any(isinstance(v, (list, tuple)) for v in values) and all(isinstance(v, (list, tuple, int)) for v in values):
+            terms.append(f"len({key})")
+        if _spelled(values) and all(values):
             terms.append(f"len({key})")
         if all(isinstance(v, (list, tuple)) and v and all(map(_is_int, v)) for v in values):
             terms += [f"{key}[{loop}]" for loop in ("i", "j") if loop in envs[0]]
@@ -288,6 +292,14 @@ def _small(key: str, values: list[Any]) -> list[str]:
     return [f"{key} == {v}" for v in sorted({v for v in values if _is_int(v) and 0 <= v <= 4})]
 
 
+def _spelled(values: list[Any]) -> bool:
+    """Whether these are texts with one letter for each layer, of few kinds."""
+    texts = [v for v in values if v is not None]
+    if not texts or not all(isinstance(v, str) for v in texts):
+        return False
+    return len(set(texts)) > _FEW_WORDS and len(set("".join(texts))) <= _FEW_WORDS
+
+
 def _loop_literals(envs: list[Env]) -> list[str]:
     texts: list[str] = []
     for loop in [name for name in ("i", "j") if name in envs[0]]:
@@ -298,13 +310,22 @@ def _loop_literals(envs: list[Env]) -> list[str]:
                 continue
             if all(_is_int(v) and v >= 0 for v in values):
                 texts += [f"{loop} < {key}", f"{loop} == {key}-1"]
-                if all(v > 0 for v in values):
-                    texts += [f"{loop} % {key} == 0", f"({loop}+1) % {key} == 0"]
+                guard = "" if all(v > 0 for v in values) else f"{key} > 0 & "
+                if any(v > 0 for v in values):
+                    texts += [
+                        f"{guard}{every} % {key} == {at}" for every, at in ((loop, 0), (f"({loop}+1)", 0), (loop, 1))
+                    ]
             if all(isinstance(v, (list, tuple)) or v is None for v in values):
                 items = {x for v in values for x in v or () if isinstance(x, str)}
                 texts += [f"{key}[{loop}] == '{x}'" for x in sorted(items)]
-                if any(_is_int(x) for v in values for x in v or ()):
+                numbers = sorted({x for v in values for x in v or () if _is_int(x)})
+                if numbers:
                     texts += [f"{loop} in {key}", f"{key}[{loop}] == 1"]
+                    texts += [f"{key}[{loop}] == {n}" for n in numbers if len(numbers) <= _FEW_WORDS and n > 1]
+                    texts += [f"{key}[{loop}] == 0"] if 0 in numbers and len(numbers) > 2 else []
+            if _spelled(values):
+                letters = sorted({letter for v in values for letter in v or ""})
+                texts += [f"{key}[{loop}] == '{letter}'" for letter in letters]
         texts += [f"{loop} < {count}" for count in (2, 3, 4)] + [f"{loop} == {at}" for at in (1, 2)]
         texts += [f"{loop} % {every} == {at}" for every in range(3, 9) for at in range(every - 1)]
     return texts

@@ -10,6 +10,7 @@ import json
 import random
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from adapterfit.errors import BadInput
@@ -74,6 +75,25 @@ def drawn(
             if time.process_time() > until:
                 break
     return None
+
+
+def at_edges(
+    model_type: str, class_name: str, seed: int, count: int, seconds: float = 60
+) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Default configs with one field at an edge, of those that build, and the models."""
+    from transformers import AutoConfig
+
+    from architectures import edges
+
+    until = time.process_time() + seconds
+    for raw in edges.drawn(model_type, seed, count) if count else ():
+        if time.process_time() > until:
+            return
+        try:
+            model = on_meta(class_name, AutoConfig.for_model(model_type, **copy.deepcopy(raw)))
+        except Exception:
+            continue
+        yield raw, model
 
 
 def everything(tree: ModuleTree) -> dict[str, Any]:

@@ -19,6 +19,8 @@ import transformers
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from architectures.popped import Popped, named
+
 #: Activations that are one plain module without parameters.
 ACTIVATIONS = ("gelu", "relu", "silu", "gelu_new", "quick_gelu", "tanh", "gelu_pytorch_tanh", "relu2")
 PRIMES = [p for p in range(11, 400) if all(p % d for d in range(2, p))]
@@ -65,6 +67,10 @@ _INNER = re.compile(
 
 
 _ASKED = re.compile(r"""getattr\((?:self\.)?config, *["'](\w+)["'](?:, *([^()]+?))?\)""")
+#: How often a key that no field keeps is given: each hides what the field that it makes is without it.
+_GIVEN = 0.25
+#: How often the layers' kinds are drawn from those that the default config has.
+_OWN_WORDS = 0.7
 #: What models ask their config for without building anything by it.
 _HARMLESS = {
     *(
@@ -119,6 +125,9 @@ class Sampler:
         self.frozen: set[str] = set()
         self.stiff: set[str] = set()
         self.extras = self._extras()
+        taken = {*self.fields, *self.cls.attribute_map, *self.specs, *self.extras, *_SKIP, *_HARMLESS, *_made(self.cls)}
+        self.popped = {name: Popped(default) for name, default in named(self.cls).items() if name not in taken}
+        self.popping = False
         self.drawn: set[str] = set()
         self.deep = (0.2, 13)
         self._stages = 0
@@ -141,6 +150,14 @@ class Sampler:
         for key, part in self.parts.items():
             if key not in self.auto:
                 found += [f"{key}.{name}" for name in part.known(undrawn=undrawn)]
+        return found
+
+    def keys(self) -> dict[str, Popped]:
+        """Keys that no field keeps, those of the parts of fixed type dotted; what changes nothing is left out."""
+        found = {name: one for name, one in self.popped.items() if one.where != "nothing"}
+        for key, part in self.parts.items():
+            if key not in self.auto:
+                found.update({f"{key}.{name}": one for name, one in part.keys().items()})
         return found
 
     def _optional(self, name: str) -> bool:
@@ -199,6 +216,10 @@ class Sampler:
                 out[name] = value
         self._dependent(out)
         self.drawn |= set(out)
+        layers = next((out[n] for n in self.fields if is_depth(n) and out.get(n)), 3)
+        for name, one in self.popped.items():
+            if one.makes and (self.popping or one.where == "tree") and rng.random() < _GIVEN:
+                out[name] = rng.choice(one.makes)(rng, layers)
         return out
 
     def _extra(self, name: str, defaults: list[Any], *rest: Any) -> Any:
@@ -254,7 +275,9 @@ class Sampler:
                 return 0
             if _INNER.search(name):
                 return prime
-            return rng.choice((default, default, 1, 2, 3, 5 if default <= 16 else prime)) if default >= 0 else default
+            if default < 0:
+                return rng.choice((default, default, prime)) if default == -1 else default
+            return rng.choice((default, default, 1, 2, 3, 5 if default <= 16 else prime))
         if isinstance(default, float) and _RATIO.search(name):
             return rng.choice((default, default, 2 * default, default + 0.5, default + 1))
         if isinstance(default, (list, tuple)) and default and all(isinstance(n, int) and n > 0 for n in default):
@@ -272,8 +295,8 @@ class Sampler:
         return dataclasses.MISSING
 
     def deepen(self) -> None:
-        """Draw deep configs from here on: what configs alone are made for costs nothing."""
-        self.deep = (0.5, 40)
+        """Draw deep configs and every key from here on: what configs alone are made for costs nothing."""
+        self.deep, self.popping = (0.5, 40), True
         for part in self.parts.values():
             part.deepen()
 
@@ -299,9 +322,11 @@ class Sampler:
 
     def _dependent(self, out: dict[str, Any]) -> None:
         layers = next((out[n] for n in self.fields if _LAYERS.search(n) and out.get(n)), 0)
-        if "layer_types" in self.fields and layers:
-            kinds = ("full_attention", "sliding_attention")
-            out["layer_types"] = None if self.rng.random() < 0.4 else [self.rng.choice(kinds) for _ in range(layers)]
+        for name in self.fields:
+            kinds = self._kinds_of_layers(name)
+            if kinds:
+                count = layers or self._depth()
+                out[name] = None if self.rng.random() < 0.4 else [self.rng.choice(kinds) for _ in range(count)]
         for name in self.fields if layers else ():
             if _PLACES.search(name) and "list[int]" in self._annotation(name) and self.annotated[name].default is None:
                 chosen = [i for i in range(layers) if self.rng.random() < 0.5]
@@ -317,11 +342,26 @@ class Sampler:
             out["id2label"] = {str(i): f"L{i}" for i in range(count)}
             out["label2id"] = {f"L{i}": i for i in range(count)}
 
+    def _kinds_of_layers(self, name: str) -> list[str]:
+        """The words of a list with one for each layer: those of the default, or the two that most models know."""
+        if name in self.frozen or not name.endswith(("_types", "block_type", "layer_type")):
+            return []
+        made = attribute(self.default, name)
+        said = isinstance(made, (list, tuple)) and made and all(isinstance(item, str) for item in made)
+        own = sorted(set(made)) if said else []
+        if name != "layer_types" or (own and self.rng.random() < _OWN_WORDS):
+            return own if "list[str]" in self._annotation(name) and "None" in self._annotation(name) else []
+        return ["full_attention", "sliding_attention"]
+
     # -------------------------------------------------------------------------------------------- building
 
-    def env(self, config: PreTrainedConfig) -> dict[str, Any]:
-        """The effective fields, with null for what a model may ask for and the config does not have."""
-        return {**dict.fromkeys(self.known()), **environment(config)}
+    def env(self, config: PreTrainedConfig, raw: dict[str, Any]) -> dict[str, Any]:
+        """The effective fields, with null for what a model may ask for and the config does not have.
+
+        Keys that no field keeps are as the file has them, else as the config class takes them.
+        """
+        given = {name: _found(raw, name, one.default) for name, one in self.keys().items() if one.makes}
+        return {**dict.fromkeys(self.known()), **given, **environment(config)}
 
     def config(self, raw: dict[str, Any]) -> PreTrainedConfig:
         """What transformers makes of this config.json."""
@@ -380,6 +420,19 @@ class Sampler:
         except Exception:
             return False
         return True
+
+
+def _made(cls: type) -> set[str]:
+    """What the class itself has under a name; a property may be given all the same, and is taken out before."""
+    return {name for name in dir(cls) if not isinstance(getattr(cls, name, None), property)}
+
+
+def _found(raw: dict[str, Any], name: str, default: Any) -> Any:
+    *heads, leaf = name.split(".")
+    for key in heads:
+        inner = raw.get(key)
+        raw = inner if isinstance(inner, dict) else {}
+    return raw.get(leaf, default)
 
 
 @cache

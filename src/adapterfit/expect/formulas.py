@@ -6,7 +6,7 @@ Grammar, loosest first::
     12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  len(field)  split(field)  (…)
     int(x)  ceil(x)  floor(x)  round(x)  max(a, b)  min(a, b)  pair(x)  each(n, of i)
 
-`unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
+An item of a text is one of its letters. `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
 text at `|`, `pair` makes two of one number, `each` is a list with one value for each i below n), no attributes, no
 other loops. A formula comes from our own facts; the values it meets come from a stranger's
 config.json, so every operation checks what it is given.
@@ -161,8 +161,8 @@ def _sequence(value: object) -> tuple[Any, ...]:
 
 
 def _length(value: object) -> int:
-    """Length of a list; 1 for a bare number, as the models that accept both take it."""
-    return 1 if isinstance(value, int) else len(_sequence(value))
+    """Length of a list or of a text; 1 for a bare number, as the models that accept both take it."""
+    return 1 if isinstance(value, int) else len(value if isinstance(value, str) else _sequence(value))
 
 
 def _split(value: object) -> tuple[Any, ...]:
@@ -191,7 +191,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 
 
 def _item(value: object, index: object) -> Any:
-    items, at = _sequence(value), integer(index)
+    items, at = value if isinstance(value, str) else _sequence(value), integer(index)
     if not 0 <= at < len(items):
         raise FormulaError(f"entry {at} of a list of {len(items)}")
     return items[at]
