@@ -233,4 +233,5 @@ def _options(peft_type: str, config: Mapping[str, Any]) -> Iterator[str]:
 def _line(told: str, module: Module) -> tuple[str, str]:
     """The exception's class and words, about this module's class."""
     kind, _, words = told.partition(": ")
-    return kind, words.replace("{class}", module.class_name or "…")
+    name = module.class_name or "…"
+    return kind, words.replace("…{class}", f"…{name.removeprefix('…')}").replace("{class}", name)
