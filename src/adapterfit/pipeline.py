@@ -244,7 +244,11 @@ def _compared(case: Case, base_class: str | None) -> Iterable[tuple[Diff | None,
     except BadInput as bad:
         yield None, [NotChecked("the base's modules", bad.flaw.message)]
         return
-    for tree in trees:
+    known = [tree for tree in trees if tree.modules]
+    if not known:
+        yield None, [NotChecked("whether it fits", doubt) for tree in trees for doubt in tree.doubts]
+        return
+    for tree in known:
         diff = _diff(tree, case)
         yield diff, [NotChecked("whether it fits", doubt) for doubt in diff.expectation.doubts]
         if _clean(diff) and not diff.missing:

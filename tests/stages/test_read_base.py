@@ -8,11 +8,13 @@ import tarfile
 
 import pytest
 
+import adapterfit
 from adapterfit.errors import CannotCheck
 from adapterfit.read.base import read_base
 from adapterfit.read.locate import base_in_cache, is_hub_id, locate
 from adapterfit.read.sources.folder import FolderSource
 from adapterfit.read.sources.memory import MemorySource
+from adapterfit.testing import make
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "vocab_size": 256}
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -542,3 +544,20 @@ def test_the_tiny_bases_are_read_whole(shared, tmp_path):
         assert base.flaws == (), folder.name
         assert len(base.tensors) >= 20
         assert base.model_type
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({}, "no config.json that names its model type"),
+        ({"model_index.json": b'{"_class_name": "StableDiffusionPipeline"}'}, '"StableDiffusionPipeline" of diffusers'),
+        ({"base.gguf": b"GGUF" + bytes(20)}, "no config.json that names its model type"),
+    ],
+    ids=["an empty folder", "a pipeline of diffusers", "a GGUF file"],
+)
+def test_of_a_base_without_a_known_module_no_cause_says_what_it_lacks(files, why):
+    sample = make.base_folder(files)
+    found = adapterfit.check(sample.adapter, base=sample.case.base)
+    assert found.verdict == "cannot-tell"
+    assert {finding.id for finding in found.findings} <= {"base-weights-unread"}
+    assert why in found.not_checked[0].why

@@ -236,6 +236,11 @@ def _guessed(name: str, own: Mapping[str, Shape], *, parent: bool) -> str:
 
 
 def _unknown(base: Base, class_name: str) -> str:
+    part = (base.config or {}).get("_class_name")
+    if not base.model_type and isinstance(part, str):
+        return (
+            f"the base is a {quote(part)} of diffusers, whose modules adapterfit knows by their checkpoint names only"
+        )
     if not base.model_type:
         return (
             "the base has no config.json that names its model type, so its modules are known by checkpoint names only"
