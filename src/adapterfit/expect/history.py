@@ -1,6 +1,7 @@
 """The module tree of a base as an older transformers builds it: steps back from the newest, each with a version.
 
-Facts: `architectures/_history.json`. Names, kinds and fused experts change; sizes do not.
+Facts: `architectures/_history.json`, read in the source; `architectures/_older.json`, derived by `tools/older_trees.py`
+from the trees that each release builds. Names, kinds and fused experts change; sizes do not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from adapterfit.expect.versions import below, numbers
 from adapterfit.records import LoadRename, Module, ModuleTree
 
-_FILE = Path(__file__).parent / "architectures" / "_history.json"
+_FOLDER = Path(__file__).parent / "architectures"
 #: From where on PEFT converts the adapters of older transformers by itself, and needs this transformers for it.
 _PEFT_CONVERTS, _CONVERTIBLE = "0.19.0", "5.0"
 #: PEFT versions that take the renamings a model class lists for its own checkpoints.
@@ -24,17 +25,26 @@ _PEFT_MAPS = "0.16.0"
 
 
 @lru_cache(maxsize=1)
-def _facts() -> Mapping[str, Any]:
-    loaded: Mapping[str, Any] = json.loads(_FILE.read_bytes())
-    return loaded
+def _facts() -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    read, derived = (json.loads((_FOLDER / name).read_bytes()) for name in ("_history.json", "_older.json"))
+    return {what: (*read[what], *derived[what]) for what in ("steps", "adapter_renames", "key_mapping")}
+
+
+@lru_cache(maxsize=1)
+def hand_written() -> frozenset[str]:
+    """The model types whose steps were written by hand; nothing is derived about them."""
+    read = json.loads((_FOLDER / "_history.json").read_bytes())
+    return frozenset(
+        name for what in ("steps", "adapter_renames", "key_mapping") for e in read[what] for name in e["types"]
+    )
 
 
 def as_built(tree: ModuleTree, rules: Mapping[str, Any]) -> ModuleTree:
     """The tree under the transformers of these rules, with what the PEFT of these rules renames while it loads."""
     wanted = str(rules["transformers"])
     for step in _facts()["steps"]:
-        if below(wanted, step["before"]) and _concerns(step, tree):
-            tree = _stepped(tree, step)
+        if below(wanted, step["before"]) and not below(wanted, step.get("since", "0")):
+            tree = stepped(tree, step) if _concerns(step, tree) else _with_old_parts(tree, step)
     native = bool(rules.get("converts"))  # transformers' own loader, whatever the PEFT
     converts = native or (not below(str(rules["peft"]), _PEFT_CONVERTS) and not below(wanted, _CONVERTIBLE))
     maps = rules.get("key-mapping", True) and not below(str(rules["peft"]), _PEFT_MAPS)
@@ -50,9 +60,38 @@ def _concerns(step: Mapping[str, Any], tree: ModuleTree) -> bool:
     return tree.model_type in step["types"] and tree.class_name in step.get("classes", (tree.class_name,))
 
 
-def _stepped(tree: ModuleTree, step: Mapping[str, Any]) -> ModuleTree:
+def models(tree: ModuleTree) -> frozenset[str]:
+    """The classes of the models inside, by which a step knows whether it was proven for such a tree."""
+    return frozenset(m.class_name for m in tree.modules if m.name and m.class_name.endswith("Model"))
+
+
+def leaves(tree: ModuleTree) -> frozenset[str]:
+    """The last names of modules with parameters, for the same."""
+    return frozenset(part for m in tree.modules if m.params and not (part := m.name.rpartition(".")[2]).isdigit())
+
+
+def _with_old_parts(tree: ModuleTree, step: Mapping[str, Any]) -> ModuleTree:
+    """A doubt where a part of the tree was another one then, and no step of the whole says what became of it."""
+    inside = sorted(models(tree) & set(step.get("classes", ())))
+    own = (one for one in _facts()["steps"] if one["before"] == step["before"] and _concerns(one, tree))
+    if not inside or any(own):
+        return tree
+    doubt = f"the modules of {inside[0]}, which is a part of it, had other names before transformers {step['before']}"
+    return replace(tree, doubts=(*tree.doubts, doubt))
+
+
+def stepped(tree: ModuleTree, step: Mapping[str, Any]) -> ModuleTree:
+    """The tree before this step."""
     if "unknown" in step:
         return replace(tree, doubts=(*tree.doubts, step["unknown"]))
+    strange = (
+        sorted((models(tree) - {*step["models"]}) | (leaves(tree) - {*step["leaves"]})) if "models" in step else ()
+    )
+    if strange:
+        doubt = (
+            f"how {strange[0]} was laid out in a {tree.class_name} before transformers {step['before']} is not known"
+        )
+        return replace(tree, doubts=(*tree.doubts, doubt))
     if "towers" in step and not any(module.class_name in step["towers"] for module in tree.modules):
         return tree
     if step.get("plain_experts"):
@@ -154,7 +193,7 @@ def _listed(what: str, tree: ModuleTree, transformers: str) -> Iterator[LoadRena
 def _entries(what: str, tree: ModuleTree, transformers: str) -> Iterator[Mapping[str, Any]]:
     for entry in _facts()[what]:
         first, after = map(numbers, entry["versions"])
-        if first <= numbers(transformers) < after and tree.model_type in entry["types"]:
+        if first <= numbers(transformers) < after and _concerns(entry, tree):
             yield entry
 
 
