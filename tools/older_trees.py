@@ -17,7 +17,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -387,7 +387,7 @@ def derive(wanted: Path, paths: list[Path]) -> dict[str, Any]:
                     found[key]["leaves"] = sorted({*found[key].get("leaves", ()), *proven})
         steps += found.values()
         print(f"{older} -> {newer}: {len(found)} steps, {sum('unknown' in one for one in found.values())} not known")
-    steps += recorded(changed, compared, {model_type for model_type, _ in known})
+    steps += recorded(changed, compared)
     return {
         "steps": steps,
         "adapter_renames": ranges(releases, steps, "renames"),
@@ -451,11 +451,11 @@ def _step(
     return {"unknown": name} if step is None else step
 
 
-def recorded(changed: dict[str, Any], compared: set[tuple[str, str]], types: Collection[str]) -> list[dict[str, Any]]:
-    """Doubts about changes that are on record and that none of these trees show."""
+def recorded(changed: dict[str, Any], compared: set[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Doubts about changes that are on record and that none of these trees show, of types without facts too."""
     merged: dict[str, dict[str, Any]] = {}
     for name, entry in changed.items():
-        for change in entry["changes"] if entry["model_type"] in types else ():
+        for change in () if entry["model_type"] in history.hand_written() else entry["changes"]:
             point = _before(change["between"][1])
             if (name, point) not in compared:
                 doubt = f"some modules had other names or another layout before transformers {point}"
