@@ -24,6 +24,12 @@ _GUESS, _BESIDE, _MORE, _MANY = 0.2, 0.6, 0.06, 4
 #: Innermost frames of a traceback that are looked at, and how likely one is at most beside a message that nobody knows.
 _STOPS, _ENDED = 4, 0.34
 _CALL = re.compile(r"(?:\bself\.|\b)([a-z_]\w{2,60})\(")
+#: What a text about an adapter names somewhere: a method, its library, its files or its tensors.
+_ABOUT = re.compile(
+    r"lora|adapt[eo]r|peft|\bdora|\bia3|locon|lycoris|loha\b|lokr|hada_|p-?tuning|prompt.?tuning|prefix.?tuning|prompt_encoder|soft prompt"
+    r"|fine-?tun|微调|base_model\.model|modules_to_save|merge_and_unload|target.?modules|checkpoint-\d|\bmerged?\b"
+    r"|base_layer|attn_procs|set_processor|unsloth|llmtuner|llama-?factory|llama-efficient"
+)
 #: Where two answers claim to be certain, neither is.
 _DOUBTED = 0.89
 #: Answers that are given, and the likelihood below which one is none.
@@ -44,9 +50,14 @@ def recognise(symptoms: Symptoms) -> Diagnosis:
         if hasattr(entry.module, "recognise")
         for suspicion in entry.module.recognise(symptoms)
     ]
-    found += list(recognised_by_message(symptoms, found))
+    shown = list(recognised_by_message(symptoms, found))
+    found += shown
     found += _stopped(symptoms, found)
-    causes = _ordered([*found, *_hinted(symptoms, found)])
+    if _ABOUT.search(symptoms.folded):
+        found += _hinted(symptoms, found)
+    else:  # nothing in it speaks of an adapter: then what is no more than a guess is none, unless a page shows the line
+        found = [suspicion for suspicion in found if suspicion.likelihood >= _MEDIUM or suspicion in shown]
+    causes = _ordered(found)
     return Diagnosis(symptoms, causes, tuple(_unread(symptoms, causes)))
 
 

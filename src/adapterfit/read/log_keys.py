@@ -147,7 +147,8 @@ def _is_broken(match: re.Match[str]) -> bool:
 
 
 def _is_name(word: str) -> bool:
-    return "." in word or "_" in word
+    """Whether a word may be a tensor's name; `{missing_keys}` is the code that prints the list."""
+    return "." in word or ("_" in word and not word.endswith("}"))
 
 
 def _rows(text: Text) -> Iterator[tuple[str, LogKey]]:

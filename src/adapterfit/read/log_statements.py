@@ -30,6 +30,8 @@ _OTHER = re.compile(
     r"|\b(?:effects?|influence|impact) on (?:the |my |our )?(?:training|time|loss|cost|size|gradients?)\b"
     r"|same (?:error|issue|problem|exception|crash|traceback|warning|bug|question|machine|time)"
 )
+#: How somebody begins who reports it, too.
+_ALSO = re.compile(r"\bsame (?:issue|problem|thing|bug)(?: \w+){0,3}[,:]")
 #: What somebody asks for, or about; where it goes on with "but", something was seen after all.
 _WISH = re.compile(
     r"\s*(?:(?:i|we) (?:would like|want|need|plan|intend|am trying|'d like)\b|(?:how|where|what|which|should|can|could|does|do|is it|are there|is there|please)\b|there is no .*, is there\?)"
@@ -64,7 +66,7 @@ _NEVER = r"(?:\b(?:not|never|barely|hardly)\b|n't\b|\b(?:doesnt|didnt|isnt|dont|
 _EFFECT = re.compile(
     rf"{_NOT} {_SOFT}{{0,5}}(?:\w+ )?(?:effects?|impact|influence|change in|changes in|changes? to|effective)\b"
     rf"|{_NOT} {_SOFT}{{0,4}}(?:affect|alter|influenc|impact|chang)(?:e|es|ing|s)? (?:\w+ ){{0,3}}{_OUTPUT}"
-    rf"|{_NOT} (?:[\w()'-]+ ){{0,10}}?(?:difference|effect|zero results)\b|\bzero (?:results?|effect)\b"
+    rf"|{_NOT} (?:[\w()'-]+ ){{0,14}}?(?:difference|effect|zero results)\b|\bzero (?:results?|effect)\b"
     rf"|{_NEVER} {_SOFT}{{0,4}}(?:appl(?:y|ies|ied)|tak(?:e|en|ing) (?:\w+ )?effect|taken? in(?:to)? (?:account|consideration)|considered|kick in|activated?|respected|picked up|in effect)\b"
     r"|\b(?:does|doing|do|did) (?:absolutely )?nothing\b|\bno-op\b|(?:n't|\bnot|\bwont) (?:do (?:a |any)?thing|react)\b|\bnothing (?:changes|changed|happens|happened)\b"
 )
@@ -77,6 +79,7 @@ _AS_IF = re.compile(
     r"|\b(?:as if|as though|like) (?:\w+'?\w* ){0,4}?(?:loras?|adapt[eo]rs?) (?:\w+ ){0,3}?(?:not|never|\w+n't|absent|missing)\b"
     r"|\b(?:as if|as though|like) (?:it|they|i|this|that)\w*(?:'s| is| was|'m)? (?:just |only |still )?(?:using |running |talking to )?(?:the )?(?:base|original)\b"
     r"|\bfall(?:s|ing)? back (?:to|on) (?:the |a |an )?(?:base|original|default|different|other)\b|\b(?:serv|run|generat|answer|done|render|work)\w* (?:\w+ )?without (?:the |any |my )?(?:loras?|adapt[eo]rs?)\b|\bstill (?:\w+ ){0,3}(?:the )?(?:base|original) model\b"
+    r"|\bmodel (?:remains?|remained|stays?|stayed) (?:\w+ ){0,2}?(?:the )?(?:base|original|unchanged)\b"
 )
 _IGNORED = re.compile(
     r"(?:loras?|adapt[eo]rs?)\b[^,;.]{0,80}?\b(?:is|are|gets?|being|was|were|completely|simply|silently) (?:\w+ )?(?:ignored|skipped)\b|\bignor(?:es|ing) (?:\w+ ){0,2}(?:loras?|adapt[eo]rs?)\b"
@@ -139,8 +142,10 @@ _FILE = re.compile(
 )
 _NOTHING_IN = re.compile(
     r"(?:adapter|lora)\S* (?:\w+ ){0,4}?(?:is|are|was|contains?|holds?|has) (?:\w+ )?(?:an empty (?:dict\w*|state_?dict|file)|empty|no (?:tensors|weights|keys))\b"
+    r"|\b(?:saved|exported|merged) (?:\w+ )?(?:models?|files?|checkpoints?) (?:is|are|was) (?:always |almost |nearly )?(?:empty|zero)\b"
 )
 _RELOAD = re.compile(
+    r"\bload\w*\b.{0,80}\b(?:different|random|inconsistent) (?:\w+ ){0,4}?(?:each|every) time\b|"
     r"\b(?:different|random|inconsistent|chang\w+|var(?:y|ies)) (?:\w+ ){0,4}?(?:each|every) (?:\w+ ){0,2}?(?:load|reload|time (?:i|we) (?:re)?load|run of the load)\w*"
     rf"|\b(?:each|every) (?:time|load)\b.{{0,60}}\bload\w*.{{0,80}}\bdifferent {_OUTPUT}"
     r"|\b(?:after|when) (?:re)?-?loading\b.{0,120}\b(?:differs?|different) (?:\w+ ){0,3}?(?:from|than) (?:\w+ ){0,4}?(?:train|before|sav)"
@@ -153,6 +158,21 @@ _WORSE = re.compile(
 )
 _MERGED = re.compile(r"(?<![-_])\b(?:merg\w+|fus(?:ed?|ing))\b(?![-_])|\bcombining\b|save_pretrained_merged")
 
+#: The same in Chinese, which is written without spaces: an adapter, what was seen of it, and what it is about instead.
+_HAN = re.compile(r"[\u4e00-\u9fff]")
+_HAN_END = re.compile(r"[。！？；!?;\n]")
+_HAN_ADAPTER = re.compile(r"lora|adapter|peft|微调|适配器|合并|merge|训练后|训完")
+_HAN_OTHER = re.compile(r"速度|显存|内存|loss|学习率|时间|tokenizer|分词|报错|梯度|数据集|如何|怎么才能|是否")
+_HAN_BASE = r"(?:原(?:来|始|模型|版|本|生)|基座|基础模型|底座|预训练模型|base|微调(?:之)?前|训练(?:之)?前|没有?加|不加|未加|没有?训练|未训练)"
+_HAN_EFFECT = re.compile(
+    r"(?:没有?|未能?|毫无|无|没见)(?:任何|什么|明显|真正)?的?(?:生效|起作用|起效|效果|作用|变化|区别|差别|差异|用上|应用|加载上|加载进|合并进|合进|merge进|改变|保持加)"
+    r"|不(?:生效|起作用|起效|管用)"
+    rf"|{_HAN_BASE}.{{0,40}}(?:一样|一致|相同|没区别|没差别|无异)|(?:一样|相同|一致).{{0,20}}{_HAN_BASE}"
+    rf"|(?:还是|仍然?是?|依旧|依然|保持).{{0,60}}{_HAN_BASE}(?!.{{0,40}}(?:好|差))"
+)
+_HAN_GARBAGE = re.compile(r"乱码|胡言乱语|答非所问|输出(?:异常|混乱|全是|都是)|(?:一直|不停|不断|无限)(?:地)?重复")
+_HAN_MERGED = re.compile(r"合并|merge|导出|export")
+
 
 def statements(text: Text, folded: str) -> tuple[LogStatement, ...]:
     """What the text's sentences tell was seen, in their order."""
@@ -164,7 +184,22 @@ def statements(text: Text, folded: str) -> tuple[LogStatement, ...]:
             about = told and any(_ADAPTER.search(one) for _, one in read[max(0, at - 2) : at + 3])
             line = text.line_at(start)
             found += [LogStatement(seen, line, bool(_MERGED.search(sentence))) for seen in _seen(sentence, about=about)]
+    found += _in_chinese(text, folded) if _HAN.search(folded[:_TEXT]) else ()
     return tuple(dict.fromkeys(found))[: limits.LOG_SYMPTOMS]
+
+
+def _in_chinese(text: Text, folded: str) -> Iterator[LogStatement]:
+    """What sentences in Chinese tell."""
+    start = 0
+    told = bool(_HAN_ADAPTER.search(folded[:_TEXT]))
+    most = min(len(folded), _TEXT)
+    for end in [*(match.end() for match in _HAN_END.finditer(folded, 0, most)), most]:
+        sentence = folded[start:end][-_SENTENCE:]
+        if told and _HAN.search(sentence) and not _HAN_OTHER.search(sentence):
+            for seen, words in (("no-effect", _HAN_EFFECT), ("garbage", _HAN_GARBAGE)):
+                if words.search(sentence):
+                    yield LogStatement(seen, text.line_at(start), bool(_HAN_MERGED.search(sentence)))
+        start = end
 
 
 def _sentences(text: Text, folded: str) -> Iterator[tuple[int, str]]:
@@ -176,7 +211,7 @@ def _sentences(text: Text, folded: str) -> Iterator[tuple[int, str]]:
         lines = text.starts[bisect_right(text.starts, start) : bisect_left(text.starts, end)]
         breaks = lines if end - start > _LONG else ()
         for first, last in zip([start, *breaks], [*breaks, end]):
-            sentence = folded[first:last][:_SENTENCE]
+            sentence = _ALSO.sub("", folded[first:last][:_SENTENCE])
             if _is_prose(sentence):
                 yield first, sentence
         start = end

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from adapterfit import limits
+from adapterfit.read.log_packed import unpacked
+from adapterfit.read.log_wrapped import unwrapped, without_prefix
 
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]{0,32}[ -/]{0,8}[@-~]"
@@ -30,17 +32,6 @@ _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#x?[0-9a-fA-F]{1,6});")
 _PLAIN = str.maketrans(
     {"‘": "'", "’": "'", "“": '"', "”": '"', "´": "'", "\xa0": " ", "\u3000": " ", "\t": " ", "\v": " ", "\f": " "}
 )
-#: What log writers put before a line: boxes, ranks, processes, times. Taken off one after the other.
-_PREFIX = re.compile(
-    r"\s{0,200}(?:[│┃┆|❱❯╭╰╮╯─━┌└├┐┘]{1,200}(?=\s|$)"
-    r"|\[?rank\s?\d{1,5}\]?:"
-    r"|\(\w{1,40} (?:pid|rank|ip)=[^()\n]{1,80}\)"
-    r"|\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?\]?"
-    r"|\[?\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?\]?"
-    r"|\[?\d\d:\d\d:\d\d(?:[.,]\d{1,6})?\]?(?=\s))"
-)
-_PREFIXES = 8
-_BOX = "│┃┆|"
 #: A JSON string on a line of its own, as notebooks store their outputs.
 _JSON_LINE = re.compile(r'\s{0,80}"(?P<text>.*?)(?:\\n)?",?\s{0,80}$')
 #: What an error's lines hold, and few others of a long log do.
@@ -52,8 +43,6 @@ _TELLING = (
     "not loaded: ",
     "unexpected keys",
 )
-#: Two lines of the same length from here on, and none longer, were cut by a terminal's edge.
-_NARROW = 60
 
 
 class Text(NamedTuple):
@@ -72,7 +61,8 @@ class Text(NamedTuple):
 def plain(raw: str) -> Text:
     """The text without what only a screen needs."""
     kept, left_out = _shortened(raw)
-    lines = _without_gaps(_without_prefix(line).rstrip() for line in _lines(_unmarked(kept)))
+    told = unpacked(kept)
+    lines = _without_gaps(without_prefix(line).rstrip() for line in unwrapped(list(_lines(_unmarked(told)))))
     joined, starts = _joined(lines)
     return Text(tuple(lines), joined, tuple(starts), left_out)
 
@@ -136,18 +126,6 @@ def _lines(text: str) -> Iterator[str]:
             yield shown[at : at + limits.LOG_LINE_CHARS]
 
 
-def _without_prefix(line: str) -> str:
-    at = 0
-    for _ in range(_PREFIXES):
-        found = _PREFIX.match(line, at)
-        if found is None:
-            break
-        at = found.end()
-    if at and line[at - 1] in _BOX and line[at : at + 1] == " ":
-        at += 1  # the box's own margin
-    return line[at:].rstrip(" │┃|") if at else line
-
-
 def _without_gaps(lines: Iterable[str]) -> list[str]:
     """One empty line for many."""
     kept: list[str] = []
@@ -158,33 +136,14 @@ def _without_gaps(lines: Iterable[str]) -> list[str]:
 
 
 def _joined(lines: list[str]) -> tuple[str, list[int]]:
-    """All lines on one, with one space between them, none where a terminal's edge cut a word."""
-    edge = _edge(lines)
+    """All lines on one, with one space between them."""
     pieces: list[str] = []
     starts: list[int] = []
     length = 0
-    for number, line in enumerate(lines):
+    for line in lines:
         words = " ".join(line.split())
-        gap = "" if not length or (edge and _is_cut(lines, number, edge)) else " "
+        gap = " " if length else ""
         starts.append(length + len(gap))
         pieces += [gap, words]
         length += len(gap) + len(words)
     return "".join(pieces), starts
-
-
-def _is_cut(lines: list[str], number: int, edge: int) -> bool:
-    """Whether a word goes on from the line before: in a run of full lines any, else a dotted or slashed one only."""
-    before, line = lines[number - 1], lines[number]
-    if len(before) != edge or not line[:1].strip():
-        return False
-    if len(line) == edge or (number > 1 and len(lines[number - 2]) == edge):
-        return True
-    last = before[-_NARROW:].rpartition(" ")[2]
-    return last[-1:].isalnum() and any(mark in last for mark in "._/") and line[:1].isalnum()
-
-
-def _edge(lines: list[str]) -> int:
-    """The width of the terminal that cut the lines; 0 where none did."""
-    longest = max(map(len, lines), default=0)
-    full = sum(1 for line in lines if len(line) == longest)
-    return longest if longest >= _NARROW and full > 1 else 0

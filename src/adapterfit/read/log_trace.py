@@ -20,6 +20,7 @@ _FRAMES = (
     re.compile(r"(?P<path>(?:[/~]|[A-Z]:\\|\.\.\./)[^\s:]{1,500}\.py) in (?P<function>[\w<>.]{1,120})\("),
     re.compile(r"(?P<path>[^\s:\"']{1,500}\.py):\d{1,7}(?::|$| in(?:$| (?P<function>[\w<>.]{1,120})))"),
 )
+_WHOLE = re.compile(r"\", line \d{1,7}, in [\w<>]")
 #: Folders that are libraries, wherever they lie.
 _LIBRARIES = frozenset(
     {
@@ -36,13 +37,28 @@ def frames(text: Text) -> tuple[LogFrame, ...]:
     """Every frame, in the order of the text."""
     found: list[LogFrame] = []
     for number, line in enumerate(text.lines):
-        if ".py" in line and len(found) < limits.LOG_SYMPTOMS:
-            match = next((match for pattern in _FRAMES for match in [pattern.search(line)] if match), None)
-            if match is not None:
+        if (".py" in line or line.lstrip().startswith('File "')) and len(found) < limits.LOG_SYMPTOMS:
+            for match in _matches(_longer(text, number)):
                 library, file = _placed(match["path"])
                 function = (match["function"] or _wrapped(text, number)).rpartition(".")[2]  # without its class
                 found.append(LogFrame(library, file, function, number))
     return tuple(found)
+
+
+def _matches(line: str) -> Iterator[re.Match[str]]:
+    """The frames of a line: all of Python's own, which a paste may have put on one line, else the first."""
+    own = list(_FRAMES[0].finditer(line, 0, limits.LOG_LINE_CHARS))
+    yield from own or [match for pattern in _FRAMES[1:] for match in [pattern.search(line)] if match][:1]
+
+
+def _longer(text: Text, number: int) -> str:
+    """A line, with those after it where it begins a frame that is broken at a word."""
+    line = text.lines[number]
+    for after in text.lines[number + 1 : number + 3]:
+        if not line.lstrip().startswith('File "') or _WHOLE.search(line) or not after[:1].strip():
+            break
+        line += after if line.endswith(("-", "/", ".")) else f" {after}"
+    return line
 
 
 def _wrapped(text: Text, number: int) -> str:
@@ -86,7 +102,9 @@ def _raised(text: Text, seen: tuple[LogFrame, ...]) -> Iterator[LogError]:
             yield LogError(header["kind"], "", number)
             continue
         match = _RAISED.search(line)
-        if match is not None and not _is_code(line, match.start()):
+        while match is not None and _is_code(line, match.start()):
+            match = _RAISED.search(line, match.end("kind"))
+        if match is not None:
             told = (match["told"] or "").strip()
             yield LogError(match["kind"], told, number, library)
             library = ""

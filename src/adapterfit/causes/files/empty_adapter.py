@@ -124,6 +124,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, "the state dict is filtered twice, so nothing is left to be saved", 0.75, override, fix=fix
         )
+    same = said(symptoms, "assert not torch.allclose(", "assert not torch.equal(")
+    if same and any(error.kind == "AssertionError" for error in symptoms.errors):
+        yield suspect(
+            symptoms, "a weight is the same before and after the merge: what was merged holds nothing, or fits nothing", 0.5, same, fix=fix,
+            apart="the size of adapter_model.*, and adapterfit check ADAPTER --base BASE --values",
+        )  # fmt: skip
     found = names_of(symptoms, "empty-adapter")
     if found is not None:
         yield suspect(

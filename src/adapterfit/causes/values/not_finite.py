@@ -87,7 +87,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
 def logs() -> dict[str, list[str]]:
     """Sampling; another assertion."""
     return {
-        "fires": ["RuntimeError: probability tensor contains either `inf`, `nan` or element < 0"],
+        "fires": ["With the adapter: RuntimeError: probability tensor contains either `inf`, `nan` or element < 0"],
         "silent": ["RuntimeError: CUDA error: device-side assert triggered"],
     }
 

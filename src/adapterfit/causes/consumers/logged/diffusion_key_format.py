@@ -37,6 +37,7 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,12 @@ _LOADERS = (
     "lora_pipeline",
 )
 _STUMBLES = frozenset({"ValueError", "KeyError", "IndexError", "TypeError", "AttributeError"})
+#: A tensor of an image model's LoRA, as a converter asks for it.
+_IMAGE_TENSOR = re.compile(
+    r"(?:[\w]{1,60}\.){0,4}(?:(?:single_|double_|joint_|down_|up_|mid_|transformer_|single_transformer_|input_|output_)?blocks?|context_refiner|noise_refiner|lora_unet\w*)\.?"
+    r"[\w.]{0,120}(?:lora_[ab]|lora_down|lora_up|alpha|diff|diff_b)(?:\.weight)?$",
+    re.IGNORECASE,
+)
 #: Blocks by the names of the first checkpoints, not by those of diffusers.
 _FIRST = frozenset({"double_blocks", "single_blocks", "joint_blocks", "input_blocks", "output_blocks", "middle_block"})
 HINTS = (
@@ -127,6 +134,16 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                     fix=_FIX,
                 )
                 break
+    popped = [
+        error.line
+        for error in symptoms.errors
+        if error.kind == "KeyError" and _IMAGE_TENSOR.match(error.message.strip("'\" "))
+    ]
+    if popped:
+        yield suspect(
+            symptoms, "a converter of image models' LoRAs looks for a name that is not in the file", 0.72, popped, fix=_FIX,
+            apart="the program that it was trained with, and the first names in the file",
+        )  # fmt: skip
     loading = [
         frame.line
         for frame in symptoms.frames[-3:]

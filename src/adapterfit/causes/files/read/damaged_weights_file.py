@@ -167,6 +167,29 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 apart="its size and first bytes: adapterfit check ADAPTER says what the file is",
             )  # fmt: skip
             return
+    opening = _opening(symptoms)
+    if opening:
+        yield suspect(
+            symptoms, "torch stumbles while it opens the adapter's weights file", 0.6, opening,
+            fix="compare its size with the original's and fetch it again: git lfs pull, or hf download",
+            apart="its size and first bytes: adapterfit check ADAPTER says what the file is",
+        )  # fmt: skip
+
+
+def _opening(symptoms: Symptoms) -> tuple[int, ...]:
+    """An error of torch's reader, called by PEFT, that is about the file's bytes."""
+    places = [frame.library for frame in symptoms.frames if frame.library in {"peft", "torch"}]
+    last = symptoms.frames[-1] if symptoms.frames else None
+    if places[-2:] not in (["torch", "torch"], ["peft", "torch"]) or "peft" not in places or last is None:
+        return ()
+    inside = (
+        last.library == "torch" and last.file == "serialization.py" and last.function in {"__init__", "load", "_load"}
+    )
+    return tuple(
+        e.line
+        for e in symptoms.errors[-1:]
+        if inside and e.kind in {"OSError", "EOFError", "RuntimeError"} and e.line > last.line
+    )
 
 
 def logs() -> dict[str, list[str]]:

@@ -63,6 +63,7 @@ _SENTENCES = tuple(
         rf"lora with name {_NAME} does not exist",
         rf"requested lora adapters are not loaded: {_NAME}",
         rf"the model {_NAME} does not exist",
+        rf"lora task {_NAME} not found in cache",
         r"no adapter loaded\. please load an adapter first",
     )
 )

@@ -107,6 +107,14 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="give the absolute path, as the server's process or container sees it, of the folder with adapter_config.json",
             apart="ls of that folder where the server runs: nothing there means the path, other files mean no adapter_config.json",
         )  # fmt: skip
+    native = said(symptoms, "adapter model file not found in")
+    if native:
+        path = after(symptoms, "adapter model file not found in").strip().partition(". ")[0].strip("'\"` ")
+        yield suspect(
+            symptoms, f"transformers finds no adapter in {quote(path)}", 0.66 if "/" in path.strip("./") else 0.74, native,
+            fix="give the absolute path of the folder with adapter_config.json, or owner/name of the repository",
+            apart="ls of that folder: other files there mean that only adapter_config.json is missing",
+        )  # fmt: skip
     names = [
         u for u in symptoms.urls if u.repo not in {"", "None"} and "/" not in u.repo and u.file.startswith("adapter_")
     ]

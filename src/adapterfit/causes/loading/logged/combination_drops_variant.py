@@ -52,12 +52,17 @@ CAUSE = Cause(
     versions="peft >= 0.8",
 )
 #: The options whose tensors or scale are not combined, as they stand in a script or a config.
-_VARIANT = re.compile(r"\b(use_rslora|use_dora|lora_bias)\b[\"']?\s*[=:]\s*true|\b(rslora|dora)\b", re.IGNORECASE)
+_VARIANT = re.compile(
+    r"\b(use_rslora|use_dora|lora_bias)\b[\"'`]?\s*[=:]\s*true|\b(rslora|dora|use_rslora|use_dora|lora_bias)\b(?![\"'`]?\s*[=:]\s*false)",
+    re.IGNORECASE,
+)
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a report: a combination, a variant beside it, and no error that explains more."""
-    told = said(symptoms, "add_weighted_adapter")
+    told = said(
+        symptoms, "add_weighted_adapter", "combining a single adapter", "combining adapters", "combine adapters"
+    )
     variant = _VARIANT.search(symptoms.text) if told else None
     if variant is None or symptoms.errors:
         return

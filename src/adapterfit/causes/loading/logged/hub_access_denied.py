@@ -97,8 +97,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     elif told:
         named = next((url for url in symptoms.urls if url.repo), None)
         weak = bool(said(symptoms, "does not appear to have a file named config.json"))
+        asking = [frame.function for frame in symptoms.frames if frame.library == "peft"][-1:]
+        sure = 0.5 if weak else 0.6 if asking == ["load_peft_weights"] else 0.86  # its config was handed out
         yield suspect(
-            symptoms, "the Hub does not hand out the repository" + (f" {quote(named.repo)}" if named else ""), 0.5 if weak else 0.86, told,
+            symptoms, "the Hub does not hand out the repository" + (f" {quote(named.repo)}" if named else ""), sure, told,
             fix=_cure(named) if named else "log in with a token that may read it (HF_TOKEN), or correct the name",
             apart="whether the name is that of the adapter or of its base",
         )  # fmt: skip

@@ -150,6 +150,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "the repository is there and holds no adapter_config.json", 0.75, absent, fix=_heard_fix(""),
             apart="the repository's list of files: the adapter may lie in a folder of it (subfolder=…)",
         )  # fmt: skip
+    native = said(symptoms, "adapter model file not found in")
+    if native:
+        yield suspect(
+            symptoms, "transformers finds no adapter_config.json where it was told to look", 0.7, native, fix=_heard_fix(""),
+            apart="whether the folder is there at all",
+        )  # fmt: skip
     if not told:
         return
     hub = any(url.status in {401, 403, 404} for url in symptoms.urls) or bool(

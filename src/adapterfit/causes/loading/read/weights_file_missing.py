@@ -79,7 +79,6 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         "can't find weights for",
         "doesn't contain tensors",
         "no adapter weights found for",
-        "adapter model file not found in",
     )
     if told:
         # Until 0.3 PEFT knew one name only, and says so: then the file may well be there under the other.
@@ -105,6 +104,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, "the folder's config was read, and then its weights were looked for on the Hub: the folder holds none", 0.87, [asking[-1].line, *refused], fix=fix,
             apart="ls of the folder: adapter_model.safetensors is missing, or has another name",
+        )  # fmt: skip
+    offline = said(symptoms, "outgoing traffic has been disabled", "cannot find the requested files in the disk cache")
+    if offline and asking and asking[-1].function == "load_peft_weights":
+        yield suspect(
+            symptoms, "the adapter's config was read, and then its weights were looked for on the Hub, which was not asked", 0.62, [asking[-1].line, *offline], fix=fix,
+            apart="ls of the folder; of a Hub id, only the config was fetched before",
         )  # fmt: skip
     located = said(symptoms, "unable to locate the file")
     if located and said(symptoms, "adapter_model", "pytorch_lora_weights"):

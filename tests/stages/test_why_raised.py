@@ -1,0 +1,114 @@
+"""Errors that pages and old versions of PEFT really raised, pasted whole, in part and behind what loggers add: one answer.
+
+`raised.jsonl` holds what the broken code of the pages raised or warned of, and the same faults with PEFT 0.3 to 0.18.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import adapterfit
+from adapterfit.causes.heard import ALIKE
+
+ROWS = [json.loads(line) for line in (Path(__file__).parent / "raised.jsonl").read_text("utf-8").splitlines()]
+NAMES = [f"{row['cause']}, PEFT {row['peft']}, {number}" for number, row in enumerate(ROWS)]
+
+
+def before(prefix):
+    return lambda text: "\n".join(prefix + line for line in text.split("\n"))
+
+
+def cut(width):
+    return lambda text: "\n".join(
+        line[at : at + width] for line in text.split("\n") for at in range(0, max(1, len(line)), width)
+    )
+
+
+def noisy(text):
+    steps = "".join(
+        f"2026-11-25 19:00:{n % 60:02},117 - INFO - trainer - {{'loss': {1 / (n + 1):.4f}}}\n" for n in range(90)
+    )
+    return steps + before("2026-11-25 19:10:00,123 - ERROR - trainer - ")(text) + f"\n{steps}"
+
+
+def cell(text):
+    colour = [f"\x1b[0;31m{line}\x1b[0m" for line in text.split("\n")]
+    error = {"output_type": "error", "ename": "Error", "evalue": "", "traceback": colour}
+    return json.dumps({"cells": [{"cell_type": "code", "source": ["load()"], "outputs": [error]}], "nbformat": 4})
+
+
+def without_its_middle(text):
+    return text if len(text) < 2000 else f"{text[:700]}\n...\n[output truncated]\n...\n{text[-1200:]}"
+
+
+def boxed(text):
+    return "\n".join(f"│ {line.ljust(110)} │" for line in cut(110)(text).split("\n"))
+
+
+FORMS = {
+    "behind a rank": before("[rank0]: "),
+    "of two ranks": lambda text: "\n".join(f"[rank{rank}]: {line}" for line in text.split("\n") for rank in (0, 1)),
+    "behind a pod's times": before("2026-11-25T19:00:00.123456789Z stderr F "),
+    "behind an engine's": before("(EngineCore_DP0 pid=7) ERROR 12-15 18:57:10 [core.py:918] "),
+    "in a long log": noisy,
+    "in colour": lambda text: re.sub(r"(\w+(?:Error|Warning))", "\x1b[1;31m\\1\x1b[0m", text),
+    "in a notebook": cell,
+    "in lines of JSON": lambda text: "\n".join(json.dumps({"log": f"{line}\n"}) for line in text.split("\n")),
+    "in a box": boxed,
+    "cut at 80": cut(80),
+    "cut at 80 behind a rank": lambda text: cut(80)(before("[rank0]: ")(text)),
+    "cut, then behind a rank": lambda text: before("[rank0]: ")(cut(71)(text)),
+    "broken at words": lambda text: "\n".join("\n".join(textwrap.wrap(line, 96)) for line in text.split("\n")),
+    "on one line": lambda text: text.replace("\n", " "),
+    "quoted, with Windows' line ends": lambda text: before("> ")(text).replace("\n", "\r\n"),
+    "in a question": lambda text: f"Hi, I get this, any idea?\n```\n{text}\n```\nThanks!",
+    "without its middle": without_its_middle,
+}  # fmt: skip
+
+
+def first(text):
+    """The answers that are as likely as the first one."""
+    causes = adapterfit.why(text).causes
+    return {cause.id for cause in causes if cause.likelihood + ALIKE >= causes[0].likelihood}
+
+
+def changed(row, forms):
+    """The forms in which the first answer is another one."""
+    answer = first(row["text"])
+    return [form for form in forms if not (first(FORMS[form](row["text"])) & answer or not answer)]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_two_forms_of_an_error_are_answered_as_the_error_is(row):
+    forms = random.Random(row["text"]).sample(sorted(FORMS), 2)
+    assert changed(row, forms) == []
+
+
+@pytest.mark.slow
+def test_every_form_of_every_error_is_answered_as_the_error_is():
+    asked = [(name, form) for row, name in zip(ROWS, NAMES) for form in changed(row, FORMS)]
+    assert len(ROWS) * len(FORMS) > 1500
+    assert asked == []
+
+
+def test_nearly_all_errors_that_were_raised_are_answered_with_their_cause():
+    right = [bool(first(row["text"]) & {row["cause"], *row.get("also", ())}) for row in ROWS]
+    assert len(right) > 90
+    assert sum(right) / len(right) > 0.93
+
+
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_the_last_line_alone_is_never_answered_for_certain_with_something_else(row):
+    lines = row["text"].rstrip().split("\n")
+    start = max(
+        (n for n, line in enumerate(lines) if re.match(r"[A-Za-z_][\w.]*(?:Error|Exception|Warning)\b", line)),
+        default=len(lines) - 1,
+    )
+    answer = adapterfit.why("\n".join(lines[start:])).causes[:1]
+    assert not answer or answer[0].confidence != "high" or answer[0].id in first(row["text"])
