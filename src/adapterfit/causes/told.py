@@ -25,6 +25,11 @@ _IMAGES = (
 _SCRIPTS = ("peftmodel", "from_pretrained", "load_adapter", "get_peft_model", "transformers", "trl", "peft", "llamafactory", "unsloth", "swift")  # fmt: skip
 _TRAINED = ("i trained", "we trained", "after training", "after fine-tuning", "after fine tuning", "after finetuning", "finetuned", "fine-tuned", "fine tuned", "to fine-tune", "my trained", "training produced")  # fmt: skip
 _QUANTISED = ("4bit", "4-bit", "8bit", "8-bit", "qlora", "mxfp4", "gptq", "awq", "nf4", "quantiz", "quantis", "int4", "int8", "bnb", "q(lora)", " -q ", " -q.", "-q4", "-q8", "fp8")  # fmt: skip
+#: Ways of training that keep each process's part of the weights only.
+_SHARDED = {
+    "fsdp": ("fsdp", "fully sharded"),
+    "zero-3": ("zero3", "zero-3", "zero 3", "stage 3", "stage3", "zero stage"),
+}
 #: Words about a training that changed nothing.
 _UNTRAINED = ("all zero", "is zero", "are zero", "still zero", "only zeros", "grad_norm': 0", "trainable params: 0 ", "nothing was trained", "loss': 0.0,")  # fmt: skip
 _HEADS = ("classif", "seq_cls", "token_cls", "num_labels", "sequenceclassification", "reward", "score", "head")
@@ -44,6 +49,8 @@ class Told(NamedTuple):
 
 #: What was seen, and where → the causes and how likely each is.
 _ANSWERS: Mapping[tuple[str, str], Mapping[str, float]] = {
+    ("no-effect", "fsdp"): {"fsdp-shard-saved": 0.48, "empty-adapter": 0.4, "never-trained": 0.36, "loader-drops-keys-silently": 0.34},
+    ("no-effect", "zero-3"): {"zero3-empty-weights": 0.48, "empty-adapter": 0.44, "never-trained": 0.36},
     ("no-effect", "untrained"): {"never-trained": 0.6, "served-without-effect": 0.3},
     ("no-effect", "engine"): {"served-without-effect": 0.55, "never-trained": 0.28, "empty-adapter": 0.25},
     ("no-effect", "images"): {"diffusion-key-format": 0.44, "served-without-effect": 0.4, "never-trained": 0.25},
@@ -107,6 +114,9 @@ def _where(symptoms: Symptoms, statement: LogStatement) -> tuple[str, ...]:
     quantised = bool(said(symptoms, *_QUANTISED, most=1))
     if statement.seen == "no-effect" and said(symptoms, *_UNTRAINED, most=1):
         return ("untrained",)
+    for where, words in _SHARDED.items() if statement.seen == "no-effect" else ():
+        if said(symptoms, *words, most=1) and said(symptoms, "save", "saving", "checkpoint", most=1):
+            return (where,)
     if statement.merged and statement.seen in {"no-effect", "garbage"}:
         return ("merged-quantised",) if quantised else ("merged",)
     if statement.seen == "garbage":

@@ -127,6 +127,7 @@ _ACCEPTED = re.compile(
 )
 _SILENT = re.compile(
     r"\b(?:does not|doesn't|never) raise\b|"
+    r"\blogs? (?:a )?(?:warning|message) and continu\w+|\b(?:is|are) (?:only |just )?logged and skipped\b|\bonly warns?\b|"
     r"\bsilent(?:ly)?\b|\bwithout (?:\w+ )?(?:error|warning|complain\w*|rais\w+|a word)|\bno (?:error|warning)s?\b"
 )
 _MISFIT = re.compile(
@@ -153,7 +154,7 @@ _RELOAD = re.compile(
 _LOADED = re.compile(r"\b(?:re-?load\w*|load(?:s|ed|ing)?|restor(?:ed|ing))\b")
 _WORSE = re.compile(
     r"\b(?:much|far|significantly|a lot|way|considerably|drastically|very|huge|large|big|completely) (?:\w+ )?(?:worse|lower|poor(?:er)?|bad|degraded|drop|gap|decrease)\b"
-    r"|\b(?:erratic|non-?deterministic|inconsistent|degrad\w+|random(?:ly)? init\w*|random (?:guess\w*|chance|predictions?|results?|weights)|chance level|performance (?:gap|drop))\b"
+    r"|\b(?:erratic|non-?deterministic|inconsistent|degrad\w+|random(?:ly)?[ -]init\w*|random (?:guess\w*|chance|predictions?|results?|weights)|chance level|performance (?:gap|drop))\b"
     r"|\b(?:accuracy|performance|f1|scores?|metrics?) (?:\w+ ){0,3}?(?:drops?|dropped|falls?|fell|decreas\w+|degrad\w+)\b"
 )
 _MERGED = re.compile(r"(?<![-_])\b(?:merg\w+|fus(?:ed?|ing))\b(?![-_])|\bcombining\b|save_pretrained_merged")

@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.sizes import sizes_of
+from adapterfit.causes.told import in_words
 from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Suspicion
 from adapterfit.text import shorten
 
@@ -119,6 +120,7 @@ HINTS = (
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: matrices that are vectors in the file."""
+    yield from in_words(symptoms, "fsdp-shard-saved", fix=_FIX.summary)
     found = sizes_of(symptoms, "fsdp-shard-saved")
     if found is not None:
         yield suspect(

@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.sizes import sizes_of
+from adapterfit.causes.told import in_words
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import shorten, show
 
@@ -103,6 +104,7 @@ STOPS = {("peft", "set_peft_model_state_dict"): 0.35}
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: a size of 0 in the file; a tiny file of a DeepSpeed run; a merge script that reads no rows."""
     fix = "save again with stage3_gather_16bit_weights_on_model_save: true, or try zero_to_fp32.py on the run's global_step folder"
+    yield from in_words(symptoms, "zero3-empty-weights", fix=fix)
     found = sizes_of(symptoms, "zero3-empty-weights")
     if found is not None:
         where = (

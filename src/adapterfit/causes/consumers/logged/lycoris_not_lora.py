@@ -59,6 +59,13 @@ _WORDS = (
 
 #: Methods of LyCORIS as people name them.
 _METHOD = re.compile(r"(?<![a-z0-9])(?:lokr|loha|lycoris|locon)(?![a-z0-9])")
+#: The folder of an extension says nothing about the file.
+_PATH = re.compile(r"[^\s\"']{0,300}[/\\][^\s\"']{0,300}|extra network lyco\w*")
+
+#: A 1 × 1 weight of the model for a kernel of the file: `output with shape [8, 320, 1, 1] doesn't match the broadcast shape [8, 320, 3, 3]`.
+_KERNEL = re.compile(
+    r"output with shape \[(?P<wide>\d{1,5}), (?P<tall>\d{1,5}), 1, 1\] doesn't match the broadcast shape \[(?P=wide), (?P=tall), (?P<kernel>[2-9], [2-9])\]"
+)
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
@@ -82,6 +89,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix=fix,
         )
         return
+    kernel = _KERNEL.search(symptoms.folded)
+    if kernel is not None:
+        yield suspect(
+            symptoms, f"the file adapts a convolution of {kernel['kernel']}: it is a LoCon, and the loader knows 1 × 1 only", 0.72,
+            [line_of(symptoms, kernel.start())], fix=fix, apart="the names in the file: lora_mid, or shapes that end in 3, 3",
+        )  # fmt: skip
+        return
     other = _OTHER.search(symptoms.text)
     if other is not None:
         yield suspect(
@@ -98,7 +112,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     own = said(symptoms, "missing adapter keys")  # PEFT's own LoHa and LoKr
     for phrase, likelihood in _WORDS if not own else ():
         told = said(symptoms, phrase)
-        if told:
+        if told and (phrase != "lycoris" or _METHOD.search(_PATH.sub("", symptoms.folded))):
             yield suspect(
                 symptoms, "the file holds tensors of LoHa, LoKr or full differences, not of a LoRA", likelihood, told, fix=fix,
                 apart="the names in the file: hada_, lokr_, .diff or lora_mid",

@@ -27,11 +27,12 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import after, said, suspect
+from adapterfit.causes.heard import after, line_of, said, suspect
 from adapterfit.records import Suspicion
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ HINTS = (
     "vocab size must be", "vocabulary size", "large vocabulary", "lora-extra-vocab-size", "lora_extra_vocab_size", "bgmv", "punica",
 )  # fmt: skip
 
+#: Two numbers of rows.
+_ROWS = re.compile(r"size of tensor a \((\d{5,6})\) must match the size of tensor b \((\d{5,6})\)")
 #: The values that vLLM takes for lora_extra_vocab_size.
 _ROOM = (256, 512)
 
@@ -68,6 +71,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, f"the adapter adds {size or 'more'} tokens{'' if size else ' than the server keeps room for'}, and the server was started for fewer", 0.93, added,
             fix=f"start the server with --lora-extra-vocab-size {room}, or merge the adapter" if room
             else "newer servers take no adapter that adds tokens, older ones at most 512: merge the adapter and serve the merged model",
+        )  # fmt: skip
+    rows = _ROWS.search(symptoms.text) if said(symptoms, "extra_vocab_size", "extra-vocab-size", most=1) else None
+    if rows is not None and abs(int(rows[1]) - int(rows[2])) < int(rows[1]) // 10:
+        yield suspect(
+            symptoms, f"the server's rows of the vocabulary, {rows[1]}, are not those of the model, {rows[2]}", 0.7, [line_of(symptoms, rows.start())],
+            fix="resize and save the base with the adapter's tokens, or merge the adapter and serve the merged model",
+            apart="the rows of embed_tokens in the base and in the adapter",
         )  # fmt: skip
     if told:
         yield suspect(

@@ -74,6 +74,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "the loader tried the adapter, then a model, and shows the failure of the second", 0.86 if unsloth else 0.7 - ALIKE / 2, model, fix=fix,
             apart="what PeftConfig.from_pretrained(adapter) says",
         )  # fmt: skip
+    absent = said(symptoms, "peft is not installed. please install", "peft isn't installed in")
+    if absent:
+        yield suspect(
+            symptoms, "PEFT is not there for the Python that runs, or is older than it should be", 0.5, absent, fix="python -m pip install -U peft, with the Python that runs; restart a notebook's kernel",
+            apart="python -m pip show peft with that same Python",
+        )  # fmt: skip
     both = said(symptoms, "both autoconfig and peftconfig loading failed")
     if both:
         yield suspect(
