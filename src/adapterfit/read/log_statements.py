@@ -86,7 +86,7 @@ _IGNORED = re.compile(
 )
 _GARBAGE = re.compile(
     r"\b(?:gibberish|garbage|garbled|nonsens\w+|rubbish|random (?:\w+ ){0,2}(?:tokens?|words?|characters?|text|prediction|output|answers?|labels?|results?|strings?)"
-    r"|unexpected (?:words?|tokens?|characters?|text)|mangled|abnormal|(?:pure|just|only|random) noise|noisy images?|broken (?:output|text|images?)|incoherent|meaningless|word salad|unreadable)\b"
+    r"|corrupt(?:ed)? (?:\w+ )?(?:output|text|answers?|images?)|unexpected (?:words?|tokens?|characters?|text)|mangled|abnormal|(?:pure|just|only|random) noise|noisy images?|broken (?:output|text|images?)|incoherent|meaningless|word salad|unreadable)\b"
 )
 _NAN = re.compile(
     r"\b(?:nans?|infs?)\b(?=.{0,80}\b(?:output|logit|loss|hidden|inference|predict|value|tensor))|\b(?:output|logit|loss|inference|predict|value|hidden)\w*\b.{0,80}\bnans?\b"

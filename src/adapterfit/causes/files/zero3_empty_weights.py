@@ -124,7 +124,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     empty = said(symptoms, "torch.size([0])") if found is None else ()
     if empty and said(symptoms, *_DEEPSPEED):
         yield suspect(symptoms, "tensors of no elements, and the run used DeepSpeed's ZeRO-3", 0.86, empty, fix=fix)
-    flat = said(symptoms, "'weight' must be 2-d", "must be a matrix, got 1-d tensor", "must be 2-dimensional, got 1-d")
+    flat = said(symptoms, "vec (0)") if "size mismatch, got input (" in symptoms.folded else ()
+    flat += said(symptoms, "'weight' must be 2-d", "must be a matrix, got 1-d tensor", "must be 2-dimensional, got 1-d")
     if flat:
         yield suspect(
             symptoms,

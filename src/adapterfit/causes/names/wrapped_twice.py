@@ -156,6 +156,10 @@ HINTS = (
 _NEAR = 400
 
 
+#: PEFT's layer as a print of the model shows it, right inside another one.
+_NESTED = re.compile(r"\(base_layer\): (?:lora|adalora|loha|lokr|ia3|oft|boft|vera)\.[A-Z]\w{2,40}\(")
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: PEFT's warning, a layer inside a layer, or an adapter's name that is not known where it is injected."""
     fix = "wrap once: load the base anew, and use model.load_adapter(path, adapter_name) for a second adapter"
@@ -166,6 +170,15 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     )
     if told:
         yield suspect(symptoms, "the model already carried an adapter when this one was put in", 0.85, told, fix=fix)
+    nested = _NESTED.search(symptoms.text)
+    if nested is not None:
+        yield suspect(
+            symptoms,
+            "the model's print shows an adapter's layer inside an adapter's layer",
+            0.8,
+            [line_of(symptoms, nested.start())],
+            fix=fix,
+        )
     taken = re.search(_TAKEN, symptoms.text, re.IGNORECASE)
     if taken is not None:
         yield suspect(

@@ -159,6 +159,11 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     )
     if warned:
         yield suspect(symptoms, "the adapter holds only one of two tied layers", 0.93, warned, fix=fix)
+    elif said(symptoms, "tie_word_embeddings", most=1) and said(symptoms, "merg", most=1) and not symptoms.errors:
+        yield suspect(
+            symptoms, "the text speaks of a merge into a model whose head and embedding are one tensor", 0.55,
+            said(symptoms, "tie_word_embeddings"), fix=fix, apart=apart,
+        )  # fmt: skip
     found = names_of(symptoms, "tied-weights-split")
     if found is not None:
         yield suspect(

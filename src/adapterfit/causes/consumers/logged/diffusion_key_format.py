@@ -115,6 +115,23 @@ STOPS = {
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: names of one dialect that a loader of another reports, or the loaders' own words."""
     yield from in_words(symptoms, "diffusion-key-format", fix=_FIX)
+    spoken = said(
+        symptoms,
+        "keys are not loaded",
+        "keys were not loaded",
+        "keys not loaded",
+        "keys not being loaded",
+        "keys don't load",
+    )
+    if spoken and not symptoms.unexpected:
+        yield suspect(
+            symptoms,
+            "the text says that keys of the LoRA are not loaded",
+            0.6,
+            spoken,
+            fix=_FIX,
+            apart="the names of those keys",
+        )
     names = names_of(symptoms, "diffusion-key-format")
     magnitudes = names_of(symptoms, "dora-magnitude-misplaced") or names_of(symptoms, "lycoris-not-lora")
     if names is not None:

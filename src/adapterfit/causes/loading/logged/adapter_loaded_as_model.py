@@ -28,11 +28,12 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import lacks_file, said, suspect
+from adapterfit.causes.heard import lacks_file, line_of, said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import diffusion, module_leaf
 from adapterfit.records import Suspicion
@@ -71,6 +72,19 @@ _OWN_WORDS = frozenset({"does not appear to have a file named config.json", "no 
 #: Parts of fused layers: a server that fuses an adapter misses one of them, and says so in the same words.
 _MEMBERS = frozenset({"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
 
+#: A model's config beside what is said of it.
+_CONFIG = re.compile(r"[^.!?\n]{0,120}(?<![\w/])config\.json[^.!?\n]{0,60}")
+_LACKS = (
+    "lack",
+    "missing",
+    "not find",
+    "no config.json",
+    "doesn't have",
+    "does not have",
+    "without",
+    "not being able to find",
+)
+
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
     "instead of the base model", "full model",
@@ -93,6 +107,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 symptoms, "an adapter was given where a whole model is expected", likelihood if spoken else 0.4, told, fix=fix,
                 apart="the folder: adapter_config.json and no config.json mean an adapter; and whether peft is installed",
             )  # fmt: skip
+    prose = () if symptoms.errors or symptoms.frames else _told(symptoms)
+    if prose:
+        yield suspect(
+            symptoms, "the text says that an adapter's folder has no config.json, or that a loader of models gets it", 0.55, prose, fix=fix,
+            apart="the folder: adapter_config.json and no config.json mean an adapter",
+        )  # fmt: skip
     absent = [u for u in symptoms.urls if u.repo and u.file == "config.json" and u.status == 404]
     if absent and lacks_file(symptoms):
         yield suspect(
@@ -123,6 +143,19 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     found = names_of(symptoms, "adapter-loaded-as-model")
     if found is not None:
         yield suspect(symptoms, "a model's loader met an adapter's tensors", found.likelihood, found.lines, fix=fix)
+
+
+def _told(symptoms: Symptoms) -> tuple[int, ...]:
+    """Words about an adapter that lacks a model's config, or that is given to something that loads whole models."""
+    if not said(symptoms, "lora", "adapter", "peft", most=1):
+        return ()
+    config = [found for found in _CONFIG.finditer(symptoms.folded) if any(word in found[0] for word in _LACKS)]
+    loader = (
+        said(symptoms, "sentencetransformer", "sentence-transformers", most=1)
+        if said(symptoms, "adapter_config.json", most=1)
+        else ()
+    )
+    return tuple(line_of(symptoms, found.start()) for found in config) or loader
 
 
 def logs() -> dict[str, list[str]]:

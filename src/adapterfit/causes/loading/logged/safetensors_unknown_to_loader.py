@@ -92,6 +92,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         there
         and "adapter_config.json" in named
         and not (symptoms.errors or symptoms.misshapen or symptoms.missing or "config.json" in named)
+        and not said(symptoms, "sentencetransformer", "sentence-transformers", most=1)  # a loader of whole models
     ):
         small = [f for f in symptoms.files if "adapter_model" in f.name and f.size is not None and f.size < 1_000]
         if not small:
