@@ -20,17 +20,23 @@ _SEEN = {
         "The fine-tuned adapter is never applied when I call generate.",
         "The DoRA loads fine and then does absolutely nothing.",
         "It seems the LoRA is not being used at all, is something missing?",
+        "Same problem here, I cannot get the trained adapter to make even a tiny bit of visible difference in what it writes.",
+        "After export the merged model remains the original one, nothing of the LoRA is in it.",
+        "LoRA 加载成功，但是没有任何效果。",
+        "微调之后的输出和原模型完全一样。",
+        "合并之后还是原来的模型，lora 没有生效。",
     ],
     "at-start": ["After training my LoRA, every lora_B is still 0."],
     "differs-by-engine": ["The adapter's answers in SGLang don't match those of transformers."],
-    "garbage": ["Once the adapter is active, the server only returns gibberish.", "The LoRA makes it answer with random characters.", "The fused adapter gives bad results."],
+    "garbage": ["Once the adapter is active, the server only returns gibberish.", "The LoRA makes it answer with random characters.", "The fused adapter gives bad results.", "With the LoRA enabled the server returns corrupted output.", "合并 lora 之后输出全是乱码。"],
     "nan": ["With the adapter enabled all logits are nan at inference.", "My LoRA only makes black images."],
-    "no-tensors": ["The saved adapter file has just 40 bytes, what happened?", "After the run adapters.npz is only 312 bytes big."],
+    "no-tensors": ["The saved adapter file has just 40 bytes, what happened?", "After the run adapters.npz is only 312 bytes big.", "I merge the LoRA, but the saved model is almost empty."],
     "unknown-accepted": ["Requests with a non-existent adapter name do not fail, they are answered by the base model."],
-    "misfit-accepted": ["The script discards the return value after the adapter is loaded.", "The loader silently skips mismatched adapter tensors in the file."],
+    "misfit-accepted": ["The script discards the return value after the adapter is loaded.", "The loader silently skips mismatched adapter tensors in the file.", "Of my LoRA a missing key is logged and skipped by the loader."],
     "changes-by-load": [
         "After reloading the adapter the accuracy is much worse than at the end of training.",
         "Predictions of my LoRA are different each time I load it.",
+        "Loading the trained adapter gives random weights each time.",
     ],
 }  # fmt: skip
 
@@ -60,6 +66,9 @@ _SILENT = [
     "Each epoch takes longer than the one before.",
     "With temperature 0 the answers are the same each time.",
     "Does the documentation of the adapter format exist anywhere?",
+    "LoRA 训练速度没有变化，显存也一样。",
+    "请问如何合并 lora？",
+    "数据集和原来一样，lora 的 loss 没有变化。",
 ]
 
 
@@ -99,6 +108,8 @@ def test_a_traceback_beside_the_words_decides() -> None:
         ("After PeftModel.from_pretrained the outputs are identical to those of the base model.", "loader-drops-keys-silently"),
         ("I merged the adapter into the 4-bit model and the merged model answers just as the base model does: identical.", "merge-into-quantised-base"),
         ("The LoRA works fine in PEFT. In SGLang it produces garbage.", "served-differently"),
+        ("I train a LoRA with FSDP and the saved checkpoint has no effect on the answers.", "fsdp-shard-saved"),
+        ("I train a LoRA with ZeRO-3, and the saved adapter has no effect on the answers.", "zero3-empty-weights"),
         ("After reloading the classifier's adapter the accuracy is much worse.", "head-not-restored"),
     ],
 )  # fmt: skip

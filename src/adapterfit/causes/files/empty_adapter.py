@@ -170,6 +170,7 @@ def logs() -> dict[str, list[str]]:
     dump = '00000000: 2000 0000 0000 0000 7b22 5f5f 6d65 7461   .......{"__meta\n00000010: 6461 7461 5f5f 223a 7b22 666f 726d 6174  x\n00000020: 223a 2270 7422 7d7d  x'
     return {
         "fires": [
+            "    assert not torch.allclose(weight_before, weight_after)  # lora\nAssertionError",
             listing.format(443, "adapter_model.bin"),
             listing.format(40, "adapter_model.safetensors"),
             dump,

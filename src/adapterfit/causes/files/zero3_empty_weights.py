@@ -170,9 +170,13 @@ def logs() -> dict[str, list[str]]:
     line = "size mismatch for base_model.model.model.{}: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
     return {
         "fires": [
+            "    delta = lora_B.weight @ lora_A.weight\nRuntimeError: size mismatch, got input (4096), mat (4096x16), vec (0)",
             line.format("embed_tokens.modules_to_save.default.weight", "0", "32000, 4096"),
             line.format("layers.0.mlp.up_proj.lora_B.default.weight", "0", "11008, 8"),
             "deepspeed --num_gpus 8 train.py --deepspeed zero3.json\n-rw-r--r-- 1 me me 40 Jan 1 10:00 adapter_model.safetensors",
         ],
-        "silent": [line.format("layers.0.mlp.up_proj.lora_B.default.weight", "11008, 16", "11008, 8")],
+        "silent": [
+            "RuntimeError: size mismatch, got input (4), mat (4x8), vec (9)",
+            line.format("layers.0.mlp.up_proj.lora_B.default.weight", "11008, 16", "11008, 8"),
+        ],
     }

@@ -132,7 +132,7 @@ _DIALECTS = {"lora_a": "mlx or torchtune", "lora_b": "mlx or torchtune", "linear
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "torchtune", "nemo", "mlx", "lora_a.weight", "lora_b.weight", "adapters.safetensors", "adapters.npz", "adapterhub",
+    "adapters.safetensors", "adapters.npz", "adapterhub",
 )  # fmt: skip
 
 #: Names of a layer's parts in transformers, and in the checkpoints of the models' makers.

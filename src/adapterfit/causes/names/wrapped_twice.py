@@ -209,10 +209,12 @@ def logs() -> dict[str, list[str]]:
     """The warning; the nested layer; experts have such names by nature."""
     return {
         "fires": [
+            "lora.Linear(\n  (base_layer): lora.Linear(\n    (base_layer): Linear(in_features=64, out_features=64)",
             "UserWarning: Already found a `peft_config` attribute in the model. This will lead to having multiple adapters in the model.",
             "Found missing adapter keys while loading the checkpoint: ['base_model.model.h.0.attn.c_attn.base_layer.lora_A.default.weight']",
         ],
         "silent": [
-            "Found missing adapter keys while loading the checkpoint: ['base_model.model.h.0.attn.c_attn.lora_A.default.weight']"
+            "lora.Linear(\n  (base_layer): Linear(in_features=64, out_features=64)\n  (lora_A): ModuleDict()",
+            "Found missing adapter keys while loading the checkpoint: ['base_model.model.h.0.attn.c_attn.lora_A.default.weight']",
         ],
     }

@@ -37,12 +37,17 @@ Fixed:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.causes.heard import suspect
+from adapterfit.causes.lost import names_of
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import quote
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     minutes=10,
@@ -138,6 +143,34 @@ def _depths(depths: dict[str, int]) -> str:
     if len(depths) == 1:
         return evidence.count(next(iter(depths.values())), "layer")
     return " and ".join(f"{evidence.count(n, 'layer')} in {quote(stack)}" for stack, n in sorted(depths.items()))
+
+
+#: mlx-lm's functions that replace the layers that the adapter names.
+_REPLACES = frozenset({"apply_lora_layers", "linear_to_lora_layers", "load_adapters"})
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: names beyond the last layer of the other, or mlx-lm that runs out of layers while it replaces them."""
+    fix = "load the base that base_model_name_or_path names; for mlx-lm, train with the num_layers that are in adapter_config.json"
+    names = names_of(symptoms, "base-depth-differs")
+    if names is not None:
+        yield suspect(
+            symptoms, "names are missing from some layer on: the two have another number of layers", names.likelihood, names.lines, fix=fix,
+            apart="num_hidden_layers of the base, and the highest layer in the adapter",
+        )  # fmt: skip
+    replacing = [frame.line for frame in symptoms.frames if frame.function in _REPLACES]
+    beyond = [error.line for error in symptoms.errors if error.kind == "IndexError" and "out of range" in error.message]
+    if replacing and beyond:
+        yield suspect(
+            symptoms, "mlx-lm looks for a layer that this base does not have", 0.72, [replacing[-1], *beyond], fix=fix,
+            apart="num_hidden_layers of the base, and the highest layer in the adapter",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """mlx-lm at the end of the layers; an index of something else."""
+    frame = '  File "/x/site-packages/mlx_lm/tuner/utils.py", line 88, in {}\nIndexError: list index out of range'
+    return {"fires": [frame.format("apply_lora_layers")], "silent": [frame.format("load_dataset")]}
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

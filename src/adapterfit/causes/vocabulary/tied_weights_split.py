@@ -188,6 +188,7 @@ def logs() -> dict[str, list[str]]:
     """A missing head; PEFT's warning; a classifier's head is another matter."""
     return {
         "fires": [
+            "The base has tie_word_embeddings=true; after I merged the adapter that trained lm_head, the reloaded model answers badly.",
             'RuntimeError: Error(s) in loading state_dict for Qwen2ForCausalLM: Missing key(s) in state_dict: "lm_head.weight".',
             "UserWarning: Model has `tie_word_embeddings=True` and a tied layer is part of the adapter, but `ensure_weight_tying` is not set",
         ],

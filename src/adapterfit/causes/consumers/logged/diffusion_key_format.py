@@ -247,6 +247,9 @@ def logs() -> dict[str, list[str]]:
     line = "size mismatch for down_blocks.0.attentions.0.proj_in.lora_A.default.weight: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
     return {
         "fires": [
+            "  File \"/x/site-packages/diffusers/loaders/lora_conversion_utils.py\", line 9, in convert\nKeyError: 'double_blocks.3.img_attn.proj.lora_down.weight'",
+            "InvalidModelConfigException: Unknown LoRA type: /loras/ink.safetensors",
+            "In ComfyUI some keys are not loaded when I use my LoRA.",
             "lora key not loaded: diffusion_model.double_blocks.0.img_attn.proj.lora_A.weight",
             "ValueError: Target modules {'lora_unet_single_blocks_0_linear1'} not found in the base model.",
             line.format("16, 320, 1, 1", "16, 320"),

@@ -124,6 +124,7 @@ def logs() -> dict[str, list[str]]:
     """Diffusers' line; names of LoKr; a plain LoRA that is not loaded."""
     return {
         "fires": [
+            "loading LoRA ink.safetensors: RuntimeError: output with shape [16, 640, 1, 1] doesn't match the broadcast shape [16, 640, 3, 3]",
             "ValueError: Invalid LoRA checkpoint. Make sure all LoRA param names contain `'lora'` substring.",
             "lora key not loaded: lora_unet_down_blocks_0_attentions_0_proj_in.lokr_w1",
         ],

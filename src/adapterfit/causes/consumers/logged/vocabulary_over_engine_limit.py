@@ -90,6 +90,7 @@ def logs() -> dict[str, list[str]]:
     """A range, a kernel; rows that differ are another cause."""
     return {
         "fires": [
+            "LLM(base, enable_lora=True, lora_extra_vocab_size=512)\nRuntimeError: The size of tensor a (32768) must match the size of tensor b (32004) at non-singleton dimension 0",
             "ValueError: When using LoRA, vocab size must be 32000 >= vocab_size <= 257024",
             "RuntimeError: No suitable kernel. h_in=64 h_out=152064 dtype=Float",
             "ValueError: LoRA added vocab size 700 is greater than lora_extra_vocab_size 256.",

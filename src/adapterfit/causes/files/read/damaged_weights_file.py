@@ -196,6 +196,7 @@ def logs() -> dict[str, list[str]]:
     """Each reader's words; a file that is only not there."""
     return {
         "fires": [
+            '  File "/x/site-packages/peft/utils/save_and_load.py", line 700, in load_peft_weights\n  File "/x/site-packages/torch/serialization.py", line 700, in __init__\nOSError: [Errno 22] Invalid argument',
             "safetensors_rust.SafetensorError: Error while deserializing header: header too large",
             "SafetensorError: Error while deserializing header: MetadataIncompleteBuffer",
             "_pickle.UnpicklingError: invalid load key, 'v'.",

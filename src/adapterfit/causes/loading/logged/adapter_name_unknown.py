@@ -114,6 +114,7 @@ def logs() -> dict[str, list[str]]:
     """Three loaders; a pipeline into which nothing was loaded; a path."""
     return {
         "fires": [
+            "[TensorRT-LLM][ERROR] Assertion failed: LoRA task 7 not found in cache. Please send LoRA weights with request",
             "ValueError: Adapter with name sketch not found. Please pass the correct adapter name among ['default']",
             "ValueError: Adapter name(s) {'toon'} not in the list of present adapters: {'default_0'}.",
             "ValueError: LoRA with name en-sql does not exist. Loaded LoRAs: dict_keys(['fr-sql'])",

@@ -180,6 +180,7 @@ def logs() -> dict[str, list[str]]:
     """Paths that are no ids; an id that does not exist."""
     return {
         "fires": [
+            "ValueError: adapter model file not found in my_run. Make sure you are passing the correct path to the adapter model.",
             "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': 'out/run1/lora'. Use `repo_type` argument if needed.",
             "OSError: Incorrect path_or_model_id: './adapter'. Please provide either the path to a local folder",
             "OSError: ./out/run is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'",

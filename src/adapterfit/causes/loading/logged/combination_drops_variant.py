@@ -78,6 +78,7 @@ def logs() -> dict[str, list[str]]:
     """Two reports in words; a combination of plain adapters, and one that was refused."""
     return {
         "fires": [
+            "Combining a single adapter with weight 1 gives another one when `use_rslora` is on.",
             "after add_weighted_adapter(['a'], [1.0], 'b') the outputs are not those of a; both have use_rslora=True",
             "model.add_weighted_adapter(...) on DoRA adapters gives noise, no error",
         ],

@@ -110,6 +110,7 @@ def logs() -> dict[str, list[str]]:
     """Unsloth's fallback; transformers without peft; PEFT's own line hides nothing here."""
     return {
         "fires": [
+            "ValueError: PEFT is not installed. Please install it with `pip install peft`",
             "OSError: Error no file named pytorch_model.bin, model.safetensors, tf_model.h5 found in directory out/lora.",
             "File '/x/unsloth/models/loader.py'\nValueError: Unrecognized model in out/lora. Should have a `model_type` key in its config.json",
         ],

@@ -210,6 +210,7 @@ def logs() -> dict[str, list[str]]:
     """The line alone, new and old; with a reason above it, the reason is the answer."""
     return {
         "fires": [
+            "ValueError: adapter model file not found in /data/runs/best. Make sure you are passing the correct path to the adapter model.",
             "ValueError: Can't find 'adapter_config.json' at 'output/checkpoint-100'",
             "ValueError: Can't find config.json at 'my-lora'",
         ],

@@ -121,6 +121,7 @@ def logs() -> dict[str, list[str]]:
     url = "requests.exceptions.HTTPError: 404 Client Error: Not Found for url: https://huggingface.co/some/repo/resolve/main/{}"
     return {
         "fires": [
+            '  File "/x/site-packages/peft/utils/save_and_load.py", line 700, in load_peft_weights\nhuggingface_hub.errors.LocalEntryNotFoundError: Cannot find the requested files in the disk cache and outgoing traffic has been disabled.',
             "ValueError: Can't find weights for some/repo in some/repo or in the Hugging Face Hub.",
             (
                 'File "/x/site-packages/peft/utils/save_and_load.py", line 500, in load_peft_weights\n'
