@@ -27,15 +27,15 @@ _FOLDS = 5
 NONE = "none"
 #: The figures above are those of cases that were seen; these are those of cases that were not, when they were first asked.
 _HONESTY = (
-    "  Every case here has been looked at by now, so these figures show what is learned, not how it carries over. Measured on 214 pasted\n"
-    "  errors of other threads, in seven rounds, each labelled before it was run and each scored before it was learned from, with no thread\n"
-    "  twice: 145 right at first (68 %); of the 132 that a maintainer or the reporter settled 93 (70 %). Of the answers called certain 30 of\n"
-    "  32 were right, of the medium ones 82 of 95. In seven later rounds of 75 errors, asked of newer code in the same way: 52 (69 %), and\n"
-    "  of the answers called certain none was wrong. A last set of 102 errors, labelled before it was run: 76 right at first (75 %) as\n"
-    "  labelled, 79 (77 %) when the three are counted whose cause got a page only after the labels were written. What it missed was told\n"
-    "  in words, without a traceback. Reports in words were gathered three times, 59 of other threads (7 of them without a cause of ours), labelled before they were run and\n"
-    "  learned from only after: 8 of 16, 3 of 19 and 19 of 24 were right at first. None of those answers was called certain.\n"
-    "  Of 30 sentences of our own about other things, most of them near an adapter, 5 got such an answer when they were first asked."
+    "  Every case here has been looked at by now, and no procedure was written with a fold closed: these figures show what is learned, and\n"
+    "  the folds only repeat it. What carries over was measured on texts of other threads, no thread twice, labelled before they were run\n"
+    "  and learned from only afterwards:\n"
+    "    391 errors in fifteen rounds: first 273 (70 %); of the answers called certain in the first seven 30 of 32 were right.\n"
+    "    59 reports in words in three rounds: first 30 (51 %), none called certain.\n"
+    "    139 texts in the four rounds after those, one after the other: first 41 of 55, 22 of 34, 18 of 28, 15 of 22, that is 96 (69 %);\n"
+    "    of those with an error or a list of keys 55 of 70, of those in words 41 of 69; of the answers called certain 17 of 17\n"
+    "    were right, of the medium ones 30 of 34. Of 112 errors about something else 86 had no answer at\n"
+    "    first, 22 a guess and 4 more than that; now 108 have none.\n"
 )
 
 

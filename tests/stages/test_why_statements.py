@@ -26,7 +26,7 @@ _SEEN = {
         "微调之后的输出和原模型完全一样。",
         "合并之后还是原来的模型，lora 没有生效。",
     ],
-    "at-start": ["After training my LoRA, every lora_B is still 0."],
+    "at-start": ["After training my LoRA, every lora_B is still 0.", "I compared them before and after: the weights of my adapter are not updated by the training."],
     "differs-by-engine": ["The adapter's answers in SGLang don't match those of transformers."],
     "garbage": ["Once the adapter is active, the server only returns gibberish.", "The LoRA makes it answer with random characters.", "The fused adapter gives bad results.", "With the LoRA enabled the server returns corrupted output.", "合并 lora 之后输出全是乱码。"],
     "nan": ["With the adapter enabled all logits are nan at inference.", "My LoRA only makes black images."],

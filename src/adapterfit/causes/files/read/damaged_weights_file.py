@@ -127,6 +127,7 @@ _SAID = (
     ("invalidoffset", "its header and its data do not go together", 0.88),
     ("tensorinvalidinfo", "its header and its data do not go together", 0.88),
     ("not within the file bounds", "it breaks off", 0.88),
+    ("error while deserializing header", "its header cannot be read: it is damaged, or no safetensors file", 0.8),
     ("safetensorerror", "it is damaged, or no safetensors file", 0.75),
     ("is not a valid safetensors", "it is damaged, or no safetensors file", 0.85),
     ("unable to load weights from pytorch checkpoint file", "it is damaged, or no pickle", 0.7),
