@@ -24,7 +24,7 @@ _ALONE, _SHARED = 0.8, 0.7
 #: Lists of names and shapes: procedures read these, and the words around them say nothing.
 _READ = (
     "found missing adapter keys", "size mismatch for", "target modules", "copying a param", "missing key(s)", "unexpected key(s)",
-    "expected target modules", "lora key not loaded", "(none", "(no message", "(nothing", "cannot copy out of meta tensor", "no modules were targeted",
+    "expected target modules", "lora key not loaded", "(none", "(no message", "(nothing", "cannot copy out of meta tensor", "no modules were targeted", "mat1 and mat2 shapes",
 )  # fmt: skip
 #: Errors that Python itself raises about anything: the names in them count, and so does who raised them.
 _PYTHON = frozenset({"TypeError", "AttributeError", "KeyError", "ZeroDivisionError", "IndexError"})
