@@ -9,7 +9,7 @@ import json
 import random
 import re
 import textwrap
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -73,7 +73,7 @@ FORMS = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def first(text):
     """The answers that are as likely as the first one."""
     causes = adapterfit.why(text).causes
