@@ -111,7 +111,7 @@ _LIBRARY = re.compile(
 _AT_START = re.compile(
     r"\b(?:lora_?b|lora_up|b matri\w+)\b.{0,60}?\b(?:zeros?|0)\b|\b(?:zeros?|0)\b.{0,40}\b(?:lora_?b|lora_up|b matri\w+)\b"
     r"|\b(?:only|still|just|same as|equal to) (?:\w+ ){0,3}?initiali[sz]\w+"
-    r"|\b(?:weights?|parameters|matri\w+|b) (?:is|are|was|were|does|do|did)(?: not|n't) (?:\w+ ){0,2}?updat(?:ed|ing)\b"
+    r"|\b(?:weights?|parameters|matri\w+|b) (?:\w+ ){0,4}?(?:is|are|was|were|does|do|did)(?: not|n't) (?:\w+ ){0,2}?updat(?:ed|ing)\b"
 )
 _CONSTANT = re.compile(
     r"\bsame (?:value|output|class|label|answer|prediction|token|result|text)s? (?:\w+ ){0,4}?(?:regardless|whatever|no matter|for (?:every|any|all|each))"

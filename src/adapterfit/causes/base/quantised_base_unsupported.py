@@ -35,12 +35,16 @@ Fixed:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.causes.heard import said, suspect
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import shorten, show
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     level="intermediate",
@@ -88,6 +92,37 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         differs=outcome == "differs",
         explains=[tensor.name for tensor in case.adapter.tensors],
     )
+
+
+#: What bitsandbytes keeps beside a packed weight, at the end of a tensor's name.
+_STATES = (".absmax", ".quant_map", ".quant_state", ".scb", ".weight_format")
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: PEFT's words on DoRA, or a plain weight of the adapter where the packed layer asks for its state."""
+    fix = "load the base in 16 bits: without quantization_config, or base.dequantize()"
+    refused = said(symptoms, "linear does not support dora yet")
+    if refused:
+        yield suspect(symptoms, "PEFT has no DoRA for layers packed this way", 0.85, refused, fix=fix)
+    lacking = [
+        e.line for e in symptoms.errors if e.kind == "KeyError" and e.message.strip("'\" .").lower().endswith(_STATES)
+    ]
+    if lacking and said(symptoms, "base_model.model.", "peft", "lora", "adapter", most=1):
+        yield suspect(
+            symptoms, "a packed layer looks for its state in an adapter that holds a plain weight", 0.75, lacking, fix=fix,
+            apart="modules_to_save in adapter_config.json, and quantization_config in the base's config.json",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """Both; a state that a checkpoint without an adapter lacks."""
+    return {
+        "fires": [
+            "ValueError: GPTQLoraLinear does not support DoRA yet, please set it to False",
+            "KeyError: 'base_model.model.model.layers.3.self_attn.q_proj.weight.absmax'",
+        ],
+        "silent": ["KeyError: 'encoder.layers.3.weight.absmax'"],
+    }
 
 
 def examples(make: Any) -> dict[str, list[Any]]:
