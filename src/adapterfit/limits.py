@@ -92,6 +92,3 @@ PLAN_BYTES = 256 * 1024 * 1024
 #: is five folders deep (`models--owner--name/snapshots/revision`).
 MATCH_ENTRIES = 200_000
 MATCH_DEPTH = 6
-#: Numbers of an adapter that `load` keeps from the check to the proof, instead of reading them twice (25 ms for 45 MB); PEFT
-#: itself holds the whole file while it loads.
-KEPT_BYTES = 512 * 1024 * 1024

@@ -64,6 +64,7 @@ def _members(package: ModuleType, family: ModuleType, name: str = "") -> Iterato
             yield Entry(info.name.replace("_", "-"), family.__name__.rpartition(".")[2], module.CAUSE, module)
 
 
+@lru_cache(maxsize=256)
 def by_code(code: str) -> Entry | None:
     """The cause that owns a reader's flaw; what only names flaws is imported when there is one to be named.
 

@@ -107,12 +107,13 @@ def _with(found: Expectation, **changes: Any) -> Expectation:
 
 def _tuner(method: Any, found: Expectation) -> Expectation:
     plan = injection.inject(method, found.tree, found.config)
+    slots, state = plan.wrapped.expected()
     return _with(
         found,
         tree=plan.wrapped.tree,
         config=plan.config,
-        slots=plan.wrapped.slots(),
-        state=plan.wrapped.state(),
+        slots=slots,
+        state=state,
         targets=plan.targets,
         warns=plan.warns,
         doubts=(*found.doubts, *plan.doubts),
@@ -143,10 +144,11 @@ def _prompt(method: Any, found: Expectation) -> Expectation:
         Slot(name, f"prompt_encoder.default.{name}", shape, "", role="prompt", if_missing="silent")
         for name, shape in more.items()
     )
+    slots, state = wrapped.expected()
     return _with(
         found,
-        slots=(*wrapped.slots(), slot, *others),
-        state=wrapped.state(),
+        slots=(*slots, slot, *others),
+        state=state,
         doubts=(*found.doubts, *doubts),
         inert=False,
     )

@@ -1,6 +1,6 @@
 """The base as PEFT leaves it after the injection: which modules are wrapped, and what every parameter is called then.
 
-Pure bookkeeping on names: `Wrapped.expectation()` lists the slots and the base's own parameters in the order of the
+Pure bookkeeping on names: `Wrapped.expected()` lists the slots and the base's own parameters in the order of the
 model's state dict, which is the order in which torch reports mismatches.
 """
 
@@ -36,19 +36,18 @@ class Wrapped:
     inner: str = "base_layer"
     #: Tensors that hang on the tuner, not on a module.
     shared: tuple[Slot, ...] = ()
+    _paths: dict[str, str] = field(default_factory=dict)
 
-    def slots(self) -> tuple[Slot, ...]:
-        """Every tensor PEFT will look for."""
-        return tuple(item for item in self._walk() if isinstance(item, Slot))
-
-    def state(self) -> dict[str, Shape]:
-        """Every parameter of the wrapped model by the name it has now, the base's own included."""
-        found = dict((item.model_key, item.shape) if isinstance(item, Slot) else item for item in self._walk())
+    def expected(self) -> tuple[tuple[Slot, ...], dict[str, Shape]]:
+        """Every tensor PEFT will look for; and every parameter of the wrapped model by the name it has now, the base's own too."""
+        self._paths.clear()
+        walked = list(self._walk())
+        state = dict((item.model_key, item.shape) if isinstance(item, Slot) else item for item in walked)
         for second, first in self.tree.aliases.items():
             module = next((m for m in self.tree.modules if m.name == first), None)
             if module is not None and first not in self.tuned:
-                found.update((f"{self.prefix}{second}.{name}", shape) for name, shape in module.params.items())
-        return found
+                state.update((f"{self.prefix}{second}.{name}", shape) for name, shape in module.params.items())
+        return tuple(item for item in walked if isinstance(item, Slot)), state
 
     def _walk(self) -> Iterator[Slot | tuple[str, Shape]]:
         """State-dict order: a module's own parameters, its children, then what a wrapper adds after them."""
@@ -113,16 +112,19 @@ class Wrapped:
 
     def _path(self, name: str, *, inside: bool = True) -> str:
         """Where a module of the base lives now; with `inside` false, where the wrapper around it lives."""
-        path = ""
-        parts = name.split(".") if name else []
-        for at, part in enumerate(parts):
-            path = f"{path}.{part}" if path else part
-            here = ".".join(parts[: at + 1])
-            if here == name and not inside:
-                break
-            path += self._inward(len(self.tuned.get(here, ())))
-            if here in self.saved:
-                path += ".original_module"
-            elif here in self.tokens:
-                path += ".token_adapter.base_layer"
-        return self.prefix + path
+        if not name:
+            return self.prefix
+        parent, _, last = name.rpartition(".")
+        path = f"{self._kept(parent)}.{last}" if parent else f"{self.prefix}{last}"
+        if not inside:
+            return path
+        path += self._inward(len(self.tuned.get(name, ())))
+        if name in self.saved:
+            return path + ".original_module"
+        return path + ".token_adapter.base_layer" if name in self.tokens else path
+
+    def _kept(self, name: str) -> str:
+        """`_path` of a module that others are in, found once."""
+        if name not in self._paths:
+            self._paths[name] = self._path(name)
+        return self._paths[name]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from adapterfit import limits
 from adapterfit.read.source import Source
+from adapterfit.read.sources.folder import FolderSource
 from adapterfit.records import TensorInfo, ValueSummary
 
 if TYPE_CHECKING:
@@ -16,51 +16,66 @@ if TYPE_CHECKING:
 
     Floats = np.ndarray[Any, np.dtype[Any]]
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 #: safetensors' spelling → torch's.
 _DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
-
-
-def read_tensor(source: Source, info: TensorInfo) -> torch.Tensor | None:
-    """A tensor from its bytes; None where they do not lie in one piece, or torch has no such type."""
-    import torch
-
-    dtype = getattr(torch, _DTYPES.get(info.dtype, ""), None)
-    if info.span is None or dtype is None:
-        return None
-    start, end = info.span
-    if start == end:
-        return torch.empty(info.shape, dtype=dtype)
-    data = bytearray(source.read(info.file, start, end - start))
-    return torch.frombuffer(data, dtype=dtype).reshape(info.shape)
+#: Fewer tensors than this are done before a thread has started.
+_WORTH_TWO = 16
+_SPELT = {f"torch.{name}": code for code, name in _DTYPES.items()}
 
 
 class Numbers:
-    """The numbers of a file, read once: what was checked before a load is what the model is held against after it.
+    """The numbers of a file, tensor by tensor through a buffer per length: what is not kept costs no new pages of memory.
 
-    A file of more than `limits.KEPT_BYTES` is read again instead, tensor by tensor.
+    Every read makes sure that the file is still the one that was first seen, so that what was checked before a load is what
+    the model is held against after it.
     """
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._room = limits.KEPT_BYTES
-        self._kept: dict[tuple[str, tuple[int, int]], torch.Tensor] = {}
+        self._buffers: dict[int, bytearray] = {}
+        self._files: set[str] = set()
 
     def read(self, info: TensorInfo) -> torch.Tensor | None:
-        """The tensor, as `read_tensor` gives it; nobody may write into it."""
-        if info.span is None:
+        """A tensor in memory of its own; None where its bytes do not lie in one piece, or torch has no such type."""
+        seen = self.look(info)
+        return seen if seen is None else seen.clone()
+
+    def look(self, info: TensorInfo) -> torch.Tensor | None:
+        """As `read`, but only until the next tensor is read: it lies in the buffer."""
+        import torch
+
+        dtype = getattr(torch, _DTYPES.get(info.dtype, ""), None)
+        if info.span is None or dtype is None:
             return None
-        place = (info.file, info.span)
-        if place not in self._kept:
-            tensor = read_tensor(self.source, info)
-            size = info.span[1] - info.span[0]
-            if tensor is None or size > self._room:
-                return tensor
-            self._room -= size
-            self._kept[place] = tensor
-        return self._kept[place]
+        if info.span[0] == info.span[1]:
+            return torch.empty(info.shape, dtype=dtype)
+        return torch.frombuffer(self._bytes(info.file, *info.span), dtype=dtype).reshape(info.shape)
+
+    def has(self, info: TensorInfo) -> bool:
+        """Whether the tensor can be read."""
+        return info.span is not None and info.dtype in _DTYPES
+
+    def are(self, info: TensorInfo, held: Any) -> bool:
+        """Whether a tensor of the model holds exactly the file's numbers, as far as its dtype can."""
+        if held.device.type == "meta" or info.span is None or info.shape != tuple(held.shape):
+            return False
+        whole = whole_tensor(held)
+        if info.dtype == _SPELT.get(str(whole.dtype)):
+            return self._bytes(info.file, *info.span) == _raw(whole)  # compared in place, without a copy
+        found = self.look(info)
+        return found is not None and same_bits(found.to(whole.dtype), whole)
+
+    def beside(self) -> Numbers:
+        """The same file for another thread, through buffers of its own."""
+        found = Numbers(self.source)
+        found._files = self._files
+        return found
 
     def unchanged(self) -> None:
         """Look whether the files that were read are still the same.
@@ -68,13 +83,45 @@ class Numbers:
         Raises:
             CannotCheck: Another file has taken the place of one.
         """
-        for file in {file for file, _ in self._kept}:
+        for file in self._files:
             self.source.size(file)
+
+    def _bytes(self, file: str, start: int, end: int) -> bytearray:
+        self._files.add(file)
+        if end - start not in self._buffers:
+            self._buffers[end - start] = bytearray(end - start)
+        buffer = self._buffers[end - start]
+        if isinstance(self.source, FolderSource):
+            self.source.fill(file, start, memoryview(buffer))
+        else:
+            buffer[:] = self.source.read(file, start, end - start)
+        return buffer
 
 
 def summaries(numbers: Numbers, tensors: Iterable[TensorInfo]) -> Mapping[str, ValueSummary]:
     """A summary per tensor name, as `--values` makes them; some twenty times faster."""
-    return {info.name: _summary(numbers.read(info)) for info in tensors}
+    infos = tuple(tensors)
+    made = by_two(lambda own, info: _summary(own.look(info)), numbers, infos, {info.file for info in infos})
+    return {info.name: summary for info, summary in zip(infos, made)}
+
+
+def by_two(
+    work: Callable[[Numbers, Item], Result], numbers: Numbers, items: Sequence[Item], files: Collection[str]
+) -> list[Result]:
+    """What `work` makes of each item, in order; by two threads where all lies in one file, for reading and numpy let go of Python.
+
+    A source keeps one file open at a time, so of several files only one thread may read.
+    """
+    if len(files) != 1 or len(items) < _WORTH_TWO:
+        return [work(numbers, item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
+    for file in files:
+        numbers.source.read(file, 0, 0)  # opened before there are two
+    half, other = len(items) // 2, numbers.beside()
+    with ThreadPoolExecutor(1) as second:
+        rest = second.submit(lambda: [work(other, item) for item in items[half:]])
+        return [work(numbers, item) for item in items[:half]] + rest.result()
 
 
 def _summary(tensor: torch.Tensor | None) -> ValueSummary:
@@ -104,14 +151,35 @@ def _largest(numbers: Floats) -> float:
     return float(max(abs(float(numbers.min())), abs(float(numbers.max())))) if numbers.size else 0.0
 
 
+def is_held(found: torch.Tensor, held: Any) -> bool:
+    """As `Numbers.are`, for a tensor that is no longer the file's own."""
+    if held.device.type == "meta" or tuple(found.shape) != tuple(held.shape):
+        return False
+    whole = whole_tensor(held)
+    return same_bits(found.to(whole.dtype), whole)
+
+
+def whole_tensor(held: Any) -> torch.Tensor:
+    """On the CPU; of a sharded tensor all shards."""
+    full: torch.Tensor = held.full_tensor() if is_sharded(held) else held
+    return full.detach().cpu()
+
+
+def is_sharded(tensor: Any) -> bool:
+    """Whether it is a `DTensor`, of which this process holds a part."""
+    return callable(getattr(tensor, "full_tensor", None))
+
+
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors of one dtype and shape hold the same bits; compared as integers, NaN and -0 included."""
+    """Whether two tensors of one dtype and shape hold the same bits; NaN and -0 included."""
     import numpy as np
+
+    return bool(np.array_equal(_raw(one), _raw(other)))
+
+
+def _raw(tensor: torch.Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The bytes of a tensor on the CPU."""
     import torch
 
-    whole = one.numel() * one.element_size() % 8 == 0  # wide integers are half the work
-    narrow = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(one.element_size(), torch.int64)
-    flat = (each.contiguous().reshape(-1).view(torch.uint8 if whole else narrow).numpy() for each in (one, other))
-    if whole:
-        flat = (each.view(np.int64) for each in flat)
-    return bool(np.array_equal(*flat))
+    flat: np.ndarray[Any, np.dtype[np.uint8]] = tensor.reshape(-1).view(torch.uint8).numpy()
+    return flat

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from adapterfit.guard.numbers import Numbers, same_bits
+from adapterfit.guard.numbers import Numbers, by_two, is_held, is_sharded
 from adapterfit.guard.offload import with_offloaded
 from adapterfit.record import dataclass
 from adapterfit.records import Report, TensorInfo
@@ -90,9 +90,10 @@ def shortfall(
     places = _Places(held, state, adapter_name, report)
     wrong: dict[str, list[str]] = {kind: [] for kind in (*_SAID, "in_base")}
     filled: set[object] = set()
-    for name, tensor in _arriving(model, adapter_name, numbers, report):
+    landed: list[tuple[str, TensorInfo | torch.Tensor, Any]] = []
+    for name, arrived in _arriving(model, adapter_name, numbers, report):
         place = places.of(name)
-        if tensor is None:
+        if arrived is None:
             wrong["unread"].append(name)
         if place is None:
             wrong["dropped"].append(name)
@@ -101,8 +102,11 @@ def shortfall(
         filled |= {where, _address(kept)}
         if where not in held:
             wrong["in_base"].append(name)
-        if tensor is not None and not is_held(tensor, kept):
-            wrong["different"].append(name)
+        if arrived is not None:
+            landed.append((name, arrived, kept))
+    files = {info.file for info in report.case.adapter.tensors}
+    same = by_two(lambda own, each: _holds(each[2], each[1], own), numbers, landed, files)
+    wrong["different"] = [name for (name, _, _), held_so in zip(landed, same) if not held_so]
     empty = [name for name, kept in held.items() if not filled & {name, _address(kept) or name}]
     lost = report.diff is None or any(found.id == "bias-not-saved" for found in report.findings)
     wrong["unfilled"] = [name for name in empty if lost or not (name.endswith(".bias") and name in state)]
@@ -139,12 +143,8 @@ def _named(model_key: str, adapter_name: str) -> str:
 
 def _address(tensor: Any) -> object:
     """Equal for tensors that share their storage; None where there is none (the meta device, an empty tensor)."""
-    address = tensor.data_ptr() if not _sharded(tensor) else 0
+    address = tensor.data_ptr() if not is_sharded(tensor) else 0
     return (str(tensor.device), address, tuple(tensor.shape)) if address else None
-
-
-def _sharded(tensor: Any) -> bool:
-    return callable(getattr(tensor, "full_tensor", None))
 
 
 # ------------------------------------------------------------------------------------------------ the file
@@ -152,21 +152,29 @@ def _sharded(tensor: Any) -> bool:
 
 def _arriving(
     model: Any, adapter_name: str, numbers: Numbers, report: Report
-) -> Iterator[tuple[str, torch.Tensor | None]]:
-    """The file's tensors, each under its name; those that the loader joins (experts) as PEFT itself joins them."""
+) -> Iterator[tuple[str, TensorInfo | torch.Tensor | None]]:
+    """The file's tensors by name, not read yet; None for one that cannot be read.
+
+    Those that the loader joins (experts) are read, and joined as PEFT itself does it.
+    """
     joined = _joined(report)
     parts: dict[str, torch.Tensor] = {}
     for info in report.case.adapter.tensors:
-        tensor = numbers.read(info)
-        if info.name in joined and tensor is not None:
-            parts[info.name] = tensor
+        part = numbers.read(info) if info.name in joined else None
+        if part is None:
+            yield info.name, info if numbers.has(info) else None
         else:
-            yield info.name, tensor
+            parts[info.name] = part
     if parts:
         from peft.utils.transformers_weight_conversion import convert_peft_adapter_state_dict_for_transformers
 
         config = model.peft_config[adapter_name]
         yield from convert_peft_adapter_state_dict_for_transformers(model, config, parts, adapter_name).items()
+
+
+def _holds(held: Any, arrived: TensorInfo | torch.Tensor, numbers: Numbers) -> bool:
+    """Whether a tensor of the model holds exactly what arrived, as far as its dtype can."""
+    return numbers.are(arrived, held) if isinstance(arrived, TensorInfo) else is_held(arrived, held)
 
 
 def _joined(report: Report) -> frozenset[str]:
@@ -176,14 +184,6 @@ def _joined(report: Report) -> frozenset[str]:
     for match in matched:
         count[match.slot.model_key] = count.get(match.slot.model_key, 0) + 1
     return frozenset(match.tensor.name for match in matched if count[match.slot.model_key] > 1)
-
-
-def is_held(found: torch.Tensor, held: Any) -> bool:
-    """Whether the model holds exactly these numbers, as far as its dtype can."""
-    if held.device.type == "meta" or tuple(found.shape) != tuple(held.shape):
-        return False
-    whole = held.full_tensor() if _sharded(held) else held
-    return same_bits(found.to(whole.dtype), whole.detach().cpu())
 
 
 # ------------------------------------------------------------------------------------------------ the base's own
@@ -208,7 +208,7 @@ def _landing(report: Report, own: Mapping[str, Any]) -> Iterator[tuple[TensorInf
 
 
 def _changes(numbers: Numbers, info: TensorInfo, parameter: Any) -> bool:
-    found = numbers.read(info)
+    found = numbers.look(info)
     if found is None or found.shape != parameter.shape or parameter.device.type == "meta":
         return True
     kept = parameter.detach().cpu()

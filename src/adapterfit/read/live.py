@@ -90,32 +90,33 @@ def _tree(model: Any, config: Mapping[str, Any], doubts: tuple[str, ...]) -> Mod
     if len(found) > limits.MODULES:
         raise CannotCheck(f"the live model has {len(found):,} modules; more than {limits.MODULES:,} are not looked at")
     paths = {id(module): name for name, module in found}
+    own = {name: dict(module.named_parameters(recurse=False)) for name, module in found}
     model_type = config.get("model_type")
     return ModuleTree(
         class_name=type(model).__name__,
         model_type=model_type if isinstance(model_type, str) else "",
-        modules=tuple(_module(name, module) for name, module in found),
+        modules=tuple(_module(name, module, own[name]) for name, module in found),
         known="live",
         prefix=_text(getattr(model, "base_model_prefix", "")),
         aliases=_aliases(model, paths),
-        tied=_tied(found),
+        tied=_tied(own),
         input_embeddings=_path_of(model, "get_input_embeddings", paths),
         output_embeddings=_path_of(model, "get_output_embeddings", paths),
         config=config,
-        doubts=(*doubts, *_empty(found)),
+        doubts=(*doubts, *_empty(own)),
     )
 
 
 # ------------------------------------------------------------------------------------------------ one module
 
 
-def _module(name: str, module: Any) -> Module:
+def _module(name: str, module: Any, own: Mapping[str, Any]) -> Module:
     kind = _kind(module)
     groups = getattr(module, "groups", 1)
     return Module(
         name=name,
         kind=kind,
-        params=_params(module, kind),
+        params=_params(module, kind, own),
         class_name=type(module).__name__,
         groups=groups if kind.startswith("Conv") and isinstance(groups, int) else 1,
         transposed_experts=getattr(module, "is_transposed", False) is True,
@@ -171,8 +172,8 @@ def _ancestors(module: object) -> Iterator[str]:
         yield f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _params(module: Any, kind: str) -> dict[str, Shape]:
-    shapes = {name: _shape(parameter) for name, parameter in module.named_parameters(recurse=False)}
+def _params(module: Any, kind: str, own: Mapping[str, Any]) -> dict[str, Shape]:
+    shapes = {name: _shape(parameter) for name, parameter in own.items()}
     features = _features(module)
     # A packed weight (bitsandbytes, GPTQ …) has another shape than the matrix it stands for, or another name.
     if kind == "Linear" and features and shapes.get("weight") != features:
@@ -203,10 +204,10 @@ def _aliases(model: Any, paths: Mapping[int, str]) -> dict[str, str]:
     return {name: paths[id(module)] for name, module in everything if paths[id(module)] != name}
 
 
-def _tied(found: list[tuple[str, Any]]) -> tuple[tuple[str, ...], ...]:
+def _tied(own: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
     groups: dict[object, list[str]] = {}
-    for path, module in found:
-        for name, parameter in module.named_parameters(recurse=False):
+    for path, parameters in own.items():
+        for name, parameter in parameters.items():
             groups.setdefault(_identity(parameter), []).append(f"{path}.{name}" if path else name)
     return tuple(tuple(names) for names in groups.values() if len(names) > 1)
 
@@ -250,8 +251,8 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _empty(found: list[tuple[str, Any]]) -> tuple[str, ...]:
-    empty = [path for path, module in found if any(0 in _shape(p) for _, p in module.named_parameters(recurse=False))]
+def _empty(own: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    empty = [path for path, parameters in own.items() if any(0 in _shape(p) for p in parameters.values())]
     if not empty:
         return ()
     return (

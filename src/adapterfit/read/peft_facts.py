@@ -62,6 +62,7 @@ def _data() -> Mapping[str, Any]:
     return loaded
 
 
+@lru_cache(maxsize=1)
 def versions() -> tuple[str, ...]:
     """Every PEFT release from 0.2.0 on, oldest first."""
     return tuple(_data()["versions"])
@@ -127,6 +128,13 @@ def as_tuple(version: str) -> tuple[int, int, int]:
     return parsed[0] if parsed is not None else (0, 0, 0)
 
 
+@cache
+def _written(peft_type: str, version: str) -> frozenset[str]:
+    """The names of the fields that release wrote for a method that is known."""
+    facts = method(peft_type)
+    return facts.fields_of(version) if facts is not None else frozenset()
+
+
 def dated(peft_type: str, keys: Iterable[str], peft_version: object = None) -> tuple[str, str]:
     """The oldest and the newest PEFT release that can have written a config with these keys.
 
@@ -143,7 +151,7 @@ def dated(peft_type: str, keys: Iterable[str], peft_version: object = None) -> t
     low = max((known.index(facts.fields[key].first) for key in present), default=known.index(facts.first))
     gone = [known.index(facts.fields[key].last) for key in present if facts.fields[key].last]
     high = min([*gone, known.index(facts.last or known[-1])])
-    whole = [known.index(v) for v in facts.releases() if facts.fields_of(v) <= present | {"peft_type"}]
+    whole = [known.index(v) for v in facts.releases() if _written(peft_type, v) <= present | {"peft_type"}]
     if whole:
         high = min(high, max(whole))
     low = max(low, _stamp(peft_version))
