@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Read by huggingface_hub when it is first imported, whoever imports it: a page that names a model of the Hub would else wait
+# for the network to give up, five times over.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 

@@ -72,10 +72,43 @@ def test_a_script_does_what_it_does_under_python(what, beside):
     assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, plain.returncode)
 
 
-def test_a_script_that_is_not_there_is_a_one_line_error(adapterfit):
-    done = adapterfit("run", "nowhere.py")
-    assert done.returncode == 2
-    assert "no script" in done.stderr
+MODULES = {
+    "prints its arguments": (
+        "tool.py",
+        "import sys; print(sys.argv[1:], sys.path[0] == __import__('os').getcwd(), __spec__.name)",
+    ),
+    "raises": ("tool.py", "def inner():\n    raise ValueError('x')\ninner()"),
+    "in a package, with a neighbour": ("pack/tool.py", "from . import near; print(near.X, __package__); near.fail()"),
+    "leaves with a code": ("tool.py", "import sys; sys.exit(9)"),
+    "is not there": ("other.py", ""),
+    "cannot be compiled": ("tool.py", "x = = 2"),
+}
+
+
+@pytest.mark.parametrize("what", MODULES)
+def test_a_module_does_what_it_does_under_python(what, tmp_path):
+    name, text = MODULES[what]
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").touch()
+    (tmp_path / "pack" / "near.py").write_text("X = 3\ndef fail():\n    raise OSError('near')\n", "utf-8")
+    (tmp_path / name).write_text(text, "utf-8")
+    module = "pack.tool" if name.startswith("pack") else "tool"
+    plain = start([sys.executable, "-m", module, "a", "--b"], tmp_path)
+    ours = start([sys.executable, "-m", "adapterfit", "run", "-m", module, "a", "--b"], tmp_path)
+    assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, plain.returncode)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("nowhere.py", "no script"), ("folder", "folder without __main__.py"), ("\x1b[31m\u202e.py", "no script")],
+)
+def test_what_is_no_script_is_a_one_line_error(name, words, adapterfit, tmp_path):
+    (tmp_path / "folder").mkdir()
+    done = adapterfit("run", name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.rstrip("\n").isprintable()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -1,6 +1,6 @@
 """Run a script as `python script.py` would, and explain under the traceback when an adapter fails to load.
 
-Started by `adapterfit run` in an interpreter of its own: `python -m adapterfit.guard.script SCRIPT ARGS…`.
+Started by `adapterfit run` in an interpreter of its own: `python -m adapterfit.guard.script -- SCRIPT ARGS…`, or `-m MODULE ARGS…`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Callable
 _INTERRUPTED = 130
 
 
-def run(script: str, arguments: list[str], tell: Callable[[str], None]) -> None:
+def run(script: str, arguments: list[str], tell: Callable[[str], None], *, as_module: bool = False) -> None:
     """Run a script; what it raises ends the process as it would have ended by itself.
 
     One thing differs from `python SCRIPT`: `sys.argv[0]` is the absolute path.
@@ -25,18 +25,22 @@ def run(script: str, arguments: list[str], tell: Callable[[str], None]) -> None:
         script: The user's own file, a folder or a zip with `__main__.py`, as Python takes it.
         arguments: What the script finds in `sys.argv[1:]`.
         tell: Prints the explanation.
+        as_module: `script` is the name of a module, which is run as `python -m` does.
 
     Raises:
         SystemExit: The script raised something, or left by itself.
     """
     interrupted: list[bool] = []
     atexit.register(_end_by_signal, interrupted)  # first to come, last to run
-    path = os.path.abspath(script)  # noqa: PTH100 - as Python itself names the main script
+    path = "" if as_module else os.path.abspath(script)  # noqa: PTH100 - as Python itself names the main script
     sys.argv[:] = [script, *arguments]
-    if not getattr(sys.flags, "safe_path", False):
+    if path and not getattr(sys.flags, "safe_path", False):
         sys.path[0] = path if os.path.isdir(path) else os.path.dirname(os.path.realpath(path))  # noqa: PTH112, PTH120
     try:
-        _run(path)
+        if as_module:
+            _run_module(script)
+        else:
+            _run(path)
     except SystemExit:
         raise
     except KeyboardInterrupt as error:
@@ -74,6 +78,17 @@ def _run(path: str) -> None:
     loader.exec_module(main)
 
 
+def _run_module(name: str) -> None:
+    """What `python -m` itself calls, in a module `__main__` of its own."""
+    import runpy
+    from types import ModuleType
+
+    main = ModuleType("__main__")
+    main.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = main
+    runpy._run_module_as_main(name)  # type: ignore[attr-defined] # noqa: SLF001 - the same frames in a traceback, and messages
+
+
 def _show(error: BaseException, path: str) -> None:
     """The traceback, printed by whoever prints it in this process, without the frames that brought us here."""
     trace = _of_script(error.__traceback__, path)
@@ -82,7 +97,14 @@ def _show(error: BaseException, path: str) -> None:
 
 
 def _of_script(trace: TracebackType | None, path: str) -> TracebackType | None:
-    """The traceback from the script's own first frame on; None for a script that could not even be compiled."""
+    """The traceback from the script's own first frame on; None for a script that could not even be compiled.
+
+    Of a module (`path` is empty) from the first frame on that is not ours: Python shows its own two as well.
+    """
+    while not path and trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    if not path:
+        return trace
     own = (path, os.path.join(path, ""))  # noqa: PTH118 - a prefix of file names, for a folder or a zip
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
@@ -111,7 +133,8 @@ def main() -> None:
     """The process that `adapterfit run` becomes."""
     from adapterfit.cli import _screen
 
-    run(sys.argv[1], sys.argv[2:], _screen.tell)
+    kind, script, *arguments = sys.argv[1:]
+    run(script, arguments, _screen.tell, as_module=kind == "-m")
 
 
 if __name__ == "__main__":
