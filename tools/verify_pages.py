@@ -8,7 +8,8 @@ does is said in it, by comments, and held against what happens:
     as_trained(model)  # -> False
 
 A comment may also stand on the lines below; `...` stands for anything. A statement that is not said to raise must not, and every
-warning of PEFT must be said. The outcomes are written to `src/adapterfit/causes/verified.jsonl`; `--check` writes nothing.
+warning of PEFT must be said. A page may name older releases below *With*: its broken code is run with those, in a process of its own
+(`page_then.py`); pip brings them to a folder of this environment when the page is first run. The outcomes are written to `src/adapterfit/causes/verified.jsonl`; `--check` writes nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import logging
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -46,6 +48,9 @@ from adapterfit.cli import _verified
 from adapterfit.cli._page import Page, pages
 
 PRELUDE = Path(__file__).with_name("page_prelude.py")
+THEN = Path(__file__).with_name("page_then.py")
+#: Older releases, a folder for each set of them.
+OLDER = Path(sys.prefix, "older")
 #: What is kept of a page.
 ROW = ("page", "code", "date", "broken", "fixed")
 _SAID = re.compile(r"# (raises|warns|->):? ?(.*)")
@@ -236,7 +241,9 @@ class Bench:
         for kind, code in (("broken", page.code.broken), ("fixed", page.code.fixed)):
             with self.fresh() as names:
                 run(page.code.setup, names, f"{page.id}, setup", strict=False)
-                told = run(code, names, f"{page.id}, {kind}")
+                what = f"{page.id}, {kind}"
+                older = page.code.older if kind == "broken" else ""
+                told = run_then(code, releases(older), what) if older else run(code, names, what)
                 if not told:
                     raise Unlike(f"{page.id}, {kind}: the code does not say what it does")
                 both.append(told)
@@ -250,6 +257,57 @@ def bench() -> Iterator[Bench]:
     """A bench in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="pages-") as room:
         yield Bench(Path(room))
+
+
+# ------------------------------------------------------------------------------------------------ older releases
+
+
+def releases(wanted: str) -> Path:
+    """The folder with these releases, which pip makes if it is not there; torch and the like stay those of this environment.
+
+    Raises:
+        OSError: pip cannot bring them.
+    """
+    folder = OLDER / "-".join(wanted.split())
+    if not folder.is_dir():
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            f"{folder}.new",
+            *wanted.split(),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            shutil.rmtree(f"{folder}.new", ignore_errors=True)
+            raise OSError(f"pip cannot install {' '.join(wanted.split())}: {done.stderr.strip()[-200:]}")
+        Path(f"{folder}.new").rename(folder)
+    return folder
+
+
+def run_then(code: str, folder: Path, what: str) -> list[Outcome]:
+    """As `run`, with the releases of that folder, in the working folder.
+
+    Raises:
+        Unlike: It does something else.
+    """
+    source = Path(adapterfit.__file__).parents[1]
+    paths = os.pathsep.join(map(str, (folder, source, THEN.parent)))
+    environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    asked = json.dumps({"code": code, "what": what})
+    done = subprocess.run(
+        [sys.executable, str(THEN)], input=asked, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise Unlike(f"{what}: the older releases cannot be used\n{done.stderr}")
+    told = json.loads(done.stdout.splitlines()[-1])
+    if isinstance(told, dict):
+        raise Unlike(told["unlike"])
+    return [Outcome(*one) for one in told]
 
 
 # ------------------------------------------------------------------------------------------------ telling
@@ -311,6 +369,9 @@ class Tally:
         self.seen[page.id] = dict(zip(ROW, (page.id, _verified.digest(page.code), today, *told)))
         if page.code.needs:
             self.seen[page.id]["with"] = f"{page.code.needs} {importlib.metadata.version(page.code.needs)}"
+        if page.code.older:
+            names = ", ".join(page.code.older.split()).replace("==", " ")
+            self.seen[page.id]["with"] = f"the broken code with {names}"
         print(f"{page.id}: {told[0]} | {time.perf_counter() - start:.1f} s{self._answered(page, broken)}")
 
     def _answered(self, page: Page, broken: list[Outcome]) -> str:
@@ -338,6 +399,17 @@ class Tally:
                 print(f"{len(ids)} pages {words}: {', '.join(ids)}")
 
 
+def _is_here(page: Page) -> bool:
+    """Whether what the page needs beside the usual libraries is here, or pip brings it."""
+    if page.code.needs and importlib.util.find_spec(page.code.needs) is None:
+        return False
+    try:
+        return not page.code.older or releases(page.code.older).is_dir()
+    except OSError as error:
+        print(error)
+        return False
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ids", nargs="*", help="only these pages; all, where the prelude or a version has changed")
@@ -345,7 +417,7 @@ def main() -> int:
     asked = parser.parse_args()
     found, before, tally = pages(), _verified.read(), Tally()
     same = before.prelude == _verified.prelude_digest(PRELUDE) and before.versions == _versions()
-    away = {page.id for page in found.values() if page.code.needs and importlib.util.find_spec(page.code.needs) is None}
+    away = {page.id for page in found.values() if page.code.runs and not _is_here(page)}
     with bench() as at:
         for page in found.values():
             if (

@@ -37,6 +37,11 @@ OWN = ("AdapterMisfit: ", "TimeoutError: ")
 def test_the_code_of_a_page_does_what_the_page_says_and_a_user_finds_its_line_on_the_page(page, bench, verify):
     if page.code.needs:
         pytest.importorskip(page.code.needs, reason=f"{page.code.needs} is not installed")
+    if page.code.older:
+        try:
+            verify.releases(page.code.older)
+        except OSError as error:
+            pytest.skip(str(error))
     broken, fixed = bench.page(page)
     assert fixed
     line = next((one.line for one in broken if one.line), "")

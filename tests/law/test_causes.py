@@ -1,5 +1,6 @@
 """Every cause is a whole page, and every page is about one cause."""
 
+import re
 import subprocess
 import sys
 
@@ -99,3 +100,15 @@ def test_a_check_without_a_flaw_imports_no_cause_that_only_names_one():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+#: Rows of the table of families that are no cause: what could not be told apart.
+NO_CAUSE = {"unsettled-misc"}
+
+
+@pytest.mark.corpus
+def test_every_family_of_failures_that_users_met_has_a_page(shared):
+    text = (shared / "facts" / "failure_families.md").read_text("utf-8")
+    families = set(re.findall(r"^\| \| `([a-z0-9-]+)` \|", text, re.MULTILINE)) - NO_CAUSE
+    assert len(families) >= 60
+    assert families - set(PAGES) == set()

@@ -17,20 +17,24 @@ if TYPE_CHECKING:
 #: What every page answers, in this order.
 HEADINGS = ("What this means", "Why it happens", "Detection", "Fix", "Workaround", "Prevention")
 #: What follows them: code that is run by `make pages`, behind what the setup makes of the prelude's files; or why it is not.
-CODES = ("Needs", "Setup", "Not run", "Broken", "Fixed")
+CODES = ("Needs", "With", "Setup", "Not run", "Broken", "Fixed")
 #: The family of rules.
 LINT = "lint"
 _HEADING = re.compile(rf"^({'|'.join((*HEADINGS, *CODES))}):", re.MULTILINE)
 
 
 class Code(NamedTuple):
-    """The code of a page. `not_run` says why it is not run, if it is not; `needs` is a library it needs beside the usual ones."""
+    """The code of a page. `not_run` says why it is not run, if it is not; `needs` is a library it needs beside the usual ones.
+
+    `older` are the releases with which the broken code is run, and only it, as pip reads them: one to a line.
+    """
 
     setup: str = ""
     broken: str = ""
     fixed: str = ""
     not_run: str = ""
     needs: str = ""
+    older: str = ""
 
     @property
     def runs(self) -> bool:
@@ -71,8 +75,8 @@ def pages() -> dict[str, Page]:
 def parse(entry: Entry) -> Page:
     """Take a cause's docstring apart: the title, then the sections, then the code."""
     title, sections, codes = _parts(entry.page)
-    needs, setup, not_run, broken, fixed = (codes.get(heading, "") for heading in CODES)
-    code = Code(setup, broken, fixed, " ".join(not_run.split()), needs)
+    needs, older, setup, not_run, broken, fixed = (codes.get(heading, "") for heading in CODES)
+    code = Code(setup, broken, fixed, " ".join(not_run.split()), needs, older)
     return Page(entry.id, entry.family, title, sections, entry.cause, code)
 
 

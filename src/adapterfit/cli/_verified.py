@@ -21,7 +21,7 @@ FILE = Path(__file__).parents[1] / "causes" / "verified.jsonl"
 class Verified(NamedTuple):
     """`versions`: library → version; `prelude`: its digest; `pages`: id → `code` (a digest), `date`, `broken`, `fixed`.
 
-    A page that needs another library says `with` which version of it.
+    A page that needs another library says `with` which version of it; one whose broken code is run with older releases, which.
     """
 
     versions: Mapping[str, str]
@@ -38,7 +38,8 @@ def read() -> Verified:
 
 def digest(code: Code) -> str:
     """What changes whenever the code of a page does."""
-    return _short(f"{code.setup}\0{code.broken}\0{code.fixed}".encode())
+    older = f"\0{code.older}" if code.older else ""
+    return _short(f"{code.setup}\0{code.broken}\0{code.fixed}{older}".encode())
 
 
 def prelude_digest(path: Path) -> str:

@@ -13,18 +13,39 @@ Workaround: build the pipeline anew for each adapter.
 
 Prevention: do not mix control LoRAs with others in one pipeline.
 
-Not run: it needs diffusers, and a Flux pipeline with a control LoRA, whose widened layer is what the next adapter meets.
+Needs: diffusers
+
+Setup:
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxControlPipeline, FluxTransformer2DModel
+
+    def flux():
+        torch.manual_seed(0)
+        sizes = {"patch_size": 1, "in_channels": 4, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 8}
+        widths = {"num_attention_heads": 2, "joint_attention_dim": 16, "pooled_projection_dim": 16}
+        others = dict.fromkeys(("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
+        transformer = FluxTransformer2DModel(**sizes, **widths, axes_dims_rope=(2, 2, 4))
+        return FluxControlPipeline(transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(), **others)
+
+    for name, width in (("control", 8), ("plain", 4)):  # a control image doubles the input
+        factors = {"lora_A": torch.randn(2, width), "lora_B": torch.randn(16, 2)}
+        tensors = {f"transformer.x_embedder.{factor}.weight": tensor for factor, tensor in factors.items()}
+        save_file(tensors, f"{name}.safetensors")
 
 Broken:
-    pipe = FluxControlPipeline.from_pretrained("black-forest-labs/FLUX.1-dev")
-    pipe.load_lora_weights("black-forest-labs/FLUX.1-Canny-dev-lora")  # doubles the input of x_embedder
-    pipe.load_lora_weights("a-plain-flux-lora", adapter_name="plain")  # size mismatch for x_embedder
+    pipe = flux()
+    pipe.load_lora_weights("control.safetensors")  # doubles the input of x_embedder
+    pipe.unload_lora_weights()
+    pipe.transformer.x_embedder.in_features  # -> 8
+    pipe.transformer.load_lora_adapter(load_file("plain.safetensors"))
+    # raises RuntimeError: size mismatch for x_embedder.lora_A.default_0.weight
 
 Fixed:
-    pipe = FluxControlPipeline.from_pretrained("black-forest-labs/FLUX.1-dev")
-    pipe.load_lora_weights("black-forest-labs/FLUX.1-Canny-dev-lora")
+    pipe = flux()
+    pipe.load_lora_weights("control.safetensors")
     pipe.unload_lora_weights(reset_to_overwritten_params=True)
-    pipe.load_lora_weights("a-plain-flux-lora", adapter_name="plain")
+    pipe.transformer.x_embedder.in_features  # -> 4
+    pipe.transformer.load_lora_adapter(load_file("plain.safetensors"))
+    pipe.get_list_adapters()  # -> {'transformer': ['default_0']}
 """
 
 from __future__ import annotations

@@ -14,13 +14,25 @@ Workaround: where the repository of the base brings its own code, `trust_remote_
 
 Prevention: pin the transformers that the base was trained with, beside peft.
 
-Not run: it needs an older transformers than the one the pages are run with.
+With:
+    peft==0.3.0
+    transformers==4.28.1
+    tokenizers==0.13.3
+    huggingface_hub==0.36.2
+
+Setup:
+    sizes = {**llama().to_dict(), "num_local_experts": 2, "model_type": "mixtral", "architectures": None}
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(**sizes)).save_pretrained("mixtral")
+    trained = train(AutoModelForCausalLM.from_pretrained("mixtral"), LoraConfig(**OPTIONS))
 
 Broken:
-    base = AutoModelForCausalLM.from_pretrained("mixtral")  # transformers 4.31: KeyError: 'mixtral'
+    # with transformers 4.28
+    base = AutoModelForCausalLM.from_pretrained("mixtral")  # raises KeyError: 'mixtral'
 
 Fixed:
     base = AutoModelForCausalLM.from_pretrained("mixtral")  # after pip install 'transformers>=4.36.2'
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations

@@ -13,13 +13,26 @@ Workaround: write the same tensors with `torch.save` to `adapter_model.bin`.
 
 Prevention: keep PEFT no older than the one that saved the adapter.
 
-Not run: it needs PEFT 0.3, and the pages are run with the newest.
+With:
+    peft==0.3.0
+    transformers==4.28.1
+    tokenizers==0.13.3
+    huggingface_hub==0.36.2
+
+Setup:
+    LlamaForCausalLM(llama(num_key_value_heads=4)).save_pretrained("base")  # grouped heads came with transformers 4.31
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
 
 Broken:
-    model = PeftModel.from_pretrained(base, "adapter")  # peft 0.3, adapter_model.safetensors: ValueError
+    # with peft 0.3
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises ValueError: Can't find weights for adapter in adapter or in the Hugging Face Hub.
 
 Fixed:
+    base = AutoModelForCausalLM.from_pretrained("base")
     model = PeftModel.from_pretrained(base, "adapter")  # after pip install 'peft>=0.4'
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
