@@ -197,6 +197,7 @@ SILENT = {
     ),
     "numbers that are not finite": (with_numbers(lambda n, t: t * float("inf")), {}, {}),
     "an adapter that was never trained": (with_numbers(lambda n, t: t * 0 if "lora_B" in n else t), {}, {}),
+    "integers where a quantiser went over the file": (with_numbers(lambda n, t: (t / t.abs().max() * 127).char() if "lora_B" not in n else (t * 100).char()), {}, {}),
     "sizes that differ, ignored": (with_fields(r=8), {}, {"ignore_mismatched_sizes": True}),
 }  # fmt: skip
 
@@ -241,7 +242,8 @@ def saved_with(kind="LoraConfig", **config):
 
 
 ROWS = saved_with(**{**LORA, "trainable_token_indices": [3, 5]})
-FOURIER = saved_with("FourierFTConfig", n_frequency=20, target_modules=["q_proj"], task_type="CAUSAL_LM")
+QUERY = {"target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
+FOURIER = saved_with("FourierFTConfig", n_frequency=20, **QUERY)
 
 #: What → (how it is saved, what happens to it then, the base it is loaded on, what the stamp finds, why nothing else tells).
 STAMPED = {
@@ -260,6 +262,24 @@ STAMPED = {
     "aLoRA's tokens lost": (
         *edited(saved_with(**{**LORA, "alora_invocation_tokens": [7, 8]}), alora_invocation_tokens=None), {}, "config-edited",
         "they decide at inference when the adapter acts; no tensor belongs to them",
+    ),
+    "aLoRA's tokens added": (*edited(alora_invocation_tokens=[7, 8]), {}, "config-edited", "as aLoRA's tokens lost"),
+    "a module to save that is not there": (
+        *edited(modules_to_save=["score"]), {}, "config-edited", "PEFT passes over names that match nothing, and they change nothing",
+    ),
+    "VeRA's key changed": (
+        *edited(saved_with("VeraConfig", r=8, save_projection=False, **QUERY), projection_prng_key=7), {}, "config-edited",
+        "the projections are drawn anew from the key, and not saved",
+    ),
+    "RandLoRA's key changed": (
+        *edited(saved_with("RandLoraConfig", r=4, save_projection=False, **QUERY), projection_prng_key=7), {}, "config-edited",
+        "as VeRA's",
+    ),
+    "WaveFT's seed changed": (
+        *edited(saved_with("WaveFTConfig", n_frequency=20, **QUERY), random_loc_seed=7), {}, "config-edited", "as a seed changed",
+    ),
+    "UniLoRA's seed changed": (
+        *edited(saved_with("UniLoraConfig", r=4, **QUERY), proj_seed=7), {}, "config-edited", "as a seed changed",
     ),
     "PiSSA's start forgotten": (
         *edited(saved_with(**{**LORA, "init_lora_weights": "pissa"}), init_lora_weights=True), {}, "config-edited",
