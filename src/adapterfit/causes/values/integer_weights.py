@@ -66,6 +66,7 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
             at=odd,
             expected="floating-point numbers",
             found=kinds,
+            differs=True,
             fix=Fix("unsafe", "look for the adapter as it was before it was quantised"),
         )
 
