@@ -80,6 +80,10 @@ def examples(make: Any) -> dict[str, list[Any]]:
         return sample.dropped(lambda name: name in shapes).added(shapes, dtype)
 
     return {
-        "fires": [stored(plain, "I8"), stored(plain, "U8", "lora_B"), stored(make.lora("gpt2", target_modules=["c_attn"]), "I32")],
+        "fires": [
+            stored(plain, "I8"),
+            stored(plain, "U8", "lora_B"),
+            stored(make.lora("gpt2", target_modules=["c_attn"]), "I32"),
+        ],
         "silent": [plain, stored(plain, "F16"), stored(plain, "BF16"), stored(plain, "F64")],
     }
