@@ -300,6 +300,17 @@ def test_json_is_refused_wherever_json_refuses_it():
             assert mine is None
 
 
+@pytest.mark.parametrize("size", [400, 4_096, 4_097, 20_000, 69_583, 69_584, 200_000])
+def test_what_torch_says_to_a_zip_without_its_end_depends_on_its_size(size, tmp_path):
+    path = tmp_path / "x.bin"
+    torch.save({"a": torch.zeros(100_000)}, path)
+    path.write_bytes(path.read_bytes()[:size])
+    (flaw,) = read_weights(MemorySource({"x.bin": path.read_bytes()}), "x.bin").flaws
+    with pytest.raises((RuntimeError, OSError)) as raised:
+        torch.load(path, weights_only=True)
+    assert f"{type(raised.value).__name__}: {raised.value}".startswith(flaw.raised)
+
+
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "stacked pickles"])
 def test_of_a_torch_file_cut_anywhere_the_tensors_before_the_cut_are_those_of_the_whole(zipped, tmp_path):
     shared = torch.randn(6, 5)

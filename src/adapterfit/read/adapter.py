@@ -11,7 +11,6 @@ from adapterfit.read import layout
 from adapterfit.read.config import config_kind, read_config
 from adapterfit.read.source import Source
 from adapterfit.read.sources.folder import FolderSource
-from adapterfit.read.sources.joined import JoinedSource, with_parts
 from adapterfit.read.stamp import read_stamp
 from adapterfit.read.tokenizer import counted
 from adapterfit.read.weights import read_weights
@@ -42,7 +41,7 @@ def read_adapter(source: Source, values: bool = False) -> Adapter:
     Raises:
         CannotCheck: A file must not be read, or changed meanwhile.
     """
-    source = with_parts(source)
+    source = _with_parts(source)
     folder = layout.Folder(source.names(), source.label)
     config = read_config(source, layout.CONFIG) if layout.CONFIG in folder.names else None
     name = _chosen(folder)
@@ -51,7 +50,7 @@ def read_adapter(source: Source, values: bool = False) -> Adapter:
         folder, config_kind(config.raw) if config and config.raw else "peft" if config else "", bool(name)
     )
     whole = None if name else _inside_a_model(source, folder)
-    joined = tuple(source.joined) if isinstance(source, JoinedSource) else ()
+    joined = tuple(getattr(source, "joined", ()))
     others = tuple(read_weights(source, each) for each in (*_others(folder, name), *joined))
     stamp, unreadable = read_stamp(source, weights)
     found = _named_by_its_tensors(
@@ -78,6 +77,15 @@ def read_adapter(source: Source, values: bool = False) -> Adapter:
             *unreadable,
         ),
     )
+
+
+def _with_parts(source: Source) -> Source:
+    """The source, with the parts of a split file as one where there is no whole one."""
+    if any(name in layout.WEIGHTS for name in source.names()):
+        return source
+    from adapterfit.read.sources.joined import with_parts
+
+    return with_parts(source)
 
 
 def _private(source: Source, name: str) -> tuple[Flaw, ...]:

@@ -27,6 +27,11 @@ _END_BYTES = 22
 _LOCATOR_BYTES = 20
 _END64_BYTES = 56
 NAME_BYTES = 1_000
+#: torch looks for the directory from the end backwards, in steps of 4,093 bytes up to 64 KiB; in a file of such a size the last step
+#: would lead before its beginning, and fails. Measured with torch 2.13.
+_STEPS = range(4_097, 4_096 + 16 * 4_093)
+_STEPPED_BEFORE = "OSError: [Errno 22] Invalid argument"
+_NOT_FOUND = "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory"
 #: Flags a member may carry: 3 sizes in a record after the data, 11 UTF-8 names, 1 and 2 hints of compressors.
 FLAGS = 0x0808 | 0x0006
 _SENTINEL32 = 0xFFFFFFFF
@@ -147,7 +152,7 @@ def _end_record(name: str, tail: bytes, size: int) -> int:
             "truncated-file",
             name,
             f"is a zip archive without its end: the download stopped at {size:,} bytes",
-            raised="RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory",
+            raised=_STEPPED_BEFORE if size in _STEPS else _NOT_FOUND,
             remedy="download it again",
         )
     if at + _END_BYTES != len(tail) and tail.find(_END) != at:
