@@ -2,8 +2,10 @@
 
 import json
 import os
+import struct
 import tarfile
 import time
+import zlib
 
 import pytest
 
@@ -40,6 +42,55 @@ def read(data, name=ST):
 
 def codes(data, name=ST):
     return [flaw.code for flaw in read(data, name).flaws]
+
+
+# ------------------------------------------------------------------------------------------------ cut off
+
+
+def member(name, data, size=None, flags=0x0808, method=0, mark=b"PK\x07\x08"):
+    """A member as torch writes it: its checksum and sizes behind the data."""
+    head = b"PK\x03\x04" + struct.pack("<HHHHHIIIHH", 20, flags, method, 0, 0, 0, 0, 0, len(name), 0) + name
+    length = len(data) if size is None else size
+    return head + data + mark + struct.pack("<III", zlib.crc32(data), length, length)
+
+
+PICKLED = member(b"x/data.pkl", of(tensor()))
+STORED = member(b"x/data/0", bytes(16))
+
+
+def test_of_a_zip_without_its_end_the_tensors_whose_bytes_are_there_are_told():
+    found = read(PICKLED + member(b"x/byteorder", b"little") + STORED, BIN)
+    assert (found.refused, found.tensors, found.lost) == (True, (), ())
+    assert [(one.name, one.dtype, one.shape) for one in found.intact] == [("a", "F32", (2, 2))]
+    found = read(PICKLED + STORED[:-17], BIN)
+    assert (found.intact, found.lost) == ((), ("a",))
+
+
+ODD = {
+    "no pickle first": STORED + PICKLED,
+    "a pickle that was changed": PICKLED.replace(struct.pack("<I", zlib.crc32(of(tensor()))), b"0000") + STORED,
+    "another length than the pickle says": PICKLED + member(b"x/data/0", bytes(20)) + STORED,
+    "another length behind the data": PICKLED + member(b"x/data/0", bytes(16), size=15) + STORED,
+    "another folder": PICKLED + member(b"../data/0", bytes(16)),
+    "compressed": PICKLED + member(b"x/data/0", bytes(16), method=8),
+    "encrypted": PICKLED + member(b"x/data/0", bytes(16), flags=0x0809),
+    "numbers of another machine": PICKLED + STORED + member(b"x/byteorder", b"big"),
+    "something else between": PICKLED + bytes(64) + STORED,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_of_a_zip_without_its_end_that_torch_did_not_write_so_nothing_is_believed(what):
+    found = read(ODD[what], BIN)
+    assert found.refused
+    assert found.intact == ()
+
+
+def test_a_zip_without_its_end_is_followed_only_as_far_as_its_pickle_has_storages():
+    data = PICKLED + b"".join(member(b"x/%d" % at, b"") for at in range(100_000))
+    start = time.process_time()
+    assert read(data, BIN).refused
+    assert time.process_time() - start < 0.5
 
 
 # ------------------------------------------------------------------------------------------------ formats

@@ -25,8 +25,8 @@ _PICKLE = "data.pkl"
 _HEAD_BYTES = 30
 #: Sizes follow the data.
 _AFTERWARDS = 8
-#: Members of torch's beside the pickle and the storages are a word or a number.
-_SMALL = 256
+#: Members of torch's beside the pickle and the storages are a word or a number, and there are six of them.
+_SMALL, _OTHERS = 256, 16
 _WINDOW = 1 << 18
 
 
@@ -95,7 +95,9 @@ def _held(
 ) -> Iterator[tuple[str, Held]]:
     """The storages whose bytes are all there, by their keys: the members from `position` to the cut."""
     end = source.size(name)
-    while position + _HEAD_BYTES < end:
+    for _ in range(len(told) + _OTHERS):
+        if position + _HEAD_BYTES >= end:
+            return
         member, start = _head(source, name, position)
         key = member[len(folder) + len("data/") :] if member.startswith(f"{folder}data/") else ""
         size = told[key].length * storage_width(told[key]) if key in told else None
