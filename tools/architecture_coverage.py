@@ -110,9 +110,23 @@ def judged(classes: dict[str, Any] | None, why: str) -> tuple[str, str]:
 
 
 def adoptable(classes: dict[str, Any] | None) -> bool:
-    """Whether something is reproduced exactly, and nothing is wrong without saying so."""
-    states = {state for state, _ in (classes or {}).values()}
-    return bool(states & {"exact", "partly"}) and "wrong" not in states
+    """Whether something is reproduced exactly."""
+    return bool({state for state, _ in (classes or {}).values()} & {"exact", "partly"})
+
+
+def adopt(source: Path, classes: dict[str, Any]) -> None:
+    """Take the facts into the package; a class that they were wrong about is doubted whole, and says why."""
+    facts = json.loads(source.read_text())
+    wrong = {name: why for name, (state, why) in classes.items() if state == "wrong"}
+    for name, why in wrong.items():
+        facts["classes"][name]["doubts"] = [f"the whole tree: refuted on {why.partition(':')[0]}"]
+        classes[name] = ("doubts", f"refuted on {why}")
+    if wrong:
+        from architectures.emit import text
+
+        (FACTS / source.name).write_text(text(facts))
+    else:
+        shutil.copy(source, FACTS)
 
 
 def _rows(details: dict[str, Any], names: Iterable[str]) -> dict[str, tuple[str, str, int]]:
@@ -235,14 +249,14 @@ def main() -> int:
     for name, classes, why, seconds in farm(
         lambda name: examine(name, options.seeds, options.edges), names, options.workers, options.seconds
     ):
+        if options.adopt and adoptable(classes):
+            adopt(options.facts / f"{name}.json", classes)
         state, reason = judged(classes, why)
         reason = refused.get(name, reason) if state == "not" else reason
         details[name] = {"state": state, "why": reason, "classes": classes or {}}
         print(f"{name}: {WORDS[state]}, {seconds:.1f} s{': ' + reason if reason else ''}", flush=True)
         if options.json:
             options.json.write_text(json.dumps(details, indent=1) + "\n")
-        if options.adopt and adoptable(classes):
-            shutil.copy(options.facts / f"{name}.json", FACTS)
     rows = _rows(details, CONFIG_MAPPING_NAMES if options.json or not options.types else details)
     print("\n".join(summary(rows)))
     if options.page or not options.types:

@@ -191,7 +191,7 @@ class Defaults:
         *heads, leaf = key.split(".")
         for part in heads:
             raw = raw.setdefault(part, {})
-        layers = next((value for name, value in raw.items() if is_depth(name) and isinstance(value, int)), 3)
+        layers = next((value for name, value in raw.items() if is_depth(name) and value), 0) or self.sampler.depth()
         raw[leaf] = self.rng.choice(self.sampler.keys()[key].makes)(self.rng, layers)
 
     def _told(self, raw: dict[str, Any], name: str, given: list[str]) -> str:

@@ -21,6 +21,8 @@ _IDLE = re.compile(
     r"(token_id|token_index|_eps|_std|_range|_drop|dropout|_prob|_theta|_scale|scaling|_loss|_coef|initializer|use_cache|dtype|"
     r"output_|return_|id2label|label2id|problem_type|quantization|max_length|architectures|layerdrop|is_encoder_decoder)"
 )
+#: A size of zero is no model.
+_SIZE = re.compile(r"(_size|_dim|d_model|_embd)$")
 _SHALLOW = 4
 Edit = tuple[tuple[str, ...], Any]
 
@@ -49,7 +51,8 @@ def edits(model_type: str) -> list[Edit]:
     for path, value in _values(config):
         if not _IDLE.search(path[-1]):
             near = [] if _DEPTH.search(path[-1]) else sizes[:2]
-            found += [(path, one) for one in _edges(value, near, may_be_null=_may_be_null(config, path))]
+            edges = _edges(value, near, may_be_null=_may_be_null(config, path))
+            found += [(path, one) for one in edges if one != 0 or one is False or not _SIZE.search(path[-1])]
     for key in named(type(config)):
         found += [((key,), one) for one in (1, 2, 0, None)]
     return found

@@ -96,6 +96,8 @@ def observe(
         bool(getattr(module, "is_transposed", False)) and bool(module._parameters),
         texts={key: trace.sizes(value) for key, value in module._parameters.items() if value is not None},
     )
+    if node.kind == "Linear":
+        _as_stated(module, node)
     if isinstance(node.groups, trace.Traced):
         node.groups, node.groups_text = int(node.groups), node.groups.text
     if opaque and id(module) in opaque:
@@ -104,6 +106,16 @@ def observe(
         if child is not None and id(child) not in seen:
             node.children[key] = observe(child, key, seen, opaque)
     return node
+
+
+def _as_stated(module: nn.Module, node: Node) -> None:
+    """A Linear has the sizes that it states, for PEFT reads those: a weight tied to one of another size stays what it is."""
+    stated = (getattr(module, "out_features", None), getattr(module, "in_features", None))
+    if all(isinstance(size, int) for size in stated) and node.params.get("weight", stated) != stated:
+        for name, sizes in (("weight", stated), ("bias", stated[:1])):
+            if name in node.params:
+                node.params[name] = tuple(int(size) for size in sizes)  # type: ignore[arg-type]
+                node.texts[name] = tuple(size.text if isinstance(size, trace.Traced) else "" for size in sizes)
 
 
 def opaque_parts(model: PreTrainedModel, auto_keys: list[str]) -> dict[int, str]:

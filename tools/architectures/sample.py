@@ -216,7 +216,7 @@ class Sampler:
                 out[name] = value
         self._dependent(out)
         self.drawn |= set(out)
-        layers = next((out[n] for n in self.fields if is_depth(n) and out.get(n)), 3)
+        layers = next((out[n] for n in self.fields if is_depth(n) and out.get(n)), 0) or self.depth()
         for name, one in self.popped.items():
             if one.makes and (self.popping or one.where == "tree") and rng.random() < _GIVEN:
                 out[name] = rng.choice(one.makes)(rng, layers)
@@ -244,7 +244,7 @@ class Sampler:
         if _HEAD_DIM.search(name):
             return None if none else rng.choice(even)
         if _LAYERS.search(name):
-            return None if none else self._depth()
+            return None if none else self.depth()
         if name == "hidden_size" and "embed_dim" in self.fields:
             return 2 * prime
         if name in {"hidden_size", "n_embd", "d_model", "embed_dim", "dim"}:
@@ -300,7 +300,7 @@ class Sampler:
         for part in self.parts.values():
             part.deepen()
 
-    def _depth(self) -> int:
+    def depth(self) -> int:
         """Mostly shallow; sometimes deep enough to show what repeats with every fourth or sixth layer."""
         return self.rng.randint(2, 4) if self.rng.random() >= self.deep[0] else self.rng.randint(5, self.deep[1])
 
@@ -325,7 +325,7 @@ class Sampler:
         for name in self.fields:
             kinds = self._kinds_of_layers(name)
             if kinds:
-                count = layers or self._depth()
+                count = layers or self.depth()
                 out[name] = None if self.rng.random() < 0.4 else [self.rng.choice(kinds) for _ in range(count)]
         for name in self.fields if layers else ():
             if _PLACES.search(name) and "list[int]" in self._annotation(name) and self.annotated[name].default is None:
@@ -516,5 +516,5 @@ def environment(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
     for alias in type(config).attribute_map:
         env.pop(prefix + alias, None)
     if f"{prefix}vocab_size" in env:
-        env.setdefault(f"{prefix}tie_word_embeddings", False)
+        env.setdefault(f"{prefix}tie_word_embeddings", bool(getattr(config, "tie_word_embeddings", False)))
     return env

@@ -193,7 +193,7 @@ class Fields:
         if spec.get("any"):
             sub = self.sub("text_config")
             found["text_config"] = sub.prompt_config() if sub is not None else dict(self.section("text_config"))
-        elif spec and "text_config" in self.raw:
+        elif spec:
             inner, own = found.setdefault("text_config", {}), self.section("text_config")
             inner.update({n: own[n] for n in PROMPT_FIELDS if self._is_extra(n, "text_config.", known)})
         return found

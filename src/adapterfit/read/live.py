@@ -160,7 +160,9 @@ def _kind(module: Any) -> str:
 def _packing(module: Any) -> str:
     """How a quantiser packed the weight of a Linear layer; empty where it holds plain numbers."""
     found = next((_PACKED[ancestor] for ancestor in _ancestors(module) if ancestor in _PACKED), "")
-    named = next((how for name, how in _PACKED_NAMES.items() if type(module).__name__.startswith(name)), "")
+    own = type(module).__module__.startswith("transformers.models.")  # I-BERT's QuantLinear is none that PEFT adapts
+    names = {} if own else _PACKED_NAMES
+    named = next((how for name, how in names.items() if type(module).__name__.startswith(name)), "")
     # torchao leaves the module as it is, and puts a tensor of its own class into it.
     inside = type(getattr(module, "weight", None)).__module__.partition(".")[0]
     return found or named or ("torchao" if inside == "torchao" else "")
