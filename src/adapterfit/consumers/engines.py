@@ -125,7 +125,7 @@ def judge(known: Facts, at: str, sight: Sight) -> Answer:
         if hasattr(rule, "ratios") and claim.mark != "suspected":
             ratios = _of_applied(rule.ratios(claim.value, sight), sight, effects)
             effects += [_signed(effect, claim) for effect in _scaled(ratios)]
-    values = [claim.value for claim in claims]
+    values = [claim.value for claim in claims if claim.mark != "suspected"]
     effects += _untold(values, sight)
     placed = any(value.get("by_leaf") or value["rule"] == "architecture-table" for value in values)
     effects += _misfits(effects, sight, placed=placed)
