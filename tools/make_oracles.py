@@ -42,11 +42,11 @@ def older(target: Path) -> int:
     for line in (TOOLS / "oracle_sources_older.txt").read_text().splitlines():
         if not line or line.startswith("#"):
             continue
-        wanted, tests = line.split()
+        wanted, tests, *chosen = line.split()
         folder = (target.parent / "older" / wanted).absolute()
         if not folder.is_dir():
             unpack(python, wanted, folder)
-        command = [python, "-m", "pytest", "-q", "-m", "oracle", *sys.argv[3:], f"tests/oracles/{tests}"]
+        command = [python, "-m", "pytest", "-q", "-m", "oracle", *sys.argv[3:], f"tests/oracles/{tests}", *chosen]
         found = {**os.environ, "ENGINE_SOURCES": str(folder), "PYTHONPATH": str(folder)}
         print(f"{wanted}:", flush=True)
         if subprocess.run(command, env=found, check=False).returncode:
