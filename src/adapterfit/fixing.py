@@ -178,6 +178,8 @@ def fix(
                 report, pipeline.cured, unsafe=unsafe, first=first, more=lambda now: wished(now, source, wishes)
             )
         if plan is not None:
+            if not plan.steps:
+                return Receipt(_nothing_asked(plan, report))
             _must_be_applicable(plan, source, unsafe=unsafe)
         elif out is None and made.steps:
             made = dataclasses.replace(made, sources=hashed(source, source.names()))
@@ -203,6 +205,16 @@ def _is_worth_writing(plan: Plan, after: Report) -> bool:
     """It fits, or as far as can be told; or the user asked for what can be saved, and that at least loads."""
     saved = any(step.safety != "safe" for step in plan.steps) and after.predicted != "raises"
     return plan.after in _WORTH_WRITING or saved
+
+
+def _nothing_asked(plan: Plan, report: Report) -> Plan:
+    """A plan without steps: what it says of the adapter is not believed, as somebody may have taken its steps out."""
+    if report.verdict != "fits":
+        verdict = report.verdict.replace("-", " ").upper()
+        raise CannotCheck(
+            f"the plan has no steps, so nothing is written; a check of the adapter as it is says {verdict}: make a new plan with --plan"
+        )
+    return dataclasses.replace(plan, before="fits", after="fits", left_out=(), refused=(), remaining=(), unknown=())
 
 
 def _must_be_applicable(plan: Plan, source: Source, *, unsafe: bool) -> None:

@@ -135,6 +135,28 @@ def test_a_saved_plan_is_carried_out_exactly(here):
     assert sum(name.startswith("module.") for name in names) == 1
 
 
+def test_a_plan_whose_steps_were_taken_out_says_so_and_is_not_believed(here, capsys):
+    fix("wrapped", "--base", "base", "--plan", "--plan-file", "plan.json")
+    plan = json.loads((here / "plan.json").read_bytes())
+    plan.update(steps=[], before="fits", after="fits")
+    (here / "plan.json").write_text(json.dumps(plan), "utf-8")
+    capsys.readouterr()
+    assert fix("wrapped", "--base", "base", "--out", "good", "--plan-file", "plan.json") == 2
+    said = capsys.readouterr()
+    assert "the plan has no steps" in said.err
+    assert "Nothing to do" not in said.out
+    assert not (here / "good").exists()
+
+
+def test_the_plan_of_an_adapter_that_fits_has_nothing_to_do(here, capsys):
+    assert fix("wrapped", "--base", "base", "--out", "good") == 0
+    assert fix("good", "--base", "base", "--plan", "--plan-file", "plan.json") == 0
+    capsys.readouterr()
+    assert fix("good", "--base", "base", "--out", "better", "--plan-file", "plan.json") == 0
+    assert "Nothing to do: the adapter fits" in capsys.readouterr().out
+    assert not (here / "better").exists()
+
+
 @pytest.mark.parametrize("place", ["wrapped/plan.json", "base/plan.json", "no/such/plan.json"])
 def test_a_plan_is_not_saved_where_things_are_only_read(place, here, capsys):
     assert fix("wrapped", "--base", "base", "--plan", "--plan-file", place) == 2
