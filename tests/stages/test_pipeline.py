@@ -47,7 +47,7 @@ def test_the_verdict(sample, verdict, predicted):
     [
         pytest.param(make.lora().on_base(None), id="no base"),
         pytest.param(make.lora().on("llama", model_type="nobody-knows"), id="an unknown architecture"),
-        pytest.param(make.lora().with_config(peft_type="XLORA"), id="a method that is not decided"),
+        pytest.param(make.lora().with_config(peft_type="ADAMSS"), id="a method that is not decided"),
     ],
 )
 def test_what_is_not_known_is_said_and_never_fits(sample):

@@ -50,6 +50,7 @@ def finding(
     differs: bool = False,
     undecided: bool = False,
     idle: bool = False,
+    settles: str = "",
 ) -> Finding:
     """A finding of the cause that calls this; diagnose fills in the id. `explains` defaults to `at`."""
     names = tuple(item.name if isinstance(item, TensorInfo) else item for item in at)
@@ -68,4 +69,5 @@ def finding(
         differs=differs,
         undecided=undecided,
         idle=idle,
+        settles=settles,
     )

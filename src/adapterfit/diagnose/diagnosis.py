@@ -156,7 +156,7 @@ def _predicted(case: Case, diff: Diff | None, raised: Raised | None, findings: S
     if any(_is_certain_to_raise(found, diff) for found in findings):
         return "raises"
     if diff is None or diff.expectation.doubts or case.adapter.weights is None:
-        return "cannot-tell"
+        return _settled(diff, findings)
     empty = [slot for slot in diff.missing if not slot.optional]
     idle = {name for found in findings if found.idle for name in found.at}
     landed = bool(diff.overwrites) or any(match.tensor.name not in idle for match in diff.matched)
@@ -167,6 +167,13 @@ def _predicted(case: Case, diff: Diff | None, raised: Raised | None, findings: S
         differs, undecided = any(f.differs for f in findings), any(f.undecided for f in findings)
         return "loads-differently" if differs else "cannot-tell" if undecided else "loads"
     return "loads-partly" if landed or not diff.expectation.inert else "loads-without-effect"
+
+
+def _settled(diff: Diff | None, findings: Sequence[Finding]) -> str:
+    """What holds although the method's tensors were not compared; nothing does where the base itself is doubted."""
+    if diff is None or diff.expectation.tree.doubts:
+        return "cannot-tell"
+    return next((found.settles for found in findings if found.settles), "cannot-tell")
 
 
 def _is_certain_to_raise(found: Finding, diff: Diff | None) -> bool:

@@ -18,7 +18,8 @@ reads that of the file afterwards. Measured: files of another machine, loaded on
 logits, by more than the adapter's effect; loaded a second time beside themselves they gave the right ones.
 
 Prevention: keep the versions of PEFT and torch, and never edit the seeds. TinyLoRA of PEFT 0.19 drew its projections without
-a seed: such an adapter without them is lost.
+a seed: such an adapter without them is lost. AdaMSS of PEFT 0.19 found its segments with directions drawn without a seed: which
+rows of a weight a segment has is not in the file, and the next load finds other ones.
 
 Setup:
     options = peft.VeraConfig(r=4, target_modules=["q_proj", "v_proj"], save_projection=False)
@@ -86,6 +87,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """A note for a method that makes a part of itself anew; an error where it never can."""
     config = diff.expectation.config
     kind = str(config.get("peft_type"))
+    if kind == "ADAMSS" and diff.raised is None:
+        yield from _segments(case, diff)
     what, seed, saved = _DRAWN.get(kind, ("", "", ""))
     if not what or not diff.matched or diff.raised is not None:
         return
@@ -106,6 +109,45 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         predicted="none",
         fix=Fix("unsafe", f"before moving it, save it with {saved} on") if saved else None,
     )
+
+
+def _segments(case: Case, diff: Diff) -> Iterator[Finding]:
+    """AdaMSS of PEFT 0.19, where the rank cuts directions off: `torch.svd_lowrank` draws them, and the clusters follow them."""
+    config = case.adapter.config
+    drawn_then = config is not None and "random_seed" not in config.raw
+    drawn_now = bool(loader(diff).get("adamss-segments"))
+    cut = [name for name, (rank, most, segments) in _adamss_modules(case).items() if segments > 1 and rank < most]
+    if not (drawn_then or drawn_now) or not cut:
+        return
+    yield finding(
+        f"PEFT {'0.19 drew' if drawn_then else '0.19 draws'} the directions by which AdaMSS finds its segments without a seed, and "
+        f"the file does not say which rows they have: in {len(cut)} layers the numbers go to other rows than in the training",
+        at=cut,
+        expected="" if drawn_then else "PEFT 0.20 or newer, which takes random_seed",
+        fix=Fix(
+            "unsafe", "none; train it anew with PEFT 0.20 or newer" if drawn_then else "upgrade PEFT to 0.20 or newer"
+        ),
+        settles="loads-differently",
+    )
+
+
+def _adamss_modules(case: Case) -> Mapping[str, tuple[int, int, int]]:
+    """Of each adapted layer: the rank that was taken, the largest that there is, and the number of segments."""
+    rows: dict[str, list[int]] = {}
+    wide: dict[str, tuple[int, int]] = {}
+    for tensor in case.adapter.tensors:
+        module, found, rest = tensor.name.partition(".adamss_")
+        if not found or len(tensor.shape) != 2:
+            continue
+        if rest.startswith("B."):
+            rows.setdefault(module, []).append(tensor.shape[0])
+        elif rest == "newB":
+            wide[module] = (tensor.shape[0], tensor.shape[1])
+    return {
+        module: (wide[module][0], min(wide[module][1], sum(parts)), len(parts))
+        for module, parts in rows.items()
+        if module in wide
+    }
 
 
 def _beside_its_basis(diff: Diff) -> Finding:
@@ -145,6 +187,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
     two = {"target_modules": ["q_proj", "v_proj"]}
     vera = {"peft_type": "VERA", "r": 4, **two}
     tiny = {"peft_type": "TINYLORA", "r": 2, "save_projection": False, **two}
+    segmented = make.lora("llama").with_config(peft_type="ADAMSS", r=2).dropped(lambda _: True).added(_two_segments())
     old = ("init_weights", "bias", "fan_in_fan_out", "layers_pattern", "layers_to_transform", "modules_to_save", "u")
     return {
         "fires": [
@@ -156,12 +199,20 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.adapter("llama", peft_type="FROD", **two),
             make.adapter("llama", **tiny, peft_version="0.21.2"),
             make.adapter("llama", **tiny, peft_version="0.19.1").without_config(*old),
+            segmented.without_config("lora_alpha"),
         ],
         "silent": [
             make.adapter("llama", **vera),
             make.adapter("llama", peft_type="UNILORA", r=4, save_indices=True, **two),
             make.adapter("llama", peft_type="SUPERTUNING", **two),
             make.lora("llama"),
+            segmented.without_config("lora_alpha").with_config(random_seed=0),
             make.adapter("llama", **vera, save_projection=False).renamed(lambda name: "module." + name),
         ],
     }
+
+
+def _two_segments() -> dict[str, tuple[int, ...]]:
+    """One layer of AdaMSS with two segments, whose rank leaves directions out."""
+    names = {"A.0": (1, 2), "A.1": (1, 2), "B.0": (20, 1), "B.1": (44, 1), "newB": (2, 64)}
+    return {f"base_model.model.model.layers.0.self_attn.q_proj.adamss_{name}": shape for name, shape in names.items()}

@@ -1,11 +1,13 @@
 """A tensor that the whole adapter hangs on is not in the file.
 
 What this means: some methods keep one tensor for the whole model (VB-LoRA's bank of vectors, TinyLoRA's and Uni-LoRA's
-vectors, the projections of VeRA, RandLoRA and FRoD), or one that stands outside the usual names (SHiRA's indices, the
-prompts and gates of adaption prompts, the task matrices of multitask prompts). Without it the rest says nothing: PEFT fills
+vectors, the projections of VeRA, RandLoRA and FRoD, X-LoRA's classifier), or one that stands outside the usual names (SHiRA's
+indices, the prompts and gates of adaption prompts, the task matrices of multitask prompts). Without it the rest says nothing: PEFT fills
 it with fresh random numbers, and about most of them it says nothing at all.
 
 Why it happens: the file was filtered by layer names, merged from shards, or converted by a script that knows layers only.
+PEFT 0.20 to 0.21.2 loses X-LoRA's classifier by itself: it calls the mixed adapters 0, 1, …, takes `layers.0` of the classifier
+for a part of adapter 0, and leaves it out of the file.
 
 Detection: the other tensors of the adapter land, and these do not exist.
 
@@ -39,9 +41,10 @@ Fixed:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from adapterfit import limits
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.dates import loader
@@ -59,11 +62,14 @@ CAUSE = Cause(
     versions="peft >= 0.6",
     needs=("config", "diff"),
 )
+_CLASSIFIER = "base_model.internal_xlora_classifier.layers"
 _SEEDED = ("vera_", "pvera_", "randlora_", "frod_")
 
 
-def check(_case: Case, diff: Diff) -> Iterator[Finding]:
+def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding for all of them, where something else of the adapter is there."""
+    if diff.expectation.config.get("peft_type") == "XLORA":
+        yield from _classifier(case, diff)
     quiet = loader(diff).get("missing-keys") == "silent"  # then silence sets no slot apart
     empty = [slot for slot in diff.missing if not slot.optional and _is_shared(slot, quiet=quiet)]
     if not empty or not _others_land(diff, empty):
@@ -77,6 +83,30 @@ def check(_case: Case, diff: Diff) -> Iterator[Finding]:
         predicted="raises" if raises else _told(diff, empty),
         fix=Fix("unsafe", _remedy(empty)),
     )
+
+
+def _classifier(case: Case, diff: Diff) -> Iterator[Finding]:
+    """Layers of X-LoRA's classifier that the file lacks: PEFT draws them at random, whatever the adapters are that it mixes."""
+    here = {tensor.name for tensor in case.adapter.tensors}
+    lost = [key for key in _classifier_keys(diff.expectation.config) if key not in here]
+    if not lost or case.adapter.weights is None or case.adapter.weights.refused:
+        return
+    yield finding(
+        f"the file lacks {shorten(lost, 2)} of the classifier that mixes the adapters; PEFT draws it at random, without a word",
+        at=lost,
+        expected="the classifier, which is all that X-LoRA trains",
+        fix=Fix("unsafe", "none; train it anew, and save state_dict() of internal_xlora_classifier beside it"),
+        settles="" if loader(diff).get("xlora-layers") else "loads-partly",
+    )
+
+
+def _classifier_keys(config: Mapping[str, Any]) -> list[str]:
+    """Names of its linear layers: an activation, and a dropout where there is one, stand between two of them."""
+    depth, dropout = config.get("xlora_depth", 1), config.get("xlora_dropout_p", 0.2)
+    if type(depth) is not int or not 0 < depth <= limits.LAYERS or not isinstance(dropout, (int, float)):
+        return []
+    step = 3 if dropout > 0 else 2
+    return [f"{_CLASSIFIER}.{at * step}.{leaf}" for at in range(depth) for leaf in ("weight", "bias")]
 
 
 def _is_shared(slot: Slot, *, quiet: bool) -> bool:
@@ -111,6 +141,9 @@ def examples(make: Any) -> dict[str, list[Any]]:
     gates = make.adapter("llama", peft_type="ADAPTION_PROMPT", adapter_len=4, adapter_layers=2)
     tasks = make.adapter("llama", peft_type="MULTITASK_PROMPT_TUNING", num_virtual_tokens=3, num_tasks=2)
     rand = make.adapter("llama", peft_type="RANDLORA", r=4, target_modules=["q_proj"])
+    mixed = {"peft_type": "XLORA", "adapters": {"0": "a", "1": "b"}, "hidden_size": 64, "xlora_dropout_p": 0.0}
+    mixture = make.lora("llama").without_config("r", "lora_alpha").with_config(**mixed).dropped(lambda _: True)
+    first = {f"{_CLASSIFIER}.0.weight": (2, 64), f"{_CLASSIFIER}.0.bias": (2,)}
     return {
         "fires": [
             bank.dropped(lambda name: "vector_bank" in name),
@@ -121,6 +154,8 @@ def examples(make: Any) -> dict[str, list[Any]]:
             gates.dropped(lambda name: "gate" in name),
             tasks.dropped(lambda name: "rows" in name),
             rand.dropped(lambda name: "randlora_A" in name),
+            mixture,
+            mixture.with_config(xlora_depth=2).added(first),
         ],
         "silent": [
             bank,
@@ -133,5 +168,9 @@ def examples(make: Any) -> dict[str, list[Any]]:
             bank.renamed(lambda name: "module." + name),
             bank.dropped(lambda name: "logits_A" in name),
             make.lora("llama").dropped(lambda name: "lora_B" in name),
+            mixture.added(first),
+            mixture.with_config(xlora_depth=2).added(
+                {**first, f"{_CLASSIFIER}.2.weight": (2, 9), f"{_CLASSIFIER}.2.bias": (2,)}
+            ),
         ],
     }
