@@ -22,8 +22,8 @@ FOLDERS = {"llama_gqa": "llama_gqa", "bert_enc": "bert"}
 #: `target_parameters` of a mixtral named nothing when transformers 4 saved it, and names experts now: the logits are equal
 #: because their slots do nothing at their start, and PEFT warns. The guard refuses it all the same.
 IDLE = {"lora_mixtral_tparams"}
-#: Depend on values of the base, on other folders, or on the machine's linear algebra: `allow=("cannot-tell",)` relies on the proof.
-UNDECIDED = {"ADAMSS", "XLORA", "FROD"}
+#: Depend on values of the base, or on other folders: `allow=("cannot-tell",)` relies on the proof.
+UNDECIDED = {"ADAMSS", "XLORA"}
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adapterfit import pipeline
 from adapterfit.errors import AdapterMisfit, CannotCheck
 from adapterfit.guard import proof
+from adapterfit.guard.directions import refuse_strayed, shows_after_load
 from adapterfit.guard.numbers import Numbers, summaries
 from adapterfit.guard.offload import refuse_overwriting
 from adapterfit.guard.refuse import refuse_misfit
@@ -60,7 +61,7 @@ def load(base_model: Any, adapter: str | os.PathLike[str], *, allow: Collection[
     numbers = Numbers(source)
     found = dataclasses.replace(found, values=summaries(numbers, found.tensors))
     report = pipeline.check(found, base=base_model)
-    refuse_misfit(report, allow)
+    refuse_misfit(report, (*allow, "cannot-tell") if shows_after_load(report) else allow)
     refuse_overwriting(base_model, report, allow)
     before = proof.overwritten(base_model, numbers, report)
     from peft import PeftModel
@@ -74,6 +75,7 @@ def load(base_model: Any, adapter: str | os.PathLike[str], *, allow: Collection[
             f"PEFT loaded {show(found.label)} without an error, but {told.said()}; load the base again before you go on"
         )
         raise AdapterMisfit(line, report, told.names)
+    refuse_strayed(model, kwargs.get("adapter_name", "default"), report, allow)
     return model
 
 

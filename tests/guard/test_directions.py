@@ -1,0 +1,69 @@
+"""FRoD: directions of another machine are found out after the load; those of this machine go through."""
+
+from __future__ import annotations
+
+import pytest
+import real
+
+import adapterfit
+
+pytestmark = pytest.mark.exact
+
+FROD = {"target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM", "progressbar": False}
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory):
+    return real.saved(tmp_path_factory.mktemp("frod"), kind="FrodConfig", **FROD)
+
+
+@pytest.fixture
+def of_another_machine(adapter, tmp_path):
+    """The same adapter whose basis has other signs, as another eigenvalue solver turns them out."""
+    import shutil
+
+    from safetensors.torch import save_file
+
+    folder = tmp_path / "other"
+    shutil.copytree(adapter, folder)
+    found = real.tensors(folder)
+    for name, tensor in found.items():
+        if ".frod_V." in name:
+            tensor[:, ::2] *= -1
+    save_file(found, folder / real.WEIGHTS)
+    return folder
+
+
+def logits(model):
+    import torch
+
+    with torch.no_grad(), real.quiet():
+        return model(torch.arange(6)[None]).logits
+
+
+def test_what_was_saved_here_loads_and_computes_as_with_plain_peft(adapter):
+    import torch
+
+    with real.quiet():
+        guarded = adapterfit.load(real.base(), adapter)
+    assert torch.equal(logits(guarded), logits(real.plain_load(real.base(), adapter)))
+    assert not torch.allclose(logits(guarded), logits(real.base()), atol=1e-3)
+
+
+def test_a_basis_that_this_machine_does_not_compute_is_refused_and_computes_something_else(of_another_machine):
+    import torch
+
+    with real.quiet(), pytest.raises(adapterfit.AdapterMisfit, match="directions that do not belong") as caught:
+        adapterfit.load(real.base(), of_another_machine)
+    assert caught.value.report.predicted == "cannot-tell"
+    twice = real.plain_load(real.base(), of_another_machine)
+    once = logits(twice)
+    with real.quiet():
+        twice.load_adapter(str(of_another_machine), adapter_name="again")
+    twice.set_adapter("again")
+    assert not torch.allclose(once, logits(twice), atol=1e-3)
+
+
+def test_who_allows_what_cannot_be_told_gets_it(of_another_machine):
+    with real.quiet():
+        assert adapterfit.load(real.base(), of_another_machine, allow=("cannot-tell",)) is not None
