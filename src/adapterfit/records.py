@@ -497,8 +497,7 @@ class Finding:
     `predicted` is what the loader does about it by itself: `raises`, `warns`, `silent` or `none`. `code` is the reader's finer
     name, where the cause has several. `explains` are the tensor names and slot keys this finding accounts for: diagnose keeps those
     that explain the most. `differs`: every tensor is applied, yet the model computes something else than where the adapter was
-    saved; `undecided`: whether it does cannot be told. `idle`: the tensors `at` are applied and act on nothing. `settles`: the
-    prediction that holds even where the method's tensors could not be compared.
+    saved; `undecided`: nobody can tell. `idle`: those `at` act on nothing. `settles`: the prediction, though nothing was compared.
     """
 
     id: str
