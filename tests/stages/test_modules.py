@@ -418,6 +418,17 @@ def test_that_formulas_mean_what_they_say(text, value):
     assert compile_formula(text)(env) == value
 
 
+def test_that_older_words_for_kinds_of_layers_are_taken_as_transformers_takes_them():
+    trees = [
+        modules.tree(Base("x", config={"model_type": "nemotron_h", "layers_block_type": words}), "NemotronHModel")
+        for words in (["mamba", "attention", "moe"], ["linear_attention", "full_attention", "moe"])
+    ]
+    assert [m.class_name for m in trees[0].modules if m.name.endswith(".mixer")] == [
+        "NemotronHMamba2Mixer", "NemotronHAttention", "NemotronHMoE",
+    ]  # fmt: skip
+    assert trees[0].modules == trees[1].modules
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "a +", "(a", "a b", "__import__('os')", "a.b()", "lambda: 1", "a ** ", "a[", "a ? b", "1 if a else 2", "$"],

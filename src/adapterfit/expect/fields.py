@@ -20,6 +20,12 @@ class Facts(dict[str, Any]):
 FactsOf = Callable[[str], "Facts | None"]
 #: Fields that decide the size of a task head; transformers keeps `num_labels` as the length of `id2label`.
 _LABELS = "num_labels"
+#: Words for kinds of layers that transformers 5.23 takes for newer ones, and in which lists (`remap_legacy_layer_types`).
+_OLD_WORDS = {
+    "mamba": "linear_attention", "attention": "full_attention", "deepseek_sparse_attention": "indexed_attention",
+    "qwen_sparse_attention": "indexed_attention",
+}  # fmt: skip
+_WORDED = frozenset(("layer_types", "mtp_layer_types", "layers_block_type", "mtp_layers_block_type"))
 #: Where transformers 5.23 keeps what single layers have otherwise than the rest.
 _BY_LAYER = "per_layer_config"
 #: What PEFT's prompt learning reads from `model.config.to_dict()`.
@@ -95,6 +101,8 @@ class Fields:
             return self.value(absent)
         if value is None:
             return self.value(null)
+        if name.rpartition(".")[2] in _WORDED and isinstance(value, list):
+            value = [_OLD_WORDS.get(word, word) if isinstance(word, str) else word for word in value]
         return value if given == "given" else compile_formula(given)(_Given(self, value))
 
     def _given(self, name: str) -> tuple[bool, Any]:
