@@ -67,6 +67,8 @@ CAUSE = Cause(
     versions="peft >= 0.11",
     needs=("config", "diff"),
 )
+#: Of 72 random weights cut to this part or less none got the same segments twice; of 24 cut to 63 of 64 directions 7 did.
+_CUT = 60 / 64
 #: Method → what is made anew, the field it is made from, and the field that says it is saved after all.
 _DRAWN: Mapping[str, tuple[str, str, str]] = {
     "VERA": ("the projections", "projection_prng_key", "save_projection"),
@@ -116,7 +118,7 @@ def _segments(case: Case, diff: Diff) -> Iterator[Finding]:
     config = case.adapter.config
     drawn_then = config is not None and "random_seed" not in config.raw
     drawn_now = bool(loader(diff).get("adamss-segments"))
-    cut = [name for name, (rank, most, segments) in _adamss_modules(case).items() if segments > 1 and rank < most]
+    cut = [name for name, (rank, most, parts) in _adamss_modules(case).items() if parts > 1 and rank <= _CUT * most]
     if not (drawn_then or drawn_now) or not cut:
         return
     yield finding(
