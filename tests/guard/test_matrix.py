@@ -23,7 +23,8 @@ FOLDERS = {"llama_gqa": "llama_gqa", "bert_enc": "bert"}
 #: because their slots do nothing at their start, and PEFT warns. The guard refuses it all the same.
 IDLE = {"lora_mixtral_tparams"}
 #: Depend on values of the base, or on other folders: `allow=("cannot-tell",)` relies on the proof.
-UNDECIDED = {"ADAMSS", "XLORA"}
+#: FRoD was measured on another machine, whose basis this one may not compute: `test_directions.py` asks the guard about it.
+UNDECIDED = {"ADAMSS", "XLORA", "FROD"}
 
 
 @cache
