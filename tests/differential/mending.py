@@ -82,6 +82,7 @@ def fixed(adapter: Path, base: Any, out: Path) -> None:
 
 
 def _reasons(report) -> str:
-    return "; ".join(
-        f"{f.id}: {f.fix.summary if f.fix else f.message}" for f in report.findings if f.severity == "error"
-    )
+    """What is wrong and, where that cannot be told, why not: a refusal without a reason is none."""
+    said = [f"{f.id}: {f.fix.summary if f.fix else f.message}" for f in report.findings if f.severity == "error"]
+    unknown = [one.why for one in report.not_checked] if report.verdict == "cannot-tell" else []
+    return "; ".join([f"cannot tell: {'; '.join(unknown)}"] * bool(unknown) + said)
