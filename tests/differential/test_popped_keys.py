@@ -25,9 +25,7 @@ SMALL = {
 #: Type, class, what a config.json has that no field of the config class keeps; each changes the tree.
 LEARNED = [
     ("qwen3_5_text", "Qwen3_5ForCausalLM", {"num_hidden_layers": 6, "full_attention_interval": 3}),
-    ("lfm2", "Lfm2ForCausalLM", {"num_hidden_layers": 3, "tie_embedding": False}),
     ("nemotron_h", "NemotronHForCausalLM", {"layers_block_type": ["mamba", "attention", "moe", "mamba", "mlp"]}),
-    ("lfm2", "Lfm2ForCausalLM", {"num_hidden_layers": 5, "full_attn_idxs": [1, 3]}),
 ]
 
 
