@@ -88,3 +88,12 @@ def test_experts_of_the_old_layout_are_fused_on_arrival():
         found.renamed[f"{PREFIX}0.block_sparse_moe.experts.3.w2.lora_A.weight"]
         == f"{PREFIX}0.mlp.experts.lora_A.weight"
     )
+
+
+def test_the_permutations_that_old_boft_saved_along_are_redundant_and_not_lost():
+    sample = make.adapter("llama", peft_type="BOFT", boft_block_size=4, target_modules=["q_proj"])
+    layers = [name for name in sample.names if name.endswith("boft_R")]
+    old = sample.added({name.replace("boft_R", "boft_P"): (1, 64, 64) for name in layers})
+    found = adapterfit.check(old.adapter, base=old.case.base)
+    assert found.predicted == "loads"
+    assert [finding.severity for finding in found.findings if finding.at[0].endswith("boft_P")] == ["note"]

@@ -64,7 +64,7 @@ def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Di
     missing = tuple(slot for slot in empty if slot.model_key not in filled and slot.shares not in filled)
     renamed = {s.name: a.key for a in came for s in a.sources if s.name != a.key}
     idle = _idle(found)
-    twice = [tensor for tensor in extra if _is_second_copy(tensor, matched) or idle(tensor)]
+    twice = [t for t in extra if _is_second_copy(t, matched) or _is_permutation(t, matched) or idle(t)]
     return Diff(
         found,
         matched=tuple(matched),
@@ -86,6 +86,12 @@ def _is_second_copy(tensor: TensorInfo, matched: list[Match]) -> bool:
     """`bias="all"` saves every name that ends in `.bias`, a saved module's twice: once under its wrapper's own name."""
     plain = _WRAPPED.sub("", tensor.name, count=1)
     return plain != tensor.name and any(m.tensor.name == plain and m.tensor.shape == tensor.shape for m in matched)
+
+
+def _is_permutation(tensor: TensorInfo, matched: list[Match]) -> bool:
+    """BOFT's `boft_P` is made from the sizes of the blocks; PEFT 0.11 and 0.12 saved it along, newer ones make it and look for none."""
+    blocks = f"{tensor.name.removesuffix('boft_P')}boft_R"
+    return tensor.name.endswith(".boft_P") and any(m.tensor.name == blocks for m in matched)
 
 
 #: Tensors of variants that act in training alone: a loader without the variant loses nothing.

@@ -69,7 +69,16 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """Second copies as a note, and the rest."""
     if not (diff.extra or diff.redundant) or not evidence.comparable(diff) or evidence.no_target(diff):
         return
-    copies = list(diff.redundant)
+    fixed = [tensor for tensor in diff.redundant if tensor.name.endswith(".boft_P")]
+    if fixed:
+        yield finding(
+            f"{evidence.count(len(fixed), 'tensor')} are BOFT's permutations, which PEFT 0.11 and 0.12 saved along: the loader makes "
+            "them itself, and drops these",
+            at=fixed,
+            severity="note",
+            predicted="none",
+        )
+    copies = [tensor for tensor in diff.redundant if tensor not in fixed]
     if copies:
         yield finding(
             f'{evidence.count(len(copies), "tensor")} of a saved module lie in the file twice, as bias="all" writes them; '
