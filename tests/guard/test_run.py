@@ -113,7 +113,10 @@ def test_what_is_no_script_is_a_one_line_error(name, words, adapterfit, tmp_path
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_ctrl_c_ends_it_as_it_ends_python(tmp_path):
-    text = "import time, atexit\natexit.register(print, 'end', flush=True)\nprint('up', flush=True)\ntime.sleep(60)"
+    text = (
+        "import time, atexit, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job is deaf to it
+        "atexit.register(print, 'end', flush=True)\nprint('up', flush=True)\ntime.sleep(60)"
+    )
     (tmp_path / "script.py").write_text(text, "utf-8")
     ends = []
     for command in ([sys.executable, "script.py"], [sys.executable, "-m", "adapterfit", "run", "script.py"]):
