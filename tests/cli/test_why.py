@@ -76,8 +76,9 @@ def test_two_answers_that_both_claim_certainty_lose_it():
     assert {cause.confidence for cause in causes} <= {"medium", "low"}
 
 
-def test_a_text_that_tells_nothing_has_no_cause():
-    assert adapterfit.why("the weather is fine today").causes == ()
+@pytest.mark.parametrize("text", ["the weather is fine today", "we use torch.compile"])
+def test_a_text_that_tells_nothing_of_an_adapter_has_no_cause(text):
+    assert adapterfit.why(text).causes == ()
 
 
 def test_an_error_that_no_cause_accounts_for_is_said():
@@ -87,12 +88,13 @@ def test_an_error_that_no_cause_accounts_for_is_said():
 
 
 def test_a_guess_from_words_is_never_more_than_low():
-    causes = adapterfit.why("we use torch.compile and kohya").causes
+    causes = adapterfit.why("we load the LoRA adapter and use torch.compile and kohya").causes
     assert {cause.confidence for cause in causes} == {"low"}
 
 
 def test_guesses_alone_are_headed_as_such():
-    assert _why.render(adapterfit.why("we use torch.compile"), "text").startswith("CANNOT TELL for sure")
+    guessed = adapterfit.why("we load the LoRA adapter and use torch.compile")
+    assert _why.render(guessed, "text").startswith("CANNOT TELL for sure")
     assert _why.render(adapterfit.why(GROWN), "text").startswith("vocabulary-grown")
 
 
