@@ -30,11 +30,11 @@ lint: .venv/dev
 # Many tests start a process of their own; where nothing may write bytecode by the way, each would compile us anew.
 fast: .venv/dev
 	$(BIN)/python -m compileall -q src tests
-	$(PYTEST) -n 2 -m "not exact and not slow and not oracle"
+	$(PYTEST) -n 2 --ignore=tests/oracles -m "not exact and not slow"
 
 slow: .venv/dev
 	$(BIN)/python -m compileall -q src tests
-	$(PYTEST) -n 2 -m "(exact or slow) and not oracle"
+	$(PYTEST) -n 2 --ignore=tests/oracles -m "exact or slow"
 
 python39: .venv/dev
 	$(BIN)/python tools/check_python39.py
