@@ -330,11 +330,12 @@ def verdict(wanted: Any, found: Any) -> str:
 
 
 def line_of(error: Exception, kind: str) -> str:
-    """The exception's class and its first words. `{class}` is the packed class; sizes, which are this model's own, are cut off."""
+    """The exception's class and its first words. `{class}` is the packed class, `{module}` the saved module; sizes, which are this model's own, are cut off."""
     words = " ".join(str(error).split("\n")[:2]).replace("\t", "")[:400]
     if kind != "Linear":
         words = re.sub(rf"<class '[\w.]*{kind}'>", f"<class '…{kind}'>", words).replace(kind, "{class}")
     words = re.sub(r"(Target module [{}\w]+)\([^)]*\)", r"\1(…)", words)
+    words = words.replace("model.layers.0.self_attn.k_proj", "{module}")
     cut = re.search(r"(?<![A-Za-z_0-9])\d|: attempting", words)
     if cut and not isinstance(error, KeyError):
         words = words[: cut.start()] + "…"

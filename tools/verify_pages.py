@@ -51,6 +51,10 @@ PRELUDE = Path(__file__).with_name("page_prelude.py")
 THEN = Path(__file__).with_name("page_then.py")
 #: Older releases, a folder for each set of them.
 OLDER = Path(sys.prefix, "older")
+#: What huggingface_hub before 1.0 needs, and today's environment has only by chance.
+BESIDE_OLDER = (
+    "requests==2.34.2", "urllib3==2.8.0", "idna==3.20", "charset-normalizer==3.5.3", "certifi==2026.10.19.post1",
+)  # fmt: skip
 #: What is kept of a page.
 ROW = ("page", "code", "date", "broken", "fixed")
 _SAID = re.compile(r"# (raises|warns|->):? ?(.*)")
@@ -280,6 +284,7 @@ def releases(wanted: str) -> Path:
             "--target",
             f"{folder}.new",
             *wanted.split(),
+            *BESIDE_OLDER,
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

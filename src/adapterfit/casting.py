@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapterfit.edits import Cast
+from adapterfit.edits import WIDENS, Cast
 from adapterfit.plans import Step
 from adapterfit.records import DTYPE_BITS, TensorInfo
 from adapterfit.repair import numbers
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 #: Types of which the second holds every number of the first.
-_HELD = {("F32", "F64"), ("F16", "F64"), ("BF16", "F64"), ("F16", "F32"), ("BF16", "F32")}
+_HELD = WIDENS | {("F32", "F64")}
 #: Numbers compared at once.
 _NUMBERS = 1 << 20
 

@@ -196,6 +196,8 @@ Edit = Union[
 ]
 #: What stands before the name of a file of the base, where those of both are read: no file of a folder has such a name.
 OF_BASE = "\0base:"
+#: Types of which the second holds every number of the first, where a tensor is filled up from another.
+WIDENS = frozenset({("F16", "F32"), ("BF16", "F32"), ("F16", "F64"), ("BF16", "F64")})
 #: Edits that compute: their numbers may be rounded. Every other edit moves bits unchanged (and adds zeros or constants).
 ARITHMETIC = (Cast, Scale)
 #: Edits of the config alone.

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapterfit.edits import Drop, Edit, Extend, Pad, Trim
+from adapterfit.edits import WIDENS, Drop, Edit, Extend, Pad, Trim
 from adapterfit.expect.places import places
 from adapterfit.plans import Step
 from adapterfit.records import DTYPE_BITS, Misshape, TensorInfo
@@ -212,15 +212,11 @@ def _saved(sight: _Sight, each: Misshape) -> _Sized | None:
 
 def _extend(sight: _Sight, mine: TensorInfo, own: TensorInfo) -> Extend | None:
     """The base's rows that the tensor lacks; None where it does not hold their numbers exactly."""
-    if own.span is None or (mine.dtype != own.dtype and (own.dtype, mine.dtype) not in _HOLDS):
+    if own.span is None or (mine.dtype != own.dtype and (own.dtype, mine.dtype) not in WIDENS):
         return None
     start = own.span[0] + mine.shape[0] * (own.span[1] - own.span[0]) // own.shape[0]
     digest = hashlib.sha256(sight.base.read(own.file, start, own.span[1] - start)).hexdigest()
     return Extend(mine.name, own.file, start, own.span[1], own.shape[0] - mine.shape[0], own.dtype, digest)
-
-
-#: Types of which the second holds every number of the first.
-_HOLDS = {("F16", "F32"), ("BF16", "F32"), ("F16", "F64"), ("BF16", "F64")}
 
 
 def _doubt(sight: _Sight, module: str, rows: int, wanted: int) -> str:

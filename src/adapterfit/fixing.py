@@ -171,18 +171,17 @@ def fix(
         report = pipeline.check(found, base, consumer, online=online, base_class=base_class, loader=loader)
         wishes = Wishes(base_name, drop_copies, alpha, dtype)
         if plan is not None:
+            if not plan.steps:
+                return Receipt(_nothing_asked(plan, report))
+            _must_be_applicable(plan, source, unsafe=unsafe)
             made, after = plan, None
         else:
             first = born(report, pipeline.cured, wishes)
             made, after = planned(
                 report, pipeline.cured, unsafe=unsafe, first=first, more=lambda now: wished(now, source, wishes)
             )
-        if plan is not None:
-            if not plan.steps:
-                return Receipt(_nothing_asked(plan, report))
-            _must_be_applicable(plan, source, unsafe=unsafe)
-        elif out is None and made.steps:
-            made = dataclasses.replace(made, sources=hashed(source, source.names()))
+            if out is None and made.steps:
+                made = dataclasses.replace(made, sources=hashed(source, source.names()))
         if out is None or not made.steps or (after is not None and not _is_worth_writing(made, after)):
             return Receipt(made)
         work = _Work(_with_base(source, report, made), report, made, base_class, exact, python)

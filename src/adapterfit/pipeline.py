@@ -131,6 +131,10 @@ def _exact(report: Report, base_class: str | None, python: str | None) -> Exact:
     from adapterfit.judging import judge
 
     base = report.case.base
+    if base is not None and report.diff is not None and report.diff.expectation.packed:
+        return Exact(
+            cannot=f"the real PEFT is asked with plain modules, and this base's are packed ({base.quantisation})"
+        )
     tree = report.diff.expectation.tree if report.diff is not None else None
     return judge(report.case, base_class or (tree.class_name if tree else base.architecture if base else ""), python)
 

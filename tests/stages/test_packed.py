@@ -129,6 +129,12 @@ def test_does_not_fit(sample, table, predicted, line):
 UNKNOWN = {
     "a way of packing that nobody measured": (make.lora("llama"), {"quant_method": "nobody-knows"}, None),
     "an option that was not measured": (make.lora("llama", init_lora_weights="mica"), FOUR, None),
+    "a saved copy of a module that nobody measured": (
+        make.lora("llama", modules_to_save=["k_proj"]),
+        {"quant_method": "nobody-knows", "modules_to_not_convert": ["q_proj", "v_proj"]},
+        None,
+    ),
+    "a saved copy of what packed modules lie in": (make.lora("llama", modules_to_save=["mlp"]), FOUR, None),
     "two options at once": (make.lora("llama", use_dora=True, lora_bias=False, init_lora_weights="olora"), FOUR, None),
     "another method with an older PEFT": (
         make.adapter("llama", peft_type="IA3", feedforward_modules=[], **TWO), FOUR, "peft==0.18.1,transformers==4.57.1",
@@ -146,3 +152,32 @@ def test_nobody_can_tell(sample, table, consumer):
 def test_what_was_measured_says_with_what():
     assert set(packed.facts()["measured"]) == {"peft", "transformers", "torch", "date"}
     assert all(entry["library"] and entry["methods"]["LORA"] for entry in packed.facts()["packings"].values())
+
+
+EXPERTS = make.lora("mixtral", target_modules=[], target_parameters=["mlp.experts.down_proj"], peft_version="0.21.2")
+
+
+def test_target_parameters_of_packed_experts_were_not_measured():
+    found = report(on(EXPERTS, FOUR, "mixtral"))
+    assert found.verdict == "cannot-tell"
+    assert "target_parameters on model.layers.0.mlp.experts" in found.not_checked[0].why
+
+
+@pytest.mark.parametrize(
+    "left_alone", [["mlp.experts"], ["model.layers.*.mlp.experts", "lm_head"]], ids=["a tail", "a pattern"]
+)
+def test_target_parameters_of_experts_that_are_left_alone_fit(left_alone):
+    found = report(on(EXPERTS, {"quant_method": "mxfp4", "modules_to_not_convert": left_alone}, "mixtral"))
+    assert found.verdict == "fits", found.not_checked
+
+
+def test_a_pattern_that_takes_too_long_is_not_taken_by_its_letters():
+    found = report(on(make.lora("llama"), {**FOUR, "llm_int8_skip_modules": ["(([a-z._0-9]+)+)+!"]}))
+    assert found.verdict == "cannot-tell"
+
+
+def test_the_judge_with_plain_modules_is_not_asked_about_packed_ones():
+    sample = on(make.adapter("llama", peft_type="LOHA", r=4, **TWO), FOUR)
+    found = adapterfit.check(sample.adapter, base=sample.case.base, exact=True)
+    assert found.predicted == "raises"
+    assert "packed" in found.exact.cannot

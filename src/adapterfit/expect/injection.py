@@ -241,6 +241,7 @@ def _wrap_parameter(
             "valid target. Make sure that this layer is not also targeted with `target_modules`. For some models, "
             "PEFT will do this automatically, try setting `target_modules=[]` to prevent it.",
         )
+    packed.refuse_parameters(module)
     rank = _rank(config, f"{module.name}.{param}", patterns)
     slots = method.parameter_layer(module.params[param], rank, config, transposed=module.transposed_experts)
     method.parameter_start(module, config)

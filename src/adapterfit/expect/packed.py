@@ -29,6 +29,7 @@ _LEFT_ALONE = ("modules_to_not_convert", "llm_int8_skip_modules", "linear_weight
 _HEAD_STAYS = frozenset({"awq"})
 #: Classes whose weights transformers keeps in float32 (`_keep_in_fp32_modules`), so that they are not packed.
 _KEPT = {**dict.fromkeys(("t5", "mt5", "umt5", "udop", "pop2piano"), ("wo",)), "blip-2": ("qformer",)}
+_MATRICES = ("Linear", "Conv1D")
 _OUTCOMES = frozenset({"applied", "loads", "nothing", "differs", "fails"})
 _PLAIN = frozenset({"F16", "BF16", "F32", "F64"})
 #: Options that make another thing of a method, as far as packed modules are concerned; each value but these is one.
@@ -68,11 +69,17 @@ def mark(tree: ModuleTree, base: Base) -> ModuleTree:
     left_alone = _left_alone(tree, base, packing)
     modules = tuple(
         _as_packed(module, packing)
-        if module.kind in ("Linear", "Conv1D") and not left_alone(module.name) and not _is_plain(module, base)
+        if _can_be_packed(module) and not left_alone(module.name) and not _is_plain(module, base)
         else module
         for module in tree.modules
     )
     return replace(tree, modules=modules)
+
+
+def _can_be_packed(module: Module) -> bool:
+    """A matrix, or the matrices of fused experts."""
+    experts = module.kind in ("other", "container") and any(len(shape) > 2 for shape in module.params.values())
+    return module.kind in _MATRICES or experts
 
 
 def _packing(quantisation: str) -> str:
@@ -82,6 +89,8 @@ def _packing(quantisation: str) -> str:
 
 def _as_packed(module: Module, packing: str) -> Module:
     """What stands there once it is packed; the class only where one is known before the hardware is."""
+    if module.kind not in _MATRICES:
+        return replace(module, packing=packing)
     weight = module.params["weight"]
     params = {**module.params, "weight": weight[::-1]} if module.kind == "Conv1D" else module.params
     known = facts()["packings"].get(packing, {})
@@ -115,7 +124,9 @@ def _starts(patterns: Patterns, key: str, name: str) -> bool:
     key = key.removeprefix("re:")
     try:
         return patterns.start(rf"(?:{key})(?:(?<=\.)|(?=\.|$))", name) is not None
-    except BadInput:
+    except BadInput as bad:
+        if bad.flaw.code != "regex-invalid":
+            raise
         return name == key or name.startswith(f"{key}.")
 
 
@@ -138,9 +149,11 @@ def _table(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_plain(module: Module, base: Base) -> bool:
-    """Whether the checkpoint holds this very weight in plain numbers, whatever the config says."""
-    found = base.tensors.get(f"{module.name}.weight")
-    return found is not None and found.dtype in _PLAIN and found.shape == tuple(module.params["weight"])
+    """Whether the checkpoint holds these very weights in plain numbers, whatever the config says."""
+    held = [
+        (base.tensors.get(f"{module.name}.{name}"), shape) for name, shape in module.params.items() if len(shape) > 1
+    ]
+    return all(one is not None and one.dtype in _PLAIN and one.shape == tuple(shape) for one, shape in held)
 
 
 # ------------------------------------------------------------------------------------------------ what becomes of it
@@ -155,7 +168,7 @@ def survey(targets: Sequence[Module], config: Mapping[str, Any]) -> dict[str, st
     """
     found = {}
     for module in targets:
-        told = _told(module, config) if module.packing else "applied"
+        told = _told(module, config) if module.packing and module.kind == "Linear" else "applied"
         how, _, line = told.partition(" ")
         if how == "raises":
             alike = (other.name for other in targets if other.packing == module.packing)
@@ -194,14 +207,26 @@ def save_whole(names: Mapping[str, bool], tree: ModuleTree) -> None:
 
     Raises:
         InjectionFails: The real PEFT raised this when it was measured.
+        Undecided: Nobody has measured it.
     """
-    for module in tree.modules:
-        told = str(_methods(module).get("LORA modules_to_save", "")) if module.packing and module.name in names else ""
-        if told.startswith("raises "):
-            kind, line = _line(told.removeprefix("raises "), module)
-            raise InjectionFails(
-                kind, line.replace("model.layers.0.self_attn.k_proj", module.name), {module.name: "raises"}
+    for module in (module for module in tree.modules if module.packing):
+        told = str(_methods(module).get("LORA modules_to_save", ""))
+        if module.name in names and told.startswith("raises "):
+            raise InjectionFails(*_line(told.removeprefix("raises "), module), {module.name: "raises"})
+        if any(module.name == name or module.name.startswith(f"{name}.") for name in names):
+            raise Undecided(
+                f"what becomes of a saved copy of {module.name}, packed by {module.packing}, was not measured"
             )
+
+
+def refuse_parameters(module: Module) -> None:
+    """`target_parameters` of a module whose weights are packed.
+
+    Raises:
+        Undecided: Nobody has measured it.
+    """
+    if module.packing:
+        raise Undecided(f"target_parameters on {module.name}, packed by {module.packing}, were not measured")
 
 
 def _methods(module: Module) -> Mapping[str, Any]:
@@ -234,4 +259,5 @@ def _line(told: str, module: Module) -> tuple[str, str]:
     """The exception's class and words, about this module's class."""
     kind, _, words = told.partition(": ")
     name = module.class_name or "…"
-    return kind, words.replace("…{class}", f"…{name.removeprefix('…')}").replace("{class}", name)
+    words = words.replace("…{class}", f"…{name.removeprefix('…')}").replace("{class}", name)
+    return kind, words.replace("{module}", module.name)

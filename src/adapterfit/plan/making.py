@@ -11,6 +11,7 @@ from typing import Any, Callable
 from adapterfit import limits
 from adapterfit.edits import (
     OF_NO_TENSOR,
+    WIDENS,
     Cast,
     Copy,
     Drop,
@@ -126,7 +127,7 @@ def _extend(table: Table, edit: Extend) -> None:
     bits = math.prod(one.info.shape[1:]) * DTYPE_BITS.get(edit.dtype, 0) * edit.rows
     if edit.rows < 1 or bits != 8 * (edit.end - edit.start) or edit.start < 0 or not bits:
         raise _bad(edit, f"{edit.rows} rows of the base are not {edit.end - edit.start} bytes")
-    if edit.dtype != one.info.dtype and (edit.dtype not in ("F16", "BF16") or one.info.dtype not in ("F32", "F64")):
+    if edit.dtype != one.info.dtype and (edit.dtype, one.info.dtype) not in WIDENS:
         raise _bad(edit, f"{one.info.dtype} does not hold every number of {edit.dtype}")
     _change(table, edit, _with(one.info.shape, 0, one.info.shape[0] + edit.rows))
 

@@ -19,11 +19,6 @@ With:
     transformers==4.28.1
     tokenizers==0.13.3
     huggingface_hub==0.36.2
-    requests==2.34.2
-    urllib3==2.8.0
-    idna==3.20
-    charset-normalizer==3.5.3
-    certifi==2026.10.19.post1
 
 Setup:
     sizes = {**llama().to_dict(), "num_local_experts": 2, "model_type": "mixtral", "architectures": None}

@@ -18,11 +18,6 @@ With:
     transformers==4.28.1
     tokenizers==0.13.3
     huggingface_hub==0.36.2
-    requests==2.34.2
-    urllib3==2.8.0
-    idna==3.20
-    charset-normalizer==3.5.3
-    certifi==2026.10.19.post1
 
 Setup:
     LlamaForCausalLM(llama(num_key_value_heads=4)).save_pretrained("base")  # grouped heads came with transformers 4.31
