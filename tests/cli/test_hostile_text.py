@@ -1,15 +1,19 @@
 """Text that attacks its reader: rows O of the bad inputs, as tensor name, config value, file name and everything else."""
 
+import contextlib
+import io
 import json
 import os
 import re
 import unicodedata
+from types import SimpleNamespace
 
 import jsonschema
 import pytest
 import reports
 from test_json_report import SCHEMA
 
+from adapterfit.cli import main
 from adapterfit.records import (
     Adapter,
     AdapterConfig,
@@ -143,13 +147,33 @@ def hostile_adapter(hostile):
     return {**files, make.WEIGHTS: make.safetensors(names, {utf_8(hostile): utf_8(hostile)})}
 
 
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """`adapterfit …` without a process of its own, its screen two byte streams as a pipe has them."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("NO_COLOR", "COLUMNS", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments):
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main.run(arguments)
+        texts = []
+        for stream in (out, err):
+            stream.flush()
+            texts.append(stream.buffer.getvalue().decode("utf-8"))
+        return SimpleNamespace(returncode=code, stdout=texts[0], stderr=texts[1])
+
+    return run
+
+
 @every_row
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_an_adapter_full_of_it_is_reported_inert(adapterfit, tmp_path, hostile, form):
+def test_an_adapter_full_of_it_is_reported_inert(command, tmp_path, hostile, form):
     lay(tmp_path / "bad", hostile_adapter(hostile))
     base = make.lora("llama").case.base
     lay(tmp_path / "base", {"config.json": json.dumps({**base.config, "_name_or_path": hostile}).encode()})
-    result = adapterfit("check", "bad", "--base", "base", "--format", form)
+    result = command("check", "bad", "--base", "base", "--format", form)
     assert result.returncode in (1, 2)
     assert "internal error" not in result.stderr
     assert not FORBIDDEN.search(result.stdout + result.stderr)
@@ -158,12 +182,12 @@ def test_an_adapter_full_of_it_is_reported_inert(adapterfit, tmp_path, hostile, 
 
 
 @every_row
-def test_a_file_of_that_name_beside_the_adapter_is_reported_inert(adapterfit, tmp_path, hostile):
+def test_a_file_of_that_name_beside_the_adapter_is_reported_inert(command, tmp_path, hostile):
     lay(tmp_path / "bad", make.as_files(make.lora("llama")))
     name = os.fsencode(utf_8(hostile).replace("/", "_"))[:200]
     (tmp_path / "bad" / os.fsdecode(name + b".safetensors")).write_bytes(b"junk")
     (tmp_path / "bad" / os.fsdecode(name + b".bin")).write_bytes(b"\x80junk")
-    result = adapterfit("check", "bad")
+    result = command("check", "bad")
     assert "internal error" not in result.stderr
     assert not FORBIDDEN.search(result.stdout + result.stderr)
 
@@ -177,6 +201,7 @@ def test_a_file_name_that_is_not_utf_8_is_reported_inert(adapterfit, tmp_path):
         assert not FORBIDDEN.search(result.stdout + result.stderr)
 
 
+@pytest.mark.slow
 @every_row
 def test_a_path_of_that_name_on_the_command_line_is_one_inert_line(adapterfit, hostile):
     result = adapterfit("check", utf_8(hostile).replace("\0", ""), "--base", utf_8(hostile))

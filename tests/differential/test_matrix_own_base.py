@@ -14,7 +14,7 @@ import pytest
 import adapterfit
 import shared_data
 
-pytestmark = pytest.mark.corpus
+pytestmark = [pytest.mark.corpus, pytest.mark.slow]
 
 shared_data.need(shared_data.MATRIX)
 FOLDERS = {"llama_gqa": "llama_gqa", "bert_enc": "bert"}

@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +19,7 @@ class Import:
     for_types_only: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class File:
     """One file: `room` is its first folder under the package, or its own name."""
 
@@ -44,8 +45,13 @@ def files():
 FILES = files()
 
 
+@cache
 def imports(file):
     """Every import of a file, relative ones made absolute."""
+    return tuple(_imports(file))
+
+
+def _imports(file):
     package = ["adapterfit", *file.path.relative_to(SRC).parts[:-1]]
     for node, function, types in _walk(file.tree, False, False):
         if isinstance(node, ast.Import):
@@ -68,8 +74,11 @@ def _walk(node, function, types):
         yield from _walk(child, function, types or (is_guard and child in node.body))
 
 
+@cache
 def calls(file):
     """Every call of a file, as (dotted name, node)."""
-    for node in ast.walk(file.tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
-            yield ast.unparse(node.func), node
+    return tuple(
+        (ast.unparse(node.func), node)
+        for node in ast.walk(file.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute))
+    )
