@@ -4,6 +4,7 @@ import pytest
 
 import adapterfit
 from adapterfit.consumers import model_types
+from adapterfit.read import peft_facts
 from adapterfit.testing import make
 
 
@@ -155,3 +156,26 @@ def test_keys_with_the_adapters_name_are_lost_before_0_21(peft, lands):
     assert found.predicted == ("loads" if lands else "loads-without-effect")
     assert ("adapter-name-in-keys" in ids(found)) != lands
     assert report(plain, f"peft=={peft},transformers==5.23.0").predicted == "loads"
+
+
+def prompts_of_a_classifier(kind, kept):
+    """As PEFT 0.15 and 0.16 write it, the head beside it or not: every field that they know, and none that came later."""
+    facts = peft_facts.method(kind)
+    fields = {name: facts.fields[name].default for name in facts.fields_of("0.15.2") - {"peft_type"}}
+    given = {"num_virtual_tokens": 4, "task_type": "SEQ_CLS", "prefix_projection": False}
+    sample = make.adapter("bert", peft_type=kind, **{**fields, **{name: given[name] for name in given.keys() & fields.keys()}})
+    return sample.dropped(lambda name: "classifier" in name and not any(name.endswith(end) for end in kept))
+
+
+@pytest.mark.parametrize("kind", ["PROMPT_TUNING", "PREFIX_TUNING"])
+@pytest.mark.parametrize(
+    ("peft", "kept", "predicted"),
+    [("0.10.0", (), "loads"), ("0.10.0", ("weight",), "loads-partly"), ("0.10.0", ("weight", "bias"), "loads"),
+     ("0.14.0", (), "loads"), ("0.21.0", (), "raises")],
+    ids=["no head", "half a head", "a head", "no head, 0.14", "no head, a loader that asks for it"],
+)  # fmt: skip
+def test_prompts_that_may_have_been_trained_without_a_head_need_none(kind, peft, kept, predicted):
+    found = report(prompts_of_a_classifier(kind, kept), f"peft=={peft},transformers==4.47.1")
+    assert found.predicted == predicted
+    noted = [each.severity for each in found.findings if each.id == "head-not-restored"]
+    assert noted == ([] if kept == ("weight", "bias") else ["note"] if predicted == "loads" else ["error"])

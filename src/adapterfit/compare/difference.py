@@ -72,11 +72,20 @@ def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Di
         misshapen=tuple(misshapen),
         extra=tuple(tensor for tensor in extra if tensor not in twice),
         redundant=tuple(twice),
-        missing=missing,
+        missing=_due(missing, matched),
         renamed=renamed,
         warned=_warned(empty, found),
         raised=_raised(came, misshapen, missing, found, failure),
     )
+
+
+def _due(missing: tuple[Slot, ...], matched: list[Match]) -> tuple[Slot, ...]:
+    """A whole module that need not be in the file is there or not: of one that is there by half, the rest was lost."""
+    if not any(match.slot.role == "saved-module" and match.slot.optional for match in matched):
+        return missing
+    from dataclasses import replace
+
+    return tuple(replace(slot, optional=False) if slot.role == "saved-module" else slot for slot in missing)
 
 
 _WRAPPED = re.compile(r"\.modules_to_save(\.default)?(?=\.)")

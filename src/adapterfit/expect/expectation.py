@@ -90,12 +90,16 @@ def _spared(built: Expectation, tree: ModuleTree, config: AdapterConfig, rules: 
 
 
 def _headless(built: Expectation, config: AdapterConfig) -> Expectation:
-    """Prompts of PEFT 0.15 and 0.16 were trained beside the base's own head; there is none in the file, and none is due."""
+    """Prompts of PEFT 0.15 and 0.16 were trained beside the base's own head: none is in the file, and none need be.
+
+    The fields of a config seldom tell 0.15 from older releases, which always saved a head: one that has none is not theirs.
+    """
     import dataclasses
 
-    if not config.oldest or below(config.oldest, "0.15") or not below(config.newest, "0.17"):
+    if not config.newest or below(config.newest, "0.15") or not below(config.newest, "0.17"):
         return built
-    slots = (dataclasses.replace(s, optional=True) if s.role == "saved-module" else s for s in built.slots)
+    spared = (slot.role == "saved-module" and slot.if_missing == "silent" for slot in built.slots)
+    slots = (dataclasses.replace(slot, optional=slot.optional or spare) for slot, spare in zip(built.slots, spared))
     return dataclasses.replace(built, slots=tuple(slots))
 
 

@@ -82,8 +82,11 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     heads = [t for t in diff.extra if chain is None and t.name not in passed and _is_head(t, case)]
     wanted = {_last(slot.module) for slot in lacking}
     elsewhere = [tensor for tensor in heads if _last(_path(tensor.name).rpartition(".")[0]) in wanted]
-    if lacking:
-        yield _lacking(case, lacking, elsewhere)
+    due = [slot for slot in lacking if not slot.optional]
+    if due:
+        yield _lacking(case, due, elsewhere)
+    elif lacking:
+        yield _never_trained(lacking)
     if len(elsewhere) < len(heads):
         yield _unwanted(case, diff, [tensor for tensor in heads if tensor not in elsewhere])
 
@@ -106,6 +109,19 @@ def _lacking(case: Case, lacking: list[Slot], elsewhere: list[TensorInfo]) -> Fi
             _lost(case, modules) if not elsewhere else "load the base by the class and version of the training",
         ),
         explains=[*names, *(tensor.name for tensor in elsewhere)],
+    )
+
+
+def _never_trained(slots: list[Slot]) -> Finding:
+    """Prompts of PEFT 0.15 and 0.16, and a loader that does not ask for a head."""
+    modules = shorten(dict.fromkeys(slot.module for slot in slots))
+    return finding(
+        f"the file has no trained copy of {modules}: PEFT 0.15 and 0.16, which its config fits, trained prompts beside the base's "
+        "own, so the base must be the one of the training, head included",
+        severity="note",
+        predicted="none",
+        at=[slot.key for slot in slots],
+        found="no such tensors",
     )
 
 
