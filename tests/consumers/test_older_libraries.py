@@ -163,7 +163,9 @@ def prompts_of_a_classifier(kind, kept):
     facts = peft_facts.method(kind)
     fields = {name: facts.fields[name].default for name in facts.fields_of("0.15.2") - {"peft_type"}}
     given = {"num_virtual_tokens": 4, "task_type": "SEQ_CLS", "prefix_projection": False}
-    sample = make.adapter("bert", peft_type=kind, **{**fields, **{name: given[name] for name in given.keys() & fields.keys()}})
+    sample = make.adapter(
+        "bert", peft_type=kind, **{**fields, **{name: given[name] for name in given.keys() & fields.keys()}}
+    )
     return sample.dropped(lambda name: "classifier" in name and not any(name.endswith(end) for end in kept))
 
 
