@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime as dt
 import gzip
 import json
 import sys
@@ -49,6 +50,8 @@ CLASSES = {
     "llava": "LlavaForConditionalGeneration",
     "qwen2vl": "Qwen2VLForConditionalGeneration",
 }
+#: The day on which the shared matrix was measured, as its README says.
+_MEASURED = "2026-11-23"
 OUTCOMES = ("raises", "loads", "differs", "no effect")
 _OURS = {
     "raises": "raises",
@@ -90,13 +93,14 @@ def rows() -> tuple[dict[str, Any], ...]:
     path = shared_data.need(shared_data.MATRIX / "results.jsonl.gz")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         found = [json.loads(line) for line in lines]
-    return tuple(row for row in found if not row["artefact"] and _was_tried(row))
+    return tuple({"date": _MEASURED, **row} for row in found if not row["artefact"] and _was_tried(row))
 
 
 def measured(path: Path) -> tuple[dict[str, Any], ...]:
     """Rows of our own measuring, without the adapters that the shared rows call artefacts."""
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return tuple(row for row in found if not _artefact(row) and _was_tried(row))
+    written = dt.datetime.fromtimestamp(path.stat().st_mtime, dt.timezone.utc).date().isoformat()
+    return tuple({"date": written, **row} for row in found if not _artefact(row) and _was_tried(row))
 
 
 #: An init that the saver did not know yet, and took for true: kind → the first peft that knows it.
@@ -198,20 +202,20 @@ def _base(name: str) -> Any:
     return adapterfit.read_base(shared_data.bases() / ("bert" if name == "bert_enc" else name))
 
 
-def predict(row: dict[str, Any]) -> Report | None:
-    """Our report on one row's load; None where its adapter is not known."""
+def predict(row: dict[str, Any], consumer: Consumer | None = None) -> Report | None:
+    """Our report on one row's load; None where its adapter is not known. `consumer`: who loads it, where its rules are others."""
     found = adapter(f"p{row['saver_peft']}-t{row['saver_tf']}", row["kind"])
     if found is None:
         return None
-    consumer = choose(f"peft=={row['loader_peft']},transformers=={row['loader_tf']}", row.get("loader"))
+    consumer = consumer or choose(f"peft=={row['loader_peft']},transformers=={row['loader_tf']}", row.get("loader"))
     if row["mode"] == "config-stripped":
         found, consumer = stripped(found, row, consumer)
     return check(found, _base(row["base"]), consumer, base_class=CLASSES[row["base"]])
 
 
-def outcome(row: dict[str, Any]) -> Outcome:
+def outcome(row: dict[str, Any], consumer: Consumer | None = None) -> Outcome:
     """A row and what we say about it."""
-    report = predict(row)
+    report = predict(row, consumer)
     ours = "unknown adapter" if report is None else _OURS[report.predicted]
     return Outcome(row, truth(row), ours, report)
 

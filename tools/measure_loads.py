@@ -224,7 +224,12 @@ def main() -> int:
     logging.getLogger("transformers").propagate = False
     transformers.utils.logging.set_verbosity_warning()
     bases, started = Bases(given.bases.resolve()), time.monotonic()
-    versions = {"loader_peft": peft.__version__, "loader_tf": transformers.__version__, "loader": given.by}
+    versions = {
+        "loader_peft": peft.__version__,
+        "loader_tf": transformers.__version__,
+        "loader": given.by,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
     with given.out.open("w", encoding="utf-8") as out:
         for entry in list(entries(given.adapters.resolve(), given.saver))[:: given.every]:
             if given.kind and entry["kind"] not in given.kind:

@@ -158,6 +158,19 @@ def test_keys_with_the_adapters_name_are_lost_before_0_21(peft, lands):
     assert report(plain, f"peft=={peft},transformers==5.23.0").predicted == "loads"
 
 
+def test_names_that_never_hold_an_adapters_name_are_found_before_0_21():
+    sample = make.adapter("llama", peft_type="ADAPTION_PROMPT", adapter_len=4, adapter_layers=2, task_type="CAUSAL_LM")
+    assert report(sample, "peft==0.18.1,transformers==4.57.6").predicted == "loads"
+
+
+@pytest.mark.parametrize("consumer", ["peft==0.4.0,transformers==4.31.0", None], ids=["0.4.0", "newest"])
+def test_the_causal_mask_that_an_old_peft_saved_along_is_no_loss(consumer):
+    sample = make.lora("gpt2", target_modules=["c_attn"])
+    masks = {"base_model.model.transformer.h.0.attn.bias": (1, 1, 128, 128)}
+    assert report(sample.added(masks, dtype="BOOL"), consumer).predicted == "loads"
+    assert report(sample.added(masks), consumer).predicted == "loads-partly"
+
+
 def prompts_of_a_classifier(kind, kept):
     """As PEFT 0.15 and 0.16 write it, the head beside it or not: every field that they know, and none that came later."""
     facts = peft_facts.method(kind)

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from adapterfit.consumers import engines, facts, runs
 from adapterfit.pipeline import check
 from adapterfit.testing import make
 
+ROOT = Path(__file__).parents[2]
 DAY = dt.date(2026, 1, 2)
 VLLM = dataclasses.replace(facts.load("vllm"), ran={})
 DORA = VLLM.claim("dora", "0.33.0")
@@ -21,8 +23,8 @@ DORA = VLLM.claim("dora", "0.33.0")
 
 def after(confirmed, value=None):
     """What is known of vLLM after a run of its claim about DoRA."""
-    run = runs.Run(confirmed, DAY, runs.digest(DORA.value) if value is None else value)
-    return dataclasses.replace(VLLM, ran={("0.33.0", "dora"): run})
+    digest = runs.digest(DORA.value) if value is None else value
+    return dataclasses.replace(VLLM, ran={("0.33.0", "dora", digest): runs.Run(confirmed, DAY)})
 
 
 def answer(known):
@@ -49,10 +51,10 @@ def test_a_refuted_claim_is_only_a_note_and_refuses_nothing():
 
 
 def test_without_its_claim_about_the_scale_nothing_is_said_of_the_scale():
-    run = runs.Run(False, DAY, runs.digest(VLLM.claim("scale", "0.33.0").value))
+    ran = {("0.33.0", "scale", runs.digest(VLLM.claim("scale", "0.33.0").value)): runs.Run(False, DAY)}
     sample = make.lora(use_rslora=True)
     sight = serving.sight(check(sample.adapter, base=sample.case.base))
-    found = engines.judge(dataclasses.replace(VLLM, ran={("0.33.0", "scale"): run}), "0.33.0", sight)
+    found = engines.judge(dataclasses.replace(VLLM, ran=ran), "0.33.0", sight)
     assert (found.predicted, found.ratios) == ("cannot-tell", ())
 
 
@@ -83,14 +85,16 @@ def test_not_run():
 
 @pytest.mark.slow
 def test_a_failing_oracle_is_recorded_as_refuting_its_claims(tmp_path):
-    (tmp_path / "conftest.py").write_text((Path(__file__).parents[1] / "oracles" / "conftest.py").read_text())
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "oracles" / "conftest.py").read_text())
     (tmp_path / "test_it.py").write_text(TESTS)
     file = tmp_path / "verified.jsonl"
     old = {"consumer": "vllm", "version": "0.33.0", "claim": "bias", "outcome": runs.CONFIRMED}
     other = {"consumer": "vllm", "version": "0.28.0", "claim": "bias", "outcome": runs.CONFIRMED}
     file.write_text("".join(json.dumps({**row, "value": "", "date": "2026-01-02"}) + "\n" for row in (old, other)))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--record", file, tmp_path]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
     assert "1 failed, 1 passed, 1 skipped" in done.stdout, done.stdout
     found = {(row["version"], row["claim"]): row["outcome"] for row in runs.rows(file)}
     assert found == {

@@ -29,5 +29,5 @@ def test_there_are_runs_and_none_refuted_its_claim():
 
 
 def test_no_two_lines_speak_of_the_same():
-    keys = [(row["consumer"], row["version"], row["claim"]) for row in ROWS]
+    keys = [(row["consumer"], row["version"], row["claim"], row["value"]) for row in ROWS]
     assert len(set(keys)) == len(keys)

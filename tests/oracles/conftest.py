@@ -2,10 +2,10 @@
 
 import datetime as dt
 import importlib.metadata
-import json
 from pathlib import Path
 
 import pytest
+from tools import record_runs
 
 from adapterfit.consumers import facts, runs
 
@@ -50,24 +50,14 @@ class _Record:
 def written(file, found):
     """Write the outcomes; of every version that was run at all, what an earlier run said is forgotten."""
     again = {key[:2] for key in found}
-    kept = [row for row in runs.rows(file) if (row["consumer"], row["version"]) not in again]
-    made = [row(*key, outcomes) for key, outcomes in found.items()]
-    lines = sorted(json.dumps(each) for each in (*kept, *made))
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    made = [line(*key, outcomes) for key, outcomes in found.items()]
+    record_runs.write(file, made, lambda row: (row["consumer"], row["version"]) in again)
 
 
-def row(consumer, version, claim, outcomes):
+def line(consumer, version, claim, outcomes):
     """One line of the file. A claim that does not exist is the test's mistake."""
     said = facts.load(consumer).claim(claim, version)
     if said is None:
         raise pytest.UsageError(f"{consumer} {version} has no claim {claim}")
-    return {
-        "consumer": consumer,
-        "version": version,
-        "claim": claim,
-        "value": runs.digest(said.value),
-        "outcome": runs.CONFIRMED if all(outcomes) else runs.REFUTED,
-        "tests": len(outcomes),
-        "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
-        "with": {name: importlib.metadata.version(name) for name in ("peft", "transformers")},
-    }
+    beside = {name: importlib.metadata.version(name) for name in ("peft", "transformers")}
+    return record_runs.line(consumer, version, said, outcomes, beside, dt.datetime.now(dt.timezone.utc).date())

@@ -36,7 +36,7 @@ def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Di
     # Before 0.21 PEFT puts the adapter's name into every tuner's key, into one that has it as well: it then hits nothing.
     twice = found.config.get("loader rules", {}).get("adapter-name-inserted") == "always"
     by_model_key = {slot.model_key: slot for slot in found.slots}
-    lost = {slot.model_key for slot in found.slots if twice and slot.role == "tuner"}
+    lost = {slot.model_key for slot in found.slots if twice and slot.role == "tuner" and slot.model_key != slot.key}
     matched: list[Match] = []
     overwrites: list[TensorInfo] = []
     misshapen: list[Misshape] = []
@@ -113,7 +113,7 @@ def _idle(found: Expectation) -> Callable[[TensorInfo], bool]:
     targets = frozenset(found.targets)
 
     def is_idle(tensor: TensorInfo) -> bool:
-        if any(part in f"{tensor.name}." for part in _TRAINING_ONLY):
+        if any(part in f"{tensor.name}." for part in _TRAINING_ONLY) or _is_mask(tensor):
             return True
         # The base's own weight, saved beside its LoRA, under the name of a wrapper that this loader does not have.
         plain, inner, _ = tensor.name.rpartition(".base_layer.weight")
@@ -121,7 +121,13 @@ def _idle(found: Expectation) -> Callable[[TensorInfo], bool]:
         name = plain[len("base_model.model.") :]
         return bool(unwrapped) and name in targets and found.state.get(f"{plain}.weight") == tensor.shape
 
-    return is_idle if rules else lambda _tensor: False
+    return is_idle if rules else _is_mask
+
+
+def _is_mask(tensor: TensorInfo) -> bool:
+    """GPT-2's causal mask, a buffer called `bias`: `bias="all"` saved it along, and every base makes its own."""
+    mask = tensor.name.endswith(".attn.bias") and tensor.dtype in ("BOOL", "U8") and len(tensor.shape) == 4
+    return mask or (tensor.name.endswith(".attn.masked_bias") and not tensor.shape)
 
 
 def _misshape(source: TensorInfo, arrival: Arrival, slot: Slot | None, wanted: Shape) -> Misshape:

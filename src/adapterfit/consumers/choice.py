@@ -84,17 +84,19 @@ def consumer(peft: str, transformers: str, loader: str | None = None) -> Consume
 
 
 def _rules(peft: str, transformers: str, loader: str) -> Mapping[str, Any]:
-    """What the claims about both libraries say, the versions themselves included.
-
-    A claim about one loader alone stands, without its mark, in the place of the general one.
-    """
+    """What the claims about both libraries say, the versions themselves included."""
     from adapterfit.consumers import facts
 
     of_peft = facts.load("peft").rules(peft, {"transformers": transformers})
     of_transformers = facts.load("transformers").rules(transformers, {"peft": peft})
-    found = {"peft": peft, "transformers": transformers, **of_transformers, **of_peft}
+    return {"peft": peft, "transformers": transformers, **merged(of_peft, of_transformers, loader)}
+
+
+def merged(of_peft: Mapping[str, Any], of_transformers: Mapping[str, Any], loader: str) -> dict[str, Any]:
+    """The rules for one loader: a claim about it alone stands, without its mark, in the place of the general one."""
     marks = tuple(filter(None, LOADERS.values()))
-    rules = {name: value for name, value in found.items() if not name.startswith(marks)}
+    general = {**of_transformers, **of_peft}
+    rules = {name: value for name, value in general.items() if not name.startswith(marks)}
     mark = LOADERS[loader]
     if mark:
         own = {**of_peft, **of_transformers}

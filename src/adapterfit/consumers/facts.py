@@ -77,7 +77,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything known about one consumer. `ran`: version and claim → what a run of that version showed."""
+    """Everything known about one consumer. `ran`: version, claim and digest of its value → what a run of that version showed."""
 
     name: str
     title: str
@@ -86,7 +86,7 @@ class Facts:
     releases: tuple[str, ...] = ()
     install: str = ""
     aliases: tuple[str, ...] = ()
-    ran: Mapping[tuple[str, str], runs.Run] = field(default_factory=dict)
+    ran: Mapping[tuple[str, str, str], runs.Run] = field(default_factory=dict)
 
     def at(self, version: str, others: Mapping[str, str] = MappingProxyType({})) -> Iterator[Claim]:
         """The claims that hold for a version, with mark and date of its run where there was one.
@@ -97,8 +97,8 @@ class Facts:
 
     def seen(self, claim: Claim, version: str) -> Claim:
         """The claim, executed or refuted at that version; as it stands where this claim was not run."""
-        run = self.ran.get((version, claim.id))
-        if run is None or run.value != runs.digest(claim.value):
+        run = self.ran.get((version, claim.id, runs.digest(claim.value))) if self.ran else None
+        if run is None:
             return claim
         return dataclasses.replace(claim, mark=EXECUTED if run.confirmed else "suspected", date=run.date)
 

@@ -1,11 +1,13 @@
-"""What `make oracles` saw when it ran programs beside our claims: `verified.jsonl`, which nobody writes by hand.
+"""What was seen when programs were run beside our claims: `verified.jsonl`, which nobody writes by hand.
+
+`make oracles` runs other programs; `make claims` holds loads that PEFT and transformers were measured at beside the claims about them.
 
 One line per program, version and claim::
 
     {"consumer": "vllm", "version": "0.33.0", "claim": "dora", "value": "<digest>", "outcome": "confirmed", "tests": 2,
      "date": "2026-11-26", "with": {"peft": "0.21.2", "transformers": "5.23.0"}}
 
-`outcome` is *confirmed* where every test of the claim passed, else *refuted*. A run speaks for the claim it was made for:
+`outcome` is *confirmed* where every test (or load) of the claim went as claimed, else *refuted*. A run speaks for the claim it was made for:
 once the claim's value is another one, its digest is too, and the run no longer counts.
 """
 
@@ -27,14 +29,13 @@ class Run(NamedTuple):
 
     confirmed: bool
     date: dt.date
-    value: str
 
 
-def read(consumer: str, file: Path = FILE) -> Mapping[tuple[str, str], Run]:
-    """Version and claim → its run; empty where nothing of this consumer was run."""
+def read(consumer: str, file: Path = FILE) -> Mapping[tuple[str, str, str], Run]:
+    """Version, claim and digest of its value → its run; empty where nothing of this consumer was run."""
     return {
-        (row["version"], row["claim"]): Run(
-            row["outcome"] == CONFIRMED, dt.date.fromisoformat(row["date"]), row["value"]
+        (row["version"], row["claim"], row["value"]): Run(
+            row["outcome"] == CONFIRMED, dt.date.fromisoformat(row["date"])
         )
         for row in rows(file)
         if row["consumer"] == consumer

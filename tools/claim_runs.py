@@ -1,0 +1,216 @@
+"""The claims about peft and transformers beside measured loads: which are borne out, which are refuted, and by how many.
+
+    python tools/claim_runs.py [--rows FILE ...] [--record src/adapterfit/consumers/verified.jsonl]
+
+A load speaks of a claim where our answer is another one without it: then what happened decides between the two. A claim about a
+pair of versions is *confirmed* where such loads went as claimed, all of them, and *refuted* where one went otherwise. Loads
+come from the shared matrix and from `tools/measure_loads.py` (`--rows`, by any of the three loaders).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime as dt
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools import matrix, record_runs
+
+from adapterfit.consumers import facts
+from adapterfit.consumers.choice import LOADERS, choose, merged
+from adapterfit.records import Consumer
+
+#: Loads asked about one claim and one pair, spread over the kinds of adapter: they are alike within a kind.
+ENOUGH, OF_A_KIND = 80, 3
+_DEFAULT = next(iter(LOADERS))
+
+
+class Key(NamedTuple):
+    """One claim at one version of its library, as one loader was run."""
+
+    consumer: str
+    version: str
+    place: int
+
+
+@cache
+def as_read(name: str) -> facts.Facts:
+    """The claims as the files say them: what earlier runs said must not decide this one."""
+    return dataclasses.replace(facts.load(name), ran={})
+
+
+def claims_of(row: dict[str, Any]) -> Iterator[tuple[Key, facts.Claim]]:
+    """The claims that rules read where this load was made; those about another loader are left out."""
+    pair = {"peft": row["loader_peft"], "transformers": row["loader_tf"]}
+    mark = LOADERS[row.get("loader", _DEFAULT)]
+    marks = tuple(filter(None, LOADERS.values()))
+    for name, version in pair.items():
+        for place, claim in enumerate(as_read(name).claims):
+            own = not claim.id.startswith(marks) or (mark and claim.id.startswith(mark))
+            if own and claim.value is not None and claim.holds(version, pair):
+                yield Key(name, version, place), claim
+
+
+class Heard(dict[str, Any]):
+    """Rules that remember which of them were asked for."""
+
+    def __init__(self, rules: dict[str, Any]) -> None:
+        super().__init__(rules)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of a dictionary."""
+        self.names.add(name)
+        return super().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        self.names.add(str(name))
+        return super().__contains__(name)
+
+
+def consumer_of(row: dict[str, Any], without: Key | None = None) -> Consumer:
+    """Who loaded, with the rules of the claims as they are read; without one of them."""
+    loader = row.get("loader", _DEFAULT)
+    pair = {"peft": row["loader_peft"], "transformers": row["loader_tf"]}
+    who = choose(",".join(f"{name}=={version}" for name, version in pair.items()), loader)
+    of = {name: as_read(name) for name in pair}
+    if without is not None:
+        known = of[without.consumer]
+        left = tuple(claim for place, claim in enumerate(known.claims) if place != without.place)
+        of[without.consumer] = dataclasses.replace(known, claims=left)
+    rules = merged(of["peft"].rules(pair["peft"], pair), of["transformers"].rules(pair["transformers"], pair), loader)
+    return dataclasses.replace(who, rules=Heard({**pair, **rules}))
+
+
+def score(each: matrix.Outcome) -> tuple[bool, bool]:
+    """How well we said what happened: the outcome; and of an exception its line, as far as it was kept."""
+    raised = each.report.raised if each.report is not None else None
+    detail = each.row["detail"]
+    if each.truth != "raises" or raised is None or not detail:
+        return each.agrees, True
+    kind, _, said = raised.text.partition(": ")
+    there, _, line = detail.partition(": ")
+    return each.agrees, kind == there and said[:40] == line[:40]
+
+
+def spread(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Some of the rows: a few of each kind of adapter and outcome."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    found = []
+    for row in rows:
+        seen[row["kind"], row["outcome"]] += 1
+        if seen[row["kind"], row["outcome"]] <= OF_A_KIND:
+            found.append(row)
+    return found[:: max(1, len(found) // ENOUGH)]
+
+
+class Evidence(NamedTuple):
+    """The loads that speak of one claim: for it, and against it."""
+
+    claim: facts.Claim
+    beside: dict[str, str]
+    date: dt.date
+    good: list[dict[str, Any]]
+    bad: list[dict[str, Any]]
+
+
+def evidence(rows: list[dict[str, Any]], date: dt.date) -> Iterator[tuple[Key, Evidence]]:
+    """What the loads of one pair by one loader say about the claims that hold there."""
+    asked: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    whole: dict[int, matrix.Outcome] = {}
+    mark = LOADERS[rows[0].get("loader", _DEFAULT)]
+    who = consumer_of(rows[0])
+    for row in rows:
+        heard = dataclasses.replace(who, rules=Heard(dict(who.rules)))
+        whole[id(row)] = matrix.outcome(row, heard)
+        for name in heard.rules.names:
+            asked[name].append(row)
+    pair = {"peft": rows[0]["loader_peft"], "transformers": rows[0]["loader_tf"]}
+    for key, claim in claims_of(rows[0]):
+        name = claim.id[len(mark) :] if mark and claim.id.startswith(mark) else claim.id
+        less = consumer_of(rows[0], key)
+        found = Evidence(claim, pair, date, [], [])
+        for row in spread(asked[name]):
+            ours = score(whole[id(row)])
+            other = score(matrix.outcome(row, dataclasses.replace(less, rules=Heard(dict(less.rules)))))
+            if ours != other:
+                (found.good if ours > other else found.bad).append(row)
+        yield key, found
+
+
+def main() -> int:
+    """Exit code 0: no claim is refuted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=Path, action="append", default=[], help="loads of tools/measure_loads.py, too")
+    parser.add_argument("--no-matrix", action="store_true", help="only those, not the shared matrix")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write what came of every claim")
+    given = parser.parse_args()
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in [
+        *(() if given.no_matrix else matrix.rows()),
+        *(row for path in given.rows for row in matrix.measured(path)),
+    ]:
+        groups[row["loader_peft"], row["loader_tf"], row.get("loader", _DEFAULT), row["date"]].append(row)
+    found: dict[Key, list[Evidence]] = defaultdict(list)
+    for (*_, day), rows in sorted(groups.items()):
+        for key, each in evidence(rows, dt.date.fromisoformat(day)):
+            found[key].append(each)
+    made = [line for line in (told(key, each) for key, each in sorted(found.items())) if line is not None]
+    print(summary(found))
+    if given.record:
+        again = {(line["consumer"], line["version"], line["claim"]) for line in made}
+        record_runs.write(given.record, made, lambda row: (row["consumer"], row["version"], row["claim"]) in again)
+    return int(any(line["outcome"] != "confirmed" for line in made))
+
+
+def told(key: Key, found: list[Evidence]) -> dict[str, Any] | None:
+    """The line to be recorded; None where no load speaks of the claim."""
+    speaking = [each for each in found if each.good or each.bad]
+    if not speaking:
+        return None
+    newest = max(speaking, key=lambda each: each.date)
+    outcomes = [True] * sum(len(each.good) for each in speaking) + [False] * sum(len(each.bad) for each in speaking)
+    return record_runs.line(key.consumer, key.version, newest.claim, outcomes, newest.beside, newest.date)
+
+
+def summary(found: dict[Key, list[Evidence]]) -> str:
+    """Per claim: the versions where loads bear it out, and what speaks against it; then those of which no load speaks."""
+    lines, silent = [], []
+    by_claim: dict[tuple[str, int], list[tuple[Key, Evidence]]] = defaultdict(list)
+    for key, several in found.items():
+        by_claim[key.consumer, key.place] += [(key, each) for each in several]
+    for (name, place), entries in sorted(by_claim.items()):
+        claim = as_read(name).claims[place]
+        good = {key.version: len(each.good) for key, each in entries if each.good}
+        lines.append(f"{name} {claim.id} {claim.versions.text}: {good or 'no load'}")
+        lines += [
+            f"    against, {each.beside}: {row['saver_peft']} {row['kind']} {row['base']} {row['mode']} {row['detail'][:90]}"
+            for _, each in entries
+            for row in each.bad[:3]
+        ]
+        silent += [] if good else [f"{name} {claim.id} {claim.versions.text}"]
+    asked = {
+        (name, place)
+        for name in ("peft", "transformers")
+        for place, c in enumerate(as_read(name).claims)
+        if c.value is not None
+    }
+    borne = len(by_claim) - len(silent)
+    return "\n".join(
+        [*lines, f"{borne} of {len(asked)} claims are borne out by loads; no load speaks of: {'; '.join(silent)}"]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
