@@ -3,8 +3,8 @@
     guarded.py FOLDER ROUNDS
 
 FOLDER is what `shapes.lay` makes. Its adapter is made of holes; an adapter of zeros is refused, so it is filled here.
-The contestants take turns, the adapter is taken off again each time, and the best of each is printed as
-`plain guarded stamped` in seconds: what else runs on the machine only ever adds.
+In every round each contestant has its turn, another one first each time, and the adapter is taken off again; a line per
+round is printed, `plain guarded stamped` in seconds.
 """
 
 import sys
@@ -45,16 +45,16 @@ def main() -> None:
     filled(adapter)
     model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.bfloat16)
     contestants = {"plain": PeftModel.from_pretrained, "guarded": adapterfit.load, "stamped": adapterfit.load}
-    found = {name: [] for name in contestants}
     for number in range(rounds + 1):
-        for name, load in contestants.items():
+        found = dict.fromkeys(contestants, 0.0)
+        first = number % len(contestants)
+        for name in [*contestants][first:] + [*contestants][:first]:
             if name == "stamped":
                 adapterfit.stamp(adapter, model)
-            seconds = timed(load, model, str(adapter))
+            found[name] = timed(contestants[name], model, str(adapter))
             (adapter / SIDECAR).unlink(missing_ok=True)
-            if number:
-                found[name].append(seconds)
-    print(*(min(each) for each in found.values()))
+        if number:
+            print(*found.values())
 
 
 if __name__ == "__main__":

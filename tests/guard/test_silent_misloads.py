@@ -120,6 +120,97 @@ def prompt_without_task(folder):
     real.reconfigure(folder, task_type=None)
 
 
+def written_by(folder, release, *later, **fields):
+    """The config as that release wrote it: without the fields that came later."""
+    path = folder / real.CONFIG
+    config = json.loads(path.read_text("utf-8"))
+    config = {key: value for key, value in config.items() if key not in later}
+    path.write_text(json.dumps({**config, **fields, **({"peft_version": release} if release else {})}), "utf-8")
+
+
+#: Fields of LoraConfig since 0.18, and since 0.14.
+SINCE_18 = (
+    "peft_version", "alora_invocation_tokens", "arrow_config", "ensure_weight_tying", "lora_ga_config", "use_bdlora",
+    "monteclora_config", "velora_config", "kasa_config",
+)  # fmt: skip
+SINCE_14 = (
+    *SINCE_18, "exclude_modules", "eva_config", "lora_bias", "trainable_token_indices", "corda_config", "use_qalora",
+    "qalora_group_size", "target_parameters",
+)  # fmt: skip
+
+
+def mixed_adapters(folder):
+    """X-LoRA as PEFT saves it: the classifier that mixes the adapters is not in the file."""
+    one = real.saved(folder.parent / "one", **LORA)
+    config = {"task_type": "CAUSAL_LM", "hidden_size": 64, "adapters": {"a": str(one)}, "xlora_depth": 1}
+    real.saved(folder, base(UNCACHED), "XLoraConfig", **config)
+
+
+def kasa_forgotten(folder):
+    import peft
+
+    real.saved(folder, **{**LORA, "kasa_config": peft.KasaConfig()})
+    assert any(name.endswith("lora_diag") for name in real.tensors(folder))
+    real.reconfigure(folder, kasa_config=None)
+
+
+def old_experts(folder):
+    """Experts whose matrices are square, as PEFT 0.18 wrote them: the same shapes, the two sides exchanged."""
+    experts = {"target_parameters": ["experts.gate_up_proj"], "target_modules": ["q_proj"], "r": 4}
+    real.saved(folder, base(SQUARE), **experts, task_type="CAUSAL_LM")
+    real.reconfigure(folder, peft_version="0.18.1")
+
+
+def old_patterns(folder):
+    """Patterns of ranks and scales of which PEFT before 0.14 took one key for both."""
+    patterns = {"rank_pattern": {"q_proj": 8}, "alpha_pattern": {"self_attn.q_proj": 3}}
+    real.saved(folder, **{**LORA, **patterns})
+    written_by(folder, "", *SINCE_14)
+
+
+def old_embedding(folder):
+    """A LoRA on an embedding that scales its output, as PEFT before 0.18 trained it."""
+    real.saved(folder, base(SCALED), **{**LORA, "target_modules": ["embed_tokens"]})
+    written_by(folder, "", *SINCE_18)
+
+
+def target_saved_too(folder):
+    """A module both adapted and saved, as PEFT up to 0.5 wrote it."""
+    head = "base_model.model.lm_head.lora_"
+    with_more({f"{head}A.weight": (4, 64), f"{head}B.weight": (256, 4)}, modules_to_save=["lm_head"])(folder)
+
+
+def torn_tie(folder):
+    """Both sides of a tied embedding, saved with numbers that are no longer equal."""
+    sides = ["q_proj", "embed_tokens", "lm_head"]
+    real.saved(folder, real.base("llama-tied"), **{**LORA, "target_modules": sides})
+    real.rewrite(
+        folder, lambda held: {n: t + 1 if n.endswith("lm_head.base_layer.weight") else t for n, t in held.items()}
+    )
+
+
+def drawn_without_a_seed(folder):
+    """TinyLoRA of PEFT 0.19, whose projections were drawn without a seed and not saved."""
+    real.saved(folder, kind="TinyLoraConfig", r=2, save_projection=False, target_modules=["q_proj"])
+    real.reconfigure(folder, peft_version="0.19.1")
+
+
+def clustered(**fields):
+    """AdaMSS: which rows a segment has is found anew from the base, with scikit-learn."""
+
+    def make(folder):
+        pytest.importorskip("sklearn", reason="AdaMSS needs scikit-learn")
+        real.saved(folder, kind="AdamssConfig", r=4, target_modules=["q_proj"])
+        real.reconfigure(folder, **fields)
+
+    return make
+
+
+UNCACHED = {"use_cache": False}
+SQUARE = {"family": "mixtral", "intermediate_size": 32}
+SCALED = {"model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"], "head_dim": 16}
+
+
 def exchanged(folder):
     """Two configs of one project exchanged: every tensor fits, under another method's name."""
     plain(folder)
@@ -162,6 +253,7 @@ SILENT = {
     "biases that were trained and not saved": (lost_biases, {"family": "gpt2"}, {}),
     "a bias for a module without one": (bias_elsewhere, {}, {}),
     "an embedding that differs from the base's": (changed_embedding, {}, {}),
+    "PiSSA from a random decomposition": (lambda folder: plain(folder, init_lora_weights="pissa_niter_1"), {}, {}),
     "a LoRA-GA adapter on the published base": (with_fields(init_lora_weights="lora_ga"), {}, {}),
     "a LoKr whose scale was ignored where it was trained": (old_lokr, {}, {}),
     "a prompt whose task_type is null": (prompt_without_task, {}, {}),
@@ -198,6 +290,22 @@ SILENT = {
     "numbers that are not finite": (with_numbers(lambda n, t: t * float("inf")), {}, {}),
     "an adapter that was never trained": (with_numbers(lambda n, t: t * 0 if "lora_B" in n else t), {}, {}),
     "integers where a quantiser went over the file": (with_numbers(lambda n, t: (t / t.abs().max() * 127).char() if "lora_B" not in n else (t * 100).char()), {}, {}),
+    "X-LoRA without its classifier": (mixed_adapters, UNCACHED, {}),
+    "KaSA's config is lost": (kasa_forgotten, {}, {}),
+    "square experts in the layout of 0.18": (old_experts, SQUARE, {}),
+    "patterns that 0.13 read as one": (old_patterns, {}, {}),
+    "an embedding whose scale 0.17 left out": (old_embedding, SCALED, {}),
+    "a target that was saved as well, of 0.5": (target_saved_too, {}, {}),
+    "two sides of a tie that differ": (torn_tie, {"family": "llama-tied"}, {}),
+    "a method that saved nothing": (
+        other_method("OSFConfig", target_modules=["embed_tokens"], effective_rank=4, task_type="CAUSAL_LM"), {}, {},
+    ),
+    "TinyLoRA of 0.19 without its projections": (drawn_without_a_seed, {}, {}),
+    "AdaMSS of 0.19": (clustered(peft_version="0.19.1"), {}, {}),
+    "AdaMSS with another seed": (clustered(random_seed=7), {}, {}),
+    "UniLoRA without its vector": (
+        without(lambda n: "theta" in n, kind="UniLoraConfig", r=4, target_modules=["q_proj"]), {}, {},
+    ),
     "sizes that differ, ignored": (with_fields(r=8), {}, {"ignore_mismatched_sizes": True}),
 }  # fmt: skip
 
@@ -241,6 +349,12 @@ def saved_with(kind="LoraConfig", **config):
     return lambda folder: real.saved(folder, kind=kind, **config)
 
 
+def kasa(folder):
+    import peft
+
+    return real.saved(folder, **{**LORA, "kasa_config": peft.KasaConfig()})
+
+
 ROWS = saved_with(**{**LORA, "trainable_token_indices": [3, 5]})
 QUERY = {"target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
 FOURIER = saved_with("FourierFTConfig", n_frequency=20, **QUERY)
@@ -280,6 +394,16 @@ STAMPED = {
     ),
     "UniLoRA's seed changed": (
         *edited(saved_with("UniLoraConfig", r=4, **QUERY), proj_seed=7), {}, "config-edited", "as a seed changed",
+    ),
+    "PSOFT's seed changed": (
+        *edited(saved_with("PsoftConfig", r=4, psoft_svd="lowrank", **QUERY), random_seed=7), {}, "config-edited",
+        "the directions are found anew from the base, and the seed of the draw stands in the config alone",
+    ),
+    "PSOFT on other weights of the same shapes": (
+        *unchanged(saved_with("PsoftConfig", r=4, **QUERY)), {"seed": 5}, "base-changed", "its directions come from the base's weights",
+    ),
+    "KaSA on other weights of the same shapes": (
+        *unchanged(kasa), {"seed": 5}, "base-changed", "it cuts off the base's own directions again at every load",
     ),
     "PiSSA's start forgotten": (
         *edited(saved_with(**{**LORA, "init_lora_weights": "pissa"}), init_lora_weights=True), {}, "config-edited",

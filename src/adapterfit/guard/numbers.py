@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.read.source import Source
 from adapterfit.read.sources.folder import FolderSource
@@ -16,16 +16,13 @@ if TYPE_CHECKING:
 
     Floats = np.ndarray[Any, np.dtype[Any]]
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
 #: safetensors' spelling → torch's.
 _DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
-#: Fewer tensors than this are done before a thread has started.
-_WORTH_TWO = 16
+#: Of these, what numpy reads as it stands.
+_NUMPY = {"F64": "<f8", "F32": "<f4"}
 _SPELT = {f"torch.{name}": code for code, name in _DTYPES.items()}
 
 
@@ -57,6 +54,15 @@ class Numbers:
             return torch.empty(info.shape, dtype=dtype)
         return torch.frombuffer(self._bytes(info.file, *info.span), dtype=dtype).reshape(info.shape)
 
+    def floats(self, info: TensorInfo) -> Floats | None:
+        """As `look`, in one row of float32 (float64 for float64), without torch where numpy has the type."""
+        import numpy as np
+
+        if info.dtype in _NUMPY and info.span is not None and info.span[0] < info.span[1]:
+            return np.frombuffer(self._bytes(info.file, *info.span), _NUMPY[info.dtype])
+        found = self.look(info)
+        return found if found is None else found.float().reshape(-1).numpy()
+
     def has(self, info: TensorInfo) -> bool:
         """Whether the tensor can be read."""
         return info.span is not None and info.dtype in _DTYPES
@@ -70,12 +76,6 @@ class Numbers:
             return self._bytes(info.file, *info.span) == _raw(whole)  # compared in place, without a copy
         found = self.look(info)
         return found is not None and same_bits(found.to(whole.dtype), whole)
-
-    def beside(self) -> Numbers:
-        """The same file for another thread, through buffers of its own."""
-        found = Numbers(self.source)
-        found._files = self._files
-        return found
 
     def unchanged(self) -> None:
         """Look whether the files that were read are still the same.
@@ -100,40 +100,17 @@ class Numbers:
 
 def summaries(numbers: Numbers, tensors: Iterable[TensorInfo]) -> Mapping[str, ValueSummary]:
     """A summary per tensor name, as `--values` makes them; some twenty times faster."""
-    infos = tuple(tensors)
-    made = by_two(lambda own, info: _summary(own.look(info)), numbers, infos, {info.file for info in infos})
-    return {info.name: summary for info, summary in zip(infos, made)}
+    return {info.name: _summary(numbers.floats(info)) for info in tensors}
 
 
-def by_two(
-    work: Callable[[Numbers, Item], Result], numbers: Numbers, items: Sequence[Item], files: Collection[str]
-) -> list[Result]:
-    """What `work` makes of each item, in order; by two threads where all lies in one file, for reading and numpy let go of Python.
-
-    A source keeps one file open at a time, so of several files only one thread may read.
-    """
-    if len(files) != 1 or len(items) < _WORTH_TWO:
-        return [work(numbers, item) for item in items]
-    from concurrent.futures import ThreadPoolExecutor
-
-    for file in files:
-        numbers.source.read(file, 0, 0)  # opened before there are two
-    half, other = len(items) // 2, numbers.beside()
-    with ThreadPoolExecutor(1) as second:
-        rest = second.submit(lambda: [work(other, item) for item in items[half:]])
-        return [work(numbers, item) for item in items[:half]] + rest.result()
-
-
-def _summary(tensor: torch.Tensor | None) -> ValueSummary:
+def _summary(numbers: Floats | None) -> ValueSummary:
     """In as few passes as there can be, on one core: a load must not become slower by being checked."""
     import numpy as np
-    import torch
 
-    if tensor is None:
+    if numbers is None:
         return ValueSummary(0, 0, 0, 0.0, 0.0, skipped="its numbers were not read")
-    if tensor.numel() == 0:
+    if numbers.size == 0:
         return ValueSummary(0, 0, 0, 0.0, 0.0)
-    numbers = (tensor if tensor.dtype == torch.float64 else tensor.float()).reshape(-1).numpy()
     count, bad = numbers.size, 0
     largest = _largest(numbers)
     if not math.isfinite(largest):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from adapterfit.guard.numbers import Numbers, by_two, is_held, is_sharded
+from adapterfit.guard.numbers import Numbers, is_held, is_sharded
 from adapterfit.guard.offload import with_offloaded
 from adapterfit.record import dataclass
 from adapterfit.records import Report, TensorInfo
@@ -90,7 +90,6 @@ def shortfall(
     places = _Places(held, state, adapter_name, report)
     wrong: dict[str, list[str]] = {kind: [] for kind in (*_SAID, "in_base")}
     filled: set[object] = set()
-    landed: list[tuple[str, TensorInfo | torch.Tensor, Any]] = []
     for name, arrived in _arriving(model, adapter_name, numbers, report):
         place = places.of(name)
         if arrived is None:
@@ -102,11 +101,8 @@ def shortfall(
         filled |= {where, _address(kept)}
         if where not in held:
             wrong["in_base"].append(name)
-        if arrived is not None:
-            landed.append((name, arrived, kept))
-    files = {info.file for info in report.case.adapter.tensors}
-    same = by_two(lambda own, each: _holds(each[2], each[1], own), numbers, landed, files)
-    wrong["different"] = [name for (name, _, _), held_so in zip(landed, same) if not held_so]
+        if arrived is not None and not _holds(kept, arrived, numbers):
+            wrong["different"].append(name)
     empty = [name for name, kept in held.items() if not filled & {name, _address(kept) or name}]
     lost = report.diff is None or any(found.id == "bias-not-saved" for found in report.findings)
     wrong["unfilled"] = [name for name in empty if lost or not (name.endswith(".bias") and name in state)]
@@ -144,7 +140,7 @@ def _named(model_key: str, adapter_name: str) -> str:
 def _address(tensor: Any) -> object:
     """Equal for tensors that share their storage; None where there is none (the meta device, an empty tensor)."""
     address = tensor.data_ptr() if not is_sharded(tensor) else 0
-    return (str(tensor.device), address, tuple(tensor.shape)) if address else None
+    return (tensor.device, address, tuple(tensor.shape)) if address else None
 
 
 # ------------------------------------------------------------------------------------------------ the file

@@ -6,6 +6,7 @@ Classes are told apart by their names and those of their ancestors, so a subclas
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adapterfit import limits
@@ -15,7 +16,7 @@ from adapterfit.records import Base, Flaw, Module, ModuleTree
 from adapterfit.text import show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from adapterfit.records import Shape
 
@@ -168,17 +169,21 @@ def _packing(module: Any) -> str:
     return found or named or ("torchao" if inside == "torchao" else "")
 
 
-def _ancestors(module: object) -> Iterator[str]:
+def _ancestors(module: object) -> tuple[str, ...]:
     """Full names of the class of `module` and of all it inherits from."""
-    for cls in type(module).__mro__:
-        yield f"{cls.__module__}.{cls.__qualname__}"
+    return _names_of(type(module))
+
+
+@lru_cache(maxsize=1024)
+def _names_of(kind: type) -> tuple[str, ...]:
+    return tuple(f"{cls.__module__}.{cls.__qualname__}" for cls in kind.__mro__)
 
 
 def _params(module: Any, kind: str, own: Mapping[str, Any]) -> dict[str, Shape]:
     shapes = {name: _shape(parameter) for name, parameter in own.items()}
-    features = _features(module)
+    features = _features(module) if kind == "Linear" else None
     # A packed weight (bitsandbytes, GPTQ …) has another shape than the matrix it stands for, or another name.
-    if kind == "Linear" and features and shapes.get("weight") != features:
+    if features and shapes.get("weight") != features:
         bias = (("bias", features[:1]),) if getattr(module, "bias", None) is not None else ()
         return {"weight": features, **dict(bias)}
     return shapes

@@ -68,7 +68,7 @@ def of_live(parameter: Any, *, full: bool = False) -> WeightSample | None:
     flat = parameter.detach().reshape(-1)
     values = [number for at, count in places(shape) for number in flat[at : at + count].tolist()]
     digest = _digest(shape, _of_live(flat)) if full else ""
-    return WeightSample(shape, dtype, tuple(map(_single, values)), digest)
+    return WeightSample(shape, dtype, tuple(map(_single, values) if dtype == "F64" else values), digest)
 
 
 def spread(names: Iterable[str], most: int) -> list[str]:
@@ -84,7 +84,7 @@ def _decoded(data: bytes, dtype: str) -> list[float]:
     if dtype == "BF16":
         return [struct.unpack("<f", b"\0\0" + data[at : at + 2])[0] for at in range(0, len(data), 2)]
     numbers = struct.unpack(f"<{len(data) // _SIZES[dtype]}{_CODES[dtype]}", data)
-    return [_single(number) for number in numbers]
+    return [_single(number) for number in numbers] if dtype == "F64" else list(numbers)
 
 
 def _single(number: float) -> float:
