@@ -171,12 +171,12 @@ def _packing(module: Any) -> str:
 
 def _ancestors(module: object) -> tuple[str, ...]:
     """Full names of the class of `module` and of all it inherits from."""
-    return _names_of(type(module))
+    return _names_of(type(module).__mro__)
 
 
 @lru_cache(maxsize=1024)
-def _names_of(kind: type) -> tuple[str, ...]:
-    return tuple(f"{cls.__module__}.{cls.__qualname__}" for cls in kind.__mro__)
+def _names_of(order: tuple[type, ...]) -> tuple[str, ...]:
+    return tuple(f"{cls.__module__}.{cls.__qualname__}" for cls in order)
 
 
 def _params(module: Any, kind: str, own: Mapping[str, Any]) -> dict[str, Shape]:
