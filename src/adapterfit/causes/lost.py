@@ -68,6 +68,10 @@ _OTHER_METHODS = (
 )
 #: What is left for each of several causes that names do not tell apart.
 _SHARED = 0.45
+#: How kohya-ss begins the names of a network.
+_FLAT = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_", "lycoris_")
+#: Names from which on a program's own words are a list.
+_LIST = 3
 _FILE_SIDE = frozenset({"comfyui", "vllm"})
 #: What is left where an adapter's name was cut out, or put in, in the wrong place.
 _MANGLED = re.compile(
@@ -137,6 +141,9 @@ def _image(symptoms: Symptoms) -> Readings:
             "modules-renamed": Names(0.5, names),
             "wrapper-prefix": Names(0.4, names),
         }
+    flat = tuple(key for key in symptoms.missing if key.name.startswith(_FLAT))
+    if flat and len(flat) * 2 >= len(symptoms.missing) and not names:  # a network of kohya-ss, and a file of another dialect
+        return {"diffusion-key-format": Names(0.6, flat), "lycoris-not-lora": Names(0.3, flat)}
     if not {key.wording for key in names} & {"comfyui", "diffusers", "webui"}:
         foreign = tuple(key for key in names if diffusion([key.name]))
         return {"diffusion-key-format": Names(0.8, foreign)} if foreign and len(foreign) * 2 >= len(names) else {}
@@ -208,6 +215,8 @@ def _nothing_lost(symptoms: Symptoms) -> Readings:
         return {"extra-weights-not-in-adapter": Names(0.75, missing), "model-class-differs": Names(0.4, missing)}
     if all(key.wording in {"transformers", "report"} for key in missing):
         return {"model-class-differs": Names(0.45, missing)}
+    if len(missing) < _LIST and all(key.wording == "other" for key in missing):
+        return {}  # one tensor that somebody misses is no list of those that a loader passed over
     strict = any(key.wording == "torch" for key in missing)
     whole = _is_whole(symptoms, missing)
     if strict and not symptoms.unexpected:

@@ -279,7 +279,7 @@ def _image(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     patched = (
         not cut
         and all(s.wording == "comfyui" for s in shapes)
-        and ("comfy" in symptoms.folded or "webui" in symptoms.folded.replace("text-generation-webui", ""))
+        and ("comfy" in symptoms.folded or "diffusion_model" in symptoms.folded or "webui" in symptoms.folded.replace("text-generation-webui", ""))
     )
     if not convolved and not patched and not diffusion(s.key for s in shapes):
         return {}

@@ -49,6 +49,8 @@ _AMOUNT = r"(?<![\w.-])(?P<size>\d{1,12}(?:\.\d{1,3})?)[\s-]?(?:bytes?|(?P<unit>
 _WEIGHTS = r"(?P<name>[\w-]{1,120}\.(?:bin|safetensors|pth?))"
 _SIZED = re.compile(rf"{_WEIGHTS}[`'\"]?[^\n]{{0,60}}?{_AMOUNT}", re.IGNORECASE)
 _SIZED_BEFORE = re.compile(rf"{_AMOUNT}[^\n]{{0,40}}?{_WEIGHTS}", re.IGNORECASE)
+#: A folder's files on one line, as `ls` and people write them.
+_INLINE = re.compile(r"(?<![\w/\\.-])[\w+-]{1,100}(?:\.[\w-]{1,40}){0,3}\.(?:bin|safetensors|json|pth?|ckpt|gguf|md|txt|model|npz)(?![\w/\\])")
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -65,6 +67,10 @@ def _files(text: Text) -> Iterator[LogFile]:
         if listed is not None:
             folder = listed.groupdict().get("kind") == "d" or listed["name"].startswith(("global_step", "checkpoint-"))
             yield LogFile(listed["name"].strip(), number, _size(listed["size"], listed["unit"]), folder)
+            continue
+        named = _INLINE.findall(line) if line.count(".") > 2 else []
+        if len(named) > 2:
+            yield from (LogFile(name, number) for name in named)
             continue
         sized = _SIZED.search(line) or _SIZED_BEFORE.search(line)
         if sized is not None:

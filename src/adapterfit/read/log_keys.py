@@ -52,6 +52,14 @@ _LISTS = (
     _Wording("missing parameters:", MISSING, "mlx"),
     _Wording("parameters not in model:", UNEXPECTED, "mlx"),
 )
+#: A list in a program's own words: what befell the names, what they are called, a few words more, and then the first of them.
+_ANYBODY = re.compile(
+    r"\b(?P<what>missing|unexpected|unused|unmatched|unhandled|unknown|unrecogni[sz]ed|extra|skipp(?:ed|ing)|ignor(?:ed|ing)|unloaded)\b"
+    r"(?: [a-z-]{1,20}){0,3}? (?:keys?|tensors?|weights?|param(?:eter)?s?|layers?|modules?)\b(?:\(s\))?"
+    r"(?:[ (]{1,2}[a-z0-9'-]{1,20}\)?){0,8}?(?::? ?[\[{(]?['\"`]|:? ?[\[{(]|: ?| )(?=(?P<name>[\w{}*-]{1,200}\.[\w.{}*-]{1,300}|lora_\w{1,300}))"
+)
+#: How the last part of a tensor's name begins; other dotted words are files, modules or options.
+_LAST = ("weight", "bias", "alpha", "lora_", "diff", "dora_scale", "hada_", "lokr_")
 #: `Missing 12 parameters: …`
 _COUNTED = re.compile(r"missing \d{1,7} parameters:")
 #: A name between quotes, or up to a comma; braces and stars come from reports that fold layers together.
@@ -90,7 +98,8 @@ _LAYER = re.compile(r"\.layers\.(?:\d{1,4}|\*|[{<]\S{1,20}[}>])\.")
 
 def keys(text: Text, folded: str) -> tuple[tuple[LogKey, ...], tuple[LogKey, ...], tuple[LogKey, ...]]:
     """Missing, unexpected and other names."""
-    told = [(wording.what, key) for wording in _LISTS for key in _listed(text, folded, wording)]
+    told = list(_in_anybodys_words(text, folded))
+    told += [(wording.what, key) for wording in _LISTS for key in _listed(text, folded, wording)]
     told += [(MISSING, key) for found in _COUNTED.finditer(folded) for key in _from(text, found.end(), "mlx")]
     told += list(_rows(text))
     told += [(UNEXPECTED, key) for key in _refused(text)]
@@ -100,6 +109,26 @@ def keys(text: Text, folded: str) -> tuple[tuple[LogKey, ...], tuple[LogKey, ...
     )
     known = {key.name for key in missing + unexpected}
     return missing, unexpected, tuple(key for key in _said(text) if key.name not in known)
+
+
+def _in_anybodys_words(text: Text, folded: str) -> Iterator[tuple[str, LogKey]]:
+    """Names of tensors behind words that no wording below is; what a known wording tells of the same name counts more."""
+    for number, match in enumerate(_ANYBODY.finditer(folded)):
+        if number >= limits.LOG_SYMPTOMS:
+            return
+        what = MISSING if match["what"] == "missing" else UNEXPECTED
+        listed = list(_from(text, _opening(folded, match.end()), "other"))
+        if any(_is_last(key.name) for key in listed):
+            yield from ((what, key) for key in listed)
+
+
+def _opening(folded: str, at: int) -> int:
+    """Where a list begins whose first name begins at a position: with the bracket and the quote before it."""
+    return at - next((back for back in (2, 1) if set(folded[at - back : at]) <= set("[{('\"`") and at >= back), 0)
+
+
+def _is_last(name: str) -> bool:
+    return name.rpartition(".")[2].startswith(_LAST) or name.startswith(_FLAT) or ".lora_" in name
 
 
 def _listed(text: Text, folded: str, wording: _Wording) -> Iterator[LogKey]:

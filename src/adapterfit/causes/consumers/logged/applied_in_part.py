@@ -31,11 +31,12 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.records import Suspicion
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ HINTS = (
 )  # fmt: skip
 
 
+#: What is left out must be named: a layer's path, or a word for weights.
+_IGNORED = re.compile(
+    r"(?:\b(?:loras?|adapters?|layers?|modules?|weights?|tensors?|keys?)\b|\w\.\w{1,40}\.\d)[^.!?\n]{0,160}? will be ignored"
+    r"|\w\.\w{1,40}\.\d{1,4}\S{0,80} will be ignored"
+)
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: modules that are ignored or skipped."""
     told = said(
@@ -65,7 +73,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         "unused adapter weights",
         "lora weights will be ignored",
     )
-    ignored = said(symptoms, "will be ignored") if said(symptoms, "lora") else ()
+    ignored = tuple(line_of(symptoms, found.end()) for found in _IGNORED.finditer(symptoms.folded)) if said(symptoms, "lora", most=1) else ()
     if told or ignored:
         yield suspect(
             symptoms, "the server leaves a part of the adapter out", 0.91 if told else 0.7, told or ignored,

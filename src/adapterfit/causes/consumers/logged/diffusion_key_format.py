@@ -85,8 +85,13 @@ _LOADERS = (
     "lora_conversion_utils",
     "networks/lora",
     "lora_pipeline",
+    "lora_conversion",
 )
-_STUMBLES = frozenset({"ValueError", "KeyError", "IndexError", "TypeError", "AttributeError"})
+_STUMBLES = frozenset(
+    {"ValueError", "KeyError", "IndexError", "TypeError", "AttributeError", "AssertionError", "NotImplementedError"}
+)
+#: A file that turns one dialect of an image model's LoRA into another.
+_CONVERTER = re.compile(r"lora\w*conver|conver\w*lora(?!\w*gguf)")
 #: A tensor of an image model's LoRA, as a converter asks for it.
 _IMAGE_TENSOR = re.compile(
     r"(?:[\w]{1,60}\.){0,4}(?:(?:single_|double_|joint_|down_|up_|mid_|transformer_|single_transformer_|input_|output_)?blocks?|context_refiner|noise_refiner|lora_unet\w*)\.?"
@@ -167,8 +172,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         if any(mark in symptoms.lines[frame.line].lower() for mark in _LOADERS)
     ]
     if loading and symptoms.errors and symptoms.errors[-1].kind in _STUMBLES:
+        converting = _CONVERTER.search(symptoms.lines[symptoms.frames[-1].line].lower()) is not None
         yield suspect(
-            symptoms, "a loader of image models' LoRAs stumbles over the names in the file", 0.42, [loading[-1], symptoms.errors[-1].line], fix=_FIX,
+            symptoms, "a loader of image models' LoRAs stumbles over the names in the file", 0.65 if converting else 0.42, [loading[-1], symptoms.errors[-1].line], fix=_FIX,
             apart="the first names in the file, and the program that it was trained with",
         )  # fmt: skip
     sizes = sizes_of(symptoms, "diffusion-key-format")

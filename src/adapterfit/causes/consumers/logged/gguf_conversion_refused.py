@@ -84,7 +84,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="python convert_lora_to_gguf.py FOLDER --base BASE",
         )  # fmt: skip
     arch = [
-        e for e in symptoms.errors if e.kind == "NotImplementedError" and said(symptoms, "gguf", "llama.cpp", "convert")
+        e
+        for e in symptoms.errors
+        if e.kind == "NotImplementedError" and said(symptoms, "gguf", "llama.cpp", "convert_hf", "convert-hf", most=1)
     ]
     if arch:
         yield suspect(

@@ -65,6 +65,7 @@ _SENTENCES = tuple(
         rf"the model {_NAME} does not exist",
         rf"lora task {_NAME} not found in cache",
         r"no adapter loaded\. please load an adapter first",
+        rf"(?:supported|available|present|existing|loaded) (?:adapter|lora)s?(?: names?)?(?: are| is|:)? ?[\[{{(][^\]}})]{{0,300}}[\]}})][^\[\n]{{0,40}}?(?:got|but|received|requested|given):? {_NAME}",
     )
 )
 #: Words that speak of this cause where no symptom decides.
@@ -93,6 +94,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             "no existing",
             "no adapter",
             "not loaded",
+            "supported adapter",
+            "available adapter",
         )
     ):
         return  # fmt: skip

@@ -156,6 +156,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "transformers finds no adapter_config.json where it was told to look", 0.7, native, fix=_heard_fix(""),
             apart="whether the folder is there at all",
         )  # fmt: skip
+    folders = _checkpoints(symptoms) if not told else ()
+    if folders:
+        yield suspect(
+            symptoms, "a folder with a trainer's files and a whole model's weights, and no adapter_config.json", 0.55, folders, fix=_heard_fix(""),
+            apart="the names of the tensors in it: with lora_ among them it is an adapter's checkpoint",
+        )  # fmt: skip
     if not told:
         return
     hub = any(url.status in {401, 403, 404} for url in symptoms.urls) or bool(
@@ -190,6 +196,31 @@ def _lacking(symptoms: Symptoms) -> tuple[int, ...]:
         and "--" not in words
         and "open adapter_config.json:" not in words
         and any(word in words for word in _LACK)
+    )
+
+
+#: What a trainer keeps beside the weights.
+_TRAINERS = ("optimizer.pt", "trainer_state.json", "scheduler.pt", "scaler.pt", "rng_state", "training_args.bin")
+#: Lines between two files of one listing.
+_NEAR = 3
+
+
+def _checkpoints(symptoms: Symptoms) -> tuple[int, ...]:
+    """Lines of listings that are a trainer's checkpoint with a model's weights, and no adapter's."""
+    if not said(symptoms, "lora", "adapter", "peft", most=1):
+        return ()
+    folders: list[dict[str, int]] = []
+    last = -_NEAR - 1
+    for file in symptoms.files:
+        if file.line - last > _NEAR or (file.line != last and len(folders[-1]) > 1 and set(folders[-1].values()) == {last}):
+            folders.append({})  # another folder: far away, or a whole listing on each line
+        folders[-1][file.name.rpartition("/")[2]] = last = file.line
+    return tuple(
+        next(iter(names.values()))
+        for names in folders
+        if {"pytorch_model.bin", "model.safetensors"} & set(names)
+        and any(name.startswith(_TRAINERS) for name in names)
+        and not any(name.startswith("adapter_") for name in names)
     )
 
 

@@ -73,6 +73,7 @@ _WORDS = (
     ("no attribute 'lora_extra_vocab_size'", 0.89),
     ("object has no attribute 'memory_efficient_backward'", 0.89),
     ("undefined symbol", 0.7),
+    ("did not match any variant of untagged enum", 0.45),  # a tokenizer.json of newer tokenizers
     ("has no attribute 'quant_state'", 0.6),
     ("has no attribute 'scb'", 0.6),
     ("has no attribute 'compress_statistics'", 0.75),
