@@ -66,6 +66,8 @@ _OTHER_METHODS = (
     "shira_",
     "road_",
 )
+#: Where the name of a module ends in that of a tensor of it, of an adapter's or of the base's.
+_PART = re.compile(r"\.(?:lora_|base_layer|modules_to_save|original_module|weight$|bias$)")
 #: What is left for each of several causes that names do not tell apart.
 _SHARED = 0.45
 #: How kohya-ss begins the names of a network.
@@ -142,7 +144,9 @@ def _image(symptoms: Symptoms) -> Readings:
             "wrapper-prefix": Names(0.4, names),
         }
     flat = tuple(key for key in symptoms.missing if key.name.startswith(_FLAT))
-    if flat and len(flat) * 2 >= len(symptoms.missing) and not names:  # a network of kohya-ss, and a file of another dialect
+    if (
+        flat and len(flat) * 2 >= len(symptoms.missing) and not names
+    ):  # a network of kohya-ss, and a file of another dialect
         return {"diffusion-key-format": Names(0.6, flat), "lycoris-not-lora": Names(0.3, flat)}
     if not {key.wording for key in names} & {"comfyui", "diffusers", "webui"}:
         foreign = tuple(key for key in names if diffusion([key.name]))
@@ -394,7 +398,7 @@ def _said_pairs(symptoms: Symptoms) -> Readings:
         return {}
     by_trunk: dict[str, LogKey] = {}
     for key in symptoms.keys:
-        module = trunk(key.name).partition(".lora_")[0]
+        module = _PART.split(trunk(key.name))[0]
         other = by_trunk.setdefault(module, key)
         if root(other.name) != root(key.name) and _TRUNK.search(key.name):
             file, model = (other, key) if root(other.name).startswith("base_model") else (key, other)

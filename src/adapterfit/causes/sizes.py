@@ -33,6 +33,19 @@ DIFFUSION = (
     "diffusion_model", "input_blocks", "output_blocks", "proj_in", "context_embedder", "text_model.encoder", "middle_block",
     "img_in", "adaln", "patch_embedding",
 )  # fmt: skip
+#: Words of a text about image models.
+IMAGES = (
+    "flux",
+    "sdxl",
+    "stable diffusion",
+    "stable-diffusion",
+    "diffusion_model",
+    "comfy",
+    "forge",
+    "diffusers",
+    "unet",
+    "automatic1111",
+)
 _MLP = (
     "gate_proj",
     "up_proj",
@@ -279,7 +292,11 @@ def _image(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     patched = (
         not cut
         and all(s.wording == "comfyui" for s in shapes)
-        and ("comfy" in symptoms.folded or "diffusion_model" in symptoms.folded or "webui" in symptoms.folded.replace("text-generation-webui", ""))
+        and (
+            "comfy" in symptoms.folded
+            or "diffusion_model" in symptoms.folded
+            or "webui" in symptoms.folded.replace("text-generation-webui", "")
+        )
     )
     if not convolved and not patched and not diffusion(s.key for s in shapes):
         return {}

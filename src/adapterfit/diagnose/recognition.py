@@ -6,10 +6,12 @@ import dataclasses
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from adapterfit.diagnose.likeness import likeness
 from adapterfit.diagnose.messages import recognised_by_message
-from adapterfit.diagnose.registry import all_causes
+from adapterfit.diagnose.registry import Entry, all_causes
 from adapterfit.records import Diagnosis, Finding, Fix, Report, Suspicion
 from adapterfit.symptoms import LogFrame
 from adapterfit.text import show
@@ -30,6 +32,9 @@ _ABOUT = re.compile(
     r"|fine-?tun|微调|base_model\.model|modules_to_save|merge_and_unload|target.?modules|checkpoint-\d|\bmerged?\b"
     r"|base_layer|attn_procs|set_processor|unsloth|llmtuner|llama-?factory|llama-efficient"
 )
+#: How much the likeness of a page and the text, from 0 to 1, tells two guesses apart.
+_ALIKE = 0.1
+_SPACED = str.maketrans("_-", "  ")
 #: Where two answers claim to be certain, neither is.
 _DOUBTED = 0.89
 #: Answers that are given, and the likelihood below which one is none.
@@ -78,7 +83,7 @@ def _stopped(symptoms: Symptoms, found: list[Suspicion]) -> list[Suspicion]:
             Suspicion(
                 entry.id,
                 f"the text {'ends' if ended else 'breaks off'} in {show(frame.function)} of {show(frame.library)}",
-                min(_ENDED, likelihood) if ended else likelihood,
+                min(_ENDED, likelihood) if ended else likelihood + _MORE * min(len(_heard(symptoms, entry)), _MANY),
                 evidence=(show(" ".join(symptoms.lines[frame.line].split()), _CHARS),),
                 fix=Fix(
                     "unsafe",
@@ -113,20 +118,36 @@ def _hinted(symptoms: Symptoms, found: list[Suspicion]) -> Iterable[Suspicion]:
     """Guesses from words that speak of a cause, below everything that symptoms say, and never more than low."""
     known = {suspicion.id for suspicion in found}
     decided = any(suspicion.likelihood >= _MEDIUM for suspicion in found)
-    for entry in all_causes():
-        hints = getattr(entry.module, "HINTS", ()) if entry.id not in known else ()
-        heard = [at for hint in hints for at in [_heard_at(symptoms.folded, hint)] if at >= 0]
-        if heard:
-            likelihood = _GUESS * (_BESIDE if decided else 1) + _MORE * min(len(heard), _MANY)
-            line = symptoms.lines[max(0, bisect_right(symptoms.starts, heard[0]) - 1)]
-            yield Suspicion(
-                entry.id,
-                f"a guess: {len(heard)} of its words stand in the text",
-                likelihood,
-                evidence=(show(" ".join(line.split()), _CHARS),),
-                fix=Fix("unsafe", f"if it is this cause: adapterfit explain {entry.id}"),
-                apart="paste the whole traceback, or the list of keys: they decide, words do not",
-            )
+    guessed = [
+        (entry, heard)
+        for entry in all_causes()
+        if entry.id not in known
+        for heard in [_heard(symptoms, entry)]
+        if heard
+    ]
+    alike = likeness(symptoms, [entry for entry, _ in guessed]) if len(guessed) > 1 and not decided else {}
+    for entry, heard in guessed:
+        likelihood = _GUESS * (_BESIDE if decided else 1) + _MORE * min(len(heard), _MANY)
+        line = symptoms.lines[max(0, bisect_right(symptoms.starts, heard[0]) - 1)]
+        yield Suspicion(
+            entry.id,
+            f"a guess: {len(heard)} of its words stand in the text",
+            likelihood + _ALIKE * alike.get(entry.id, 0.0),
+            evidence=(show(" ".join(line.split()), _CHARS),),
+            fix=Fix("unsafe", f"if it is this cause: adapterfit explain {entry.id}"),
+            apart="paste the whole traceback, or the list of keys: they decide, words do not",
+        )
+
+
+def _heard(symptoms: Symptoms, entry: Entry) -> list[int]:
+    """Where a cause's words stand in the text, each once; underscores, hyphens and spaces are one to people who write."""
+    words = (hint.translate(_SPACED) for hint in getattr(entry.module, "HINTS", ()))
+    return [at for word in dict.fromkeys(words) for at in [_heard_at(_spaced(symptoms.folded), word)] if at >= 0]
+
+
+@lru_cache(maxsize=2)
+def _spaced(folded: str) -> str:
+    return folded.translate(_SPACED)
 
 
 def _heard_at(folded: str, hint: str) -> int:

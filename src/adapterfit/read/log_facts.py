@@ -50,7 +50,9 @@ _WEIGHTS = r"(?P<name>[\w-]{1,120}\.(?:bin|safetensors|pth?))"
 _SIZED = re.compile(rf"{_WEIGHTS}[`'\"]?[^\n]{{0,60}}?{_AMOUNT}", re.IGNORECASE)
 _SIZED_BEFORE = re.compile(rf"{_AMOUNT}[^\n]{{0,40}}?{_WEIGHTS}", re.IGNORECASE)
 #: A folder's files on one line, as `ls` and people write them.
-_INLINE = re.compile(r"(?<![\w/\\.-])[\w+-]{1,100}(?:\.[\w-]{1,40}){0,3}\.(?:bin|safetensors|json|pth?|ckpt|gguf|md|txt|model|npz)(?![\w/\\])")
+_INLINE = re.compile(
+    r"(?<![\w/\\.-])[\w+-]{1,100}(?:\.[\w-]{1,40}){0,3}\.(?:bin|safetensors|json|pth?|ckpt|gguf|md|txt|model|npz)(?![\w/\\])"
+)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 

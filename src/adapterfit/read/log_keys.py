@@ -55,7 +55,7 @@ _LISTS = (
 #: A list in a program's own words: what befell the names, what they are called, a few words more, and then the first of them.
 _ANYBODY = re.compile(
     r"\b(?P<what>missing|unexpected|unused|unmatched|unhandled|unknown|unrecogni[sz]ed|extra|skipp(?:ed|ing)|ignor(?:ed|ing)|unloaded)\b"
-    r"(?: [a-z-]{1,20}){0,3}? (?:keys?|tensors?|weights?|param(?:eter)?s?|layers?|modules?)\b(?:\(s\))?"
+    r"(?: [a-z0-9-]{1,20}){0,4}? (?:keys?|tensors?|weights?|param(?:eter)?s?|layers?|modules?)\b(?:\(s\))?"
     r"(?:[ (]{1,2}[a-z0-9'-]{1,20}\)?){0,8}?(?::? ?[\[{(]?['\"`]|:? ?[\[{(]|: ?| )(?=(?P<name>[\w{}*-]{1,200}\.[\w.{}*-]{1,300}|lora_\w{1,300}))"
 )
 #: How the last part of a tensor's name begins; other dotted words are files, modules or options.

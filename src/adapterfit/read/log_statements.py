@@ -68,6 +68,7 @@ _EFFECT = re.compile(
     rf"|{_NOT} {_SOFT}{{0,4}}(?:affect|alter|influenc|impact|chang)(?:e|es|ing|s)? (?:\w+ ){{0,3}}{_OUTPUT}"
     rf"|{_NOT} (?:[\w()'-]+ ){{0,14}}?(?:difference|effect|zero results)\b|\bzero (?:results?|effect)\b"
     rf"|{_NEVER} {_SOFT}{{0,4}}(?:appl(?:y|ies|ied)|tak(?:e|en|ing) (?:\w+ )?effect|taken? in(?:to)? (?:account|consideration)|considered|kick in|activated?|respected|picked up|in effect)\b"
+    r"|\b0 ?(?:/|of|out of) ?\w{1,8}\)? (?:\w+ ){0,2}?(?:loras?|adapt[eo]rs?|keys|tensors|layers|weights|modules)\b.{0,30}?\b(?:applied|loaded|matched|patched)\b"
     r"|\b(?:does|doing|do|did) (?:absolutely )?nothing\b|\bno-op\b|(?:n't|\bnot|\bwont) (?:do (?:a |any)?thing|react)\b|\bnothing (?:changes|changed|happens|happened)\b"
 )
 _UNUSED = re.compile(
@@ -82,7 +83,7 @@ _AS_IF = re.compile(
     r"|\bmodel (?:remains?|remained|stays?|stayed) (?:\w+ ){0,2}?(?:the )?(?:base|original|unchanged)\b"
 )
 _IGNORED = re.compile(
-    r"(?:loras?|adapt[eo]rs?)\b[^,;.]{0,80}?\b(?:is|are|gets?|being|was|were|completely|simply|silently) (?:\w+ )?(?:ignored|skipped)\b|\bignor(?:es|ing) (?:\w+ ){0,2}(?:loras?|adapt[eo]rs?)\b"
+    r"(?:loras?|adapt[eo]rs?)\b[^,;.]{0,80}?\b(?:is|are|gets?|being|was|were|completely|simply|silently) (?:\w+ )?(?:ignored|skipped)\b|\bignor(?:es?|ing|ed) (?:\w+ ){0,2}['\"`]?(?:loras?|adapt[eo]rs?)\b"
 )
 _GARBAGE = re.compile(
     r"\b(?:gibberish|garbage|garbled|nonsens\w+|rubbish|random (?:\w+ ){0,2}(?:tokens?|words?|characters?|text|prediction|output|answers?|labels?|results?|strings?)"
@@ -209,9 +210,9 @@ def _sentences(text: Text, folded: str) -> Iterator[tuple[int, str]]:
     most = min(len(folded), _TEXT)
     start = 0
     for end in [*(match.end() for match in _END.finditer(folded, 0, most)), most]:
-        # what runs on for long is code or a list without full stops: then a line is as good as a sentence
+        # what runs on for long is code or a list without full stops, what changes its subject is a title and what is below it
         lines = text.starts[bisect_right(text.starts, start) : bisect_left(text.starts, end)]
-        breaks = lines if end - start > _LONG else ()
+        breaks = lines if end - start > _LONG or (lines and _OTHER.search(folded, start, end)) else ()
         for first, last in zip([start, *breaks], [*breaks, end]):
             sentence = _ALSO.sub("", folded[first:last][:_SENTENCE])
             if _is_prose(sentence):

@@ -42,7 +42,7 @@ from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.names.moe_layout_changed import is_exchanged
 from adapterfit.causes.shapes.rank_mismatch import differs
-from adapterfit.causes.sizes import ranks, sizes_of
+from adapterfit.causes.sizes import IMAGES, ranks, sizes_of
 from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Module, Suspicion, TensorInfo
 from adapterfit.text import quote, shorten, show
 
@@ -392,7 +392,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         and " and 1x" not in symptoms.folded
         and ranks(symptoms) is None
     ):
-        yield suspect(symptoms, "sizes of base and adapter do not go together", 0.6, multiplied, fix=fix)
+        image = said(symptoms, *IMAGES, most=1)
+        yield suspect(
+            symptoms, "sizes of base and adapter do not go together", 0.4 if image else 0.6, multiplied, fix=fix
+        )
 
 
 def logs() -> dict[str, list[str]]:

@@ -172,7 +172,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         )  # fmt: skip
     elif not found:
         told = said(symptoms, "missing lm_head.weight", "missing key: lm_head.weight", "missing key lm_head.weight")
-        merged = said(symptoms, "weightsmergeerror", "lm_head is present in adapter, but is ignored in base model")
+        tied = said(symptoms, "tied", "tie_", "lm_head", "unembed", most=1)
+        merged = said(symptoms, "lm_head is present in adapter, but is ignored in base model")
+        merged += said(symptoms, "weightsmergeerror") if tied else ()
         if told or merged:
             yield suspect(
                 symptoms,

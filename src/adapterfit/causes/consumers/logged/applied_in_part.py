@@ -73,7 +73,11 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         "unused adapter weights",
         "lora weights will be ignored",
     )
-    ignored = tuple(line_of(symptoms, found.end()) for found in _IGNORED.finditer(symptoms.folded)) if said(symptoms, "lora", most=1) else ()
+    ignored = (
+        tuple(line_of(symptoms, found.end()) for found in _IGNORED.finditer(symptoms.folded))
+        if said(symptoms, "lora", most=1)
+        else ()
+    )
     if told or ignored:
         yield suspect(
             symptoms, "the server leaves a part of the adapter out", 0.91 if told else 0.7, told or ignored,

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.causes.sizes import side, sizes_of
+from adapterfit.causes.sizes import IMAGES, ranks, side, sizes_of
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
 
@@ -82,6 +82,19 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, f"cross attention of two families meets: {_CROSS[file]} and {_CROSS[model]}", 0.8, [line],
             fix="use the base the LoRA was made for, or a LoRA made for this one",
+        )  # fmt: skip
+    product = said(symptoms, "shapes cannot be multiplied", "must match the size of tensor b")
+    if (
+        product
+        and not widths
+        and said(symptoms, *IMAGES, most=1)
+        and said(symptoms, "lora", most=1)
+        and ranks(symptoms) is None
+    ):
+        yield suspect(
+            symptoms, "sizes of an image model and of a LoRA do not go together", 0.55, product,
+            fix="use the base the LoRA was made for, in a format that the program patches (not every quantised one), or a LoRA made for this one",
+            apart="whether the same LoRA works on the base in 16 bits: then it is the quantised format, not the family",
         )  # fmt: skip
     broadcast = _BROADCAST.search(symptoms.text)
     if broadcast is not None and said(symptoms, "lora", most=1):

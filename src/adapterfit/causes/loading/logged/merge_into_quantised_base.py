@@ -60,6 +60,9 @@ _WORDS = (
 _MERGES = frozenset({"merge", "merge_and_unload", "merge_adapter", "_unload_and_optionally_merge"})
 _QUANTISERS = frozenset({"bitsandbytes", "auto_gptq", "gptqmodel", "awq", "torchao", "optimum", "hqq", "quanto"})
 #: Words that speak of this cause where no symptom decides.
+#: How people call a quantised base.
+_QUANTISED = ("int4", "int8", "4bit", "4-bit", "8bit", "8-bit", "gptq", "awq", "nf4", "load_in_", "qlora", "q-lora")
+
 HINTS = ("cannot merge", "merge_and_unload", "merge and unload", "merge lora")
 
 #: Functions in which a traceback points here: library and name → how likely it is.
@@ -75,6 +78,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         if told:
             yield suspect(symptoms, "the base is quantised, and PEFT cannot merge into it", likelihood, told, fix=fix)
             return
+    asked = said(symptoms, "merge_and_unload", "merge lora", "merge_lora", "合并", most=3)
+    small = said(symptoms, *_QUANTISED, most=1)
+    if asked and small and not (symptoms.errors or symptoms.frames or symptoms.misshapen or symptoms.missing):
+        yield suspect(
+            symptoms, "the text speaks of a merge and of a quantised base, and of no error that says more", 0.34, [*asked, *small], fix=fix,
+            apart="whether the same merge works with the base loaded in 16 bits",
+        )  # fmt: skip
     merges = [at for at, frame in enumerate(symptoms.frames) if frame.library == "peft" and frame.function in _MERGES]
     below = [frame for frame in symptoms.frames[merges[-1] + 1 :] if frame.library in _QUANTISERS] if merges else []
     quantised = any("bnb.py" in symptoms.frames[at].file or "gptq" in symptoms.frames[at].file for at in merges)

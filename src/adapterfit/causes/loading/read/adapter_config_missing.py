@@ -212,7 +212,9 @@ def _checkpoints(symptoms: Symptoms) -> tuple[int, ...]:
     folders: list[dict[str, int]] = []
     last = -_NEAR - 1
     for file in symptoms.files:
-        if file.line - last > _NEAR or (file.line != last and len(folders[-1]) > 1 and set(folders[-1].values()) == {last}):
+        if file.line - last > _NEAR or (
+            file.line != last and len(folders[-1]) > 1 and set(folders[-1].values()) == {last}
+        ):
             folders.append({})  # another folder: far away, or a whole listing on each line
         folders[-1][file.name.rpartition("/")[2]] = last = file.line
     return tuple(
