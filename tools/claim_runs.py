@@ -2,7 +2,8 @@
 
     python tools/claim_runs.py [--rows FILE ...] [--record src/adapterfit/consumers/verified.jsonl]
 
-A load speaks of a claim where our answer is another one without it: then what happened decides between the two. A claim about a
+A load speaks of a claim where our answer is another one without it, or with what the claim says of other versions in its
+place: then what happened decides between the two. A claim about a
 pair of versions is *confirmed* where such loads went as claimed, all of them, and *refuted* where one went otherwise. Loads
 come from the shared matrix and from `tools/measure_loads.py` (`--rows`, by any of the three loaders).
 """
@@ -79,16 +80,17 @@ class Heard(dict[str, Any]):
         return super().__contains__(name)
 
 
-def consumer_of(row: dict[str, Any], without: Key | None = None) -> Consumer:
-    """Who loaded, with the rules of the claims as they are read; without one of them."""
+def consumer_of(row: dict[str, Any], without: Key | None = None, instead: Any = None) -> Consumer:
+    """Who loaded, with the rules of the claims as they are read; without one of them, or with another value for it."""
     loader = row.get("loader", _DEFAULT)
     pair = {"peft": row["loader_peft"], "transformers": row["loader_tf"]}
     who = choose(",".join(f"{name}=={version}" for name, version in pair.items()), loader)
     of = {name: as_read(name) for name in pair}
     if without is not None:
         known = of[without.consumer]
-        left = tuple(claim for place, claim in enumerate(known.claims) if place != without.place)
-        of[without.consumer] = dataclasses.replace(known, claims=left)
+        changed = dataclasses.replace(known.claims[without.place], value=instead)
+        claims = (*known.claims[: without.place], changed, *known.claims[without.place + 1 :])
+        of[without.consumer] = dataclasses.replace(known, claims=claims)
     rules = merged(of["peft"].rules(pair["peft"], pair), of["transformers"].rules(pair["transformers"], pair), loader)
     return dataclasses.replace(who, rules=Heard({**pair, **rules}))
 
@@ -139,14 +141,24 @@ def evidence(rows: list[dict[str, Any]], date: dt.date) -> Iterator[tuple[Key, E
     pair = {"peft": rows[0]["loader_peft"], "transformers": rows[0]["loader_tf"]}
     for key, claim in claims_of(rows[0]):
         name = claim.id[len(mark) :] if mark and claim.id.startswith(mark) else claim.id
-        less = consumer_of(rows[0], key)
         found = Evidence(claim, pair, date, [], [])
+        others = [consumer_of(rows[0], key, instead) for instead in instead_of(key, claim)]
         for row in spread(asked[name]):
             ours = score(whole[id(row)])
-            other = score(matrix.outcome(row, dataclasses.replace(less, rules=Heard(dict(less.rules)))))
-            if ours != other:
-                (found.good if ours > other else found.bad).append(row)
+            theirs = [score(matrix.outcome(row, dataclasses.replace(o, rules=dict(o.rules)))) for o in others]
+            if any(other > ours for other in theirs):
+                found.bad.append(row)
+            elif any(other < ours for other in theirs):
+                found.good.append(row)
         yield key, found
+
+
+def instead_of(key: Key, claim: facts.Claim) -> list[Any]:
+    """What could be said in the place of a claim: nothing, or what it says of other versions."""
+    elsewhere = [
+        each.value for each in as_read(key.consumer).claims if each.id == claim.id and each.value != claim.value
+    ]
+    return [None, *elsewhere]
 
 
 def main() -> int:

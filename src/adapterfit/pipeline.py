@@ -156,8 +156,9 @@ def _as_loaded(case: Case) -> Case:
     rules, adapter = case.consumer.rules, case.adapter
     others = tuple(flaw for flaw in adapter.flaws if flaw.code not in CODES)  # a case may come here twice
     config = as_loaded(adapter.config, rules) if adapter.config is not None else None
-    flaws = (*refusals(rules, adapter, case.base), *others)
-    return dataclasses.replace(case, adapter=dataclasses.replace(adapter, config=config, flaws=flaws))
+    taken = dataclasses.replace(adapter, config=config)
+    flaws = (*refusals(rules, taken, case.base), *others)
+    return dataclasses.replace(case, adapter=dataclasses.replace(taken, flaws=flaws))
 
 
 def why(

@@ -155,7 +155,9 @@ def _raised(
     names = {arrival.key for arrival in came}
     for slot in missing:
         if slot.role in ("saved-module", "tokens") and slot.if_missing == "raises" and slot.key not in names:
-            return Raised("KeyError", repr(slot.key))
+            # Without the wrapper of PEFT, into a base that transformers loads by itself, names have no prefix.
+            plain = found.config.get("loader rules", {}).get("loader") == "model.load_adapter"
+            return Raised("KeyError", repr(slot.key.removeprefix("base_model.model.") if plain else slot.key))
     if failure is not None:
         return failure
     loaded = [entry for entry in misshapen if not entry.model_key.startswith("prompt_encoder.")]

@@ -18,7 +18,7 @@ _OTHERWISE = "load it with PeftModel.from_pretrained(base, folder)"
 
 
 def refusals(rules: Mapping[str, Any], adapter: Adapter, base: Base | None) -> tuple[Flaw, ...]:
-    """Flaws in the order in which the load would come to them."""
+    """Flaws in the order in which the load would come to them; the adapter's config is as these libraries take it."""
     by_loader = _by_loader(rules, adapter, base) if "loader" in rules else ()
     return (*_clash(rules), *_unknown_base(rules, base), *_unread(rules, adapter), *by_loader)
 
@@ -101,10 +101,14 @@ def _lines(rules: Mapping[str, Any], adapter: Adapter) -> Iterator[tuple[Any, st
     method = config.peft_type if config is not None else ""
     yield rules.get("absent"), f"is not there in transformers {rules['transformers']}", _OTHERWISE
     yield rules.get("needs"), f"of transformers {rules['transformers']} needs a newer peft", "pip install -U peft"
+    if config is not None and any(flaw.predicted == "raises" and flaw.raised for flaw in config.flaws):
+        return  # the config is read before the adapter's method is asked about anything
     yield from _of_method(rules, method)
     top = config is not None and bool(config.values.get("save_only_topk_weights"))
     yield rules.get("top-k") if top else None, "looks for the bank of vectors in the base", _OTHERWISE
-    bias = config is not None and config.values.get("bias") not in (None, "none")
+    values = config.values if config is not None else {}
+    sooner = rules.get("classifier") and values.get("task_type") == "SEQ_CLS"
+    bias = not sooner and values.get("bias") not in (None, "none")
     line = str(rules.get("bias", "")).replace("{tuner}", _TUNERS.get(method, f"{method.title()}Model"))
     yield (
         line if bias else None,
