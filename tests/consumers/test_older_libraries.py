@@ -194,3 +194,33 @@ def test_prompts_that_may_have_been_trained_without_a_head_need_none(kind, peft,
     assert found.predicted == predicted
     noted = [each.severity for each in found.findings if each.id == "head-not-restored"]
     assert noted == ([] if kept == ("weight", "bias") else ["note"] if predicted == "loads" else ["error"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "predicted"),
+    [({"r": 4}, "raises"), ({"r": 8, "lora_alpha": 8}, "loads"), ({"r": 8, "lora_alpha": 16}, "loads-differently")],
+    ids=["another rank", "every default", "another alpha"],
+)
+def test_transformers_beside_peft_0_14_0_forgets_a_whole_config_for_one_newer_key(fields, predicted):
+    sample = make.lora("llama", target_modules=["q_proj", "v_proj"], **fields)
+    who = "peft==0.14.0,transformers==4.49.0"
+    newer = sample.with_config(corda_config=None)
+    assert adapterfit.check(sample.adapter, sample.case.base, who, loader="model.load_adapter").predicted == "loads"
+    assert adapterfit.check(newer.adapter, sample.case.base, who, loader="model.load_adapter").predicted == predicted
+    assert adapterfit.check(newer.adapter, sample.case.base, who).predicted == "loads"
+
+
+@pytest.mark.parametrize(("transformers", "raises"), [("4.47.1", False), ("4.49.0", True)])
+def test_adaption_prompts_look_for_a_size_that_attention_no_longer_has(transformers, raises):
+    sample = make.adapter("llama", peft_type="ADAPTION_PROMPT", adapter_len=4, adapter_layers=2, task_type="CAUSAL_LM")
+    found = report(sample, f"peft==0.14.0,transformers=={transformers}")
+    assert (found.raised is not None) == raises
+    assert not raises or found.raised.text == "AttributeError: 'LlamaAttention' object has no attribute 'hidden_size'"
+
+
+def test_prompts_of_a_second_adapter_lose_their_head_before_0_15():
+    sample = prompts_of_a_classifier("PROMPT_TUNING", ("weight", "bias"))
+    who = "peft==0.14.0,transformers==4.49.0"
+    found = adapterfit.check(sample.adapter, sample.case.base, who, loader="PeftModel.load_adapter")
+    assert found.predicted == "loads-differently"
+    assert report(sample, who).predicted == "loads"

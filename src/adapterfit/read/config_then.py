@@ -18,6 +18,11 @@ _WITHOUT_EFFECT = frozenset((
 ))  # fmt: skip
 
 
+#: Fields that the config of every method has: what is left where a loader forgets the others.
+_OF_EVERY_CONFIG = frozenset(
+    ("peft_type", "task_type", "inference_mode", "base_model_name_or_path", "revision", "auto_mapping")
+)
+
 _METHOD = ("unknown-peft-type", "method-newer-than-peft")
 
 
@@ -35,7 +40,9 @@ def as_loaded(config: AdapterConfig, rules: Mapping[str, Any]) -> AdapterConfig:
         return replace(config, known=False, flaws=(_no_method(config, facts, version),))
     names = facts.fields_of(version) | {"peft_type"}
     strangers = tuple(sorted(key for key in config.raw if key not in names and key != "runtime_config"))
-    raw = {key: value for key, value in config.raw.items() if key in names}
+    forgets = bool(strangers) and rules.get("unknown-config-keys") == "forgets"
+    taken = _OF_EVERY_CONFIG if forgets else names
+    raw = {key: value for key, value in config.raw.items() if key in taken}
     then = facts._replace(fields={name: facts.fields[name] for name in names if name in facts.fields})
     flaws = [*_refused(config, strangers, then.config_class, rules), *_checked(raw, then, config.file)]
     return replace(
@@ -46,7 +53,9 @@ def as_loaded(config: AdapterConfig, rules: Mapping[str, Any]) -> AdapterConfig:
         unknown_keys=strangers,
         newer={key: facts.fields[key].first for key in strangers if key in facts.fields},
         flaws=tuple(flaw for flaw in flaws if not _is_newer(flaw, rules)),
-        dropped={key: config.raw[key] for key in strangers if _matters(facts, key, config.raw[key])},
+        dropped={
+            key: config.raw[key] for key in config.raw if key not in raw and _matters(facts, key, config.raw[key])
+        },
     )
 
 

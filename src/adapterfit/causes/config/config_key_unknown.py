@@ -94,6 +94,15 @@ _SELECTS = frozenset(
 _SHOWS = _SELECTS | {"trainable_token_indices", "lora_bias", "use_dora", "kasa_config", "use_bdlora"}
 
 
+#: Settings of a whole method whose loss shows in the comparison, too; a Conv1D needs no fan_in_fan_out.
+_SHAPES = frozenset((
+    "r", "target_modules", "feedforward_modules", "fan_in_fan_out", "bias", "boft_block_size", "boft_block_num", "oft_block_size",
+    "vector_length", "num_vectors",
+))  # fmt: skip
+#: How a loader that forgets the whole config is heard: it warns about the fields that it does not know.
+_PREDICTED = {"forgets": "warns"}
+
+
 def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
     """One finding for all fields that the loader does not know."""
     config = case.adapter.config
@@ -105,12 +114,13 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
         key for key in keys if (key in config.dropped if key in config.newer else not _says_nothing(key, config))
     ]
     idle = frozenset() if _tables.in_force(case, diff) else frozenset(("rank_pattern", "alpha_pattern"))
-    lost = [key for key in config.dropped if key not in _SHOWS and key not in idle]
+    shows = _SHOWS | _SHAPES if handling == "forgets" else _SHOWS
+    lost = [key for key in config.dropped if key not in shows and key not in idle]
     yield finding(
         _message(config, decisive, handling, case.consumer.peft),
-        predicted=handling,
+        predicted=_PREDICTED.get(handling, handling),
         severity="error"
-        if handling == "raises" or config.dropped.keys() - _SELECTS - idle
+        if handling == "raises" or config.dropped.keys() - (shows if handling == "forgets" else _SELECTS) - idle
         else "warning"
         if decisive
         else "note",
@@ -135,6 +145,7 @@ def _message(config: AdapterConfig, decisive: list[str], handling: str, peft: st
         "raises": f"PEFT {show(peft)} stops at the first (unexpected keyword argument '{show(first, 60)}')",
         "silent": f"PEFT {show(peft)} drops them without a word",
         "warns": "PEFT drops them with a warning",
+        "forgets": f"PEFT {show(peft)} drops them with a warning, and every setting of the method (r, target_modules and the like) too",
     }[handling]
     return f"{show(config.file)} has {len(keys)} unknown field{'s' if len(keys) > 1 else ''}: {named}; {outcome}; {meaning}"
 

@@ -43,7 +43,7 @@ from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.dates import loader
 from adapterfit.edits import Rename
 from adapterfit.records import Case, Diff, Finding, Fix, Slot, TensorInfo
-from adapterfit.text import quote
+from adapterfit.text import quote, show
 
 CAUSE = Cause(
     level="intermediate",
@@ -166,6 +166,15 @@ def _idle(diff: Diff) -> Finding:
 def _twice(case: Case, diff: Diff) -> Iterator[Finding]:
     """What a second adapter with the same config does to itself."""
     rules, config = loader(diff), diff.expectation.config
+    heads = [match.tensor for match in diff.matched if match.slot.role == "saved-module"]
+    if rules.get("prompt-copies") == "lost" and heads and not diff.expectation.prefix:
+        yield finding(
+            f"PEFT {show(rules['peft'])} loads the prompts of a second adapter without its head ({len(heads)} tensors)",
+            at=heads,
+            found=quote(heads[0].name),
+            fix=Fix("unsafe", f"{_PEFT}, alone; or pip install 'peft>=0.17'"),
+            differs=True,
+        )
     init = config.get("init_lora_weights")
     if isinstance(init, str) and init.lower() in rules.get("init", ()):
         yield finding(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapterfit.expect.methods._layer import LayerSlot, Undecided, fails, whole
+from adapterfit.expect.versions import rule
 from adapterfit.records import LoadRename, Module, ModuleTree
 
 KIND = "tuner"
@@ -50,13 +51,17 @@ def choose(tree: ModuleTree, config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names[-wanted:])
 
 
-def survey(modules: tuple[Module, ...], _config: Mapping[str, Any], tree: ModuleTree) -> Mapping[str, int]:
+def survey(modules: tuple[Module, ...], config: Mapping[str, Any], tree: ModuleTree) -> Mapping[str, int]:
     """The hidden size, once every chosen module is seen to be an attention."""
     inside = _MODELS[tree.model_type][1]
     names = {module.name for module in tree.modules}
     for module in modules:
         if f"{module.name}.{inside}" not in names:
             fails(f"'{module.class_name}' object has no attribute '{inside}'", "AttributeError")
+    line = rule(config, "adaption-prompt")
+    if line is not None and modules and tree.model_type != "gpt2":
+        kind, _, said = str(line).partition(": ")
+        fails(said.replace("{attention}", modules[0].class_name or "Attention"), kind)
     size = tree.config.get("hidden_size", tree.config.get("n_embd"))
     if not isinstance(size, int):
         raise Undecided(f"the base's hidden size is {size!r}")
