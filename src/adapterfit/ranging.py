@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable
 
-from adapterfit.consumers.ranges import pairs
+from adapterfit.consumers import facts
+from adapterfit.consumers.ranges import pairs, spans
 from adapterfit.records import Case, Report
 
 #: From good to bad. Where nothing is known the load may be anything: only what is known to go wrong is worse.
@@ -21,7 +21,16 @@ def worst(case: Case, text: str, ask: Callable[[Case], Report], loader: str | No
     """
     reports = [ask(dataclasses.replace(case, consumer=who)) for who in pairs(text, loader)]
     chosen = max(reversed(reports), key=lambda report: _BEST_FIRST.index(report.predicted))
-    counts = Counter(report.predicted for report in reports)
-    said = ", ".join(f"{counts[word]} {word}" for word in reversed(_BEST_FIRST) if counts[word])
-    who = dataclasses.replace(chosen.case.consumer, text=f"{text}: of {len(reports)} versions {said}")
+    who = dataclasses.replace(chosen.case.consumer, text=f"{text}: of {len(reports)} versions: {_said(reports)}")
     return dataclasses.replace(chosen, case=dataclasses.replace(chosen.case, consumer=who))
+
+
+def _said(reports: list[Report]) -> str:
+    """`raises with peft 0.6.0 to 0.13.2; loads with peft 0.14.0 to 0.21.2`, from bad to good."""
+    known = facts.load("peft").releases
+    parts = []
+    for word in reversed(_BEST_FIRST):
+        versions = list(dict.fromkeys(each.case.consumer.peft for each in reports if each.predicted == word))
+        if versions:
+            parts.append(f"{word} with peft {spans(versions, known)}")
+    return "; ".join(parts)

@@ -172,3 +172,9 @@ def folders(tmp_path):
 def test_the_exit_code(adapterfit, folders, asked, code):
     options = [part for each in asked for part in ("--for", each)]
     assert adapterfit("check", "dora", "--base", "base", *options).returncode == code
+
+
+def test_an_engine_without_facts_is_answered_with_those_that_have_some():
+    (answer,) = adapterfit.check(make.lora("llama").adapter, consumer="vlm").consumers
+    assert answer.effects[0].message == "there are no facts about it"
+    assert "did you mean vllm?" in answer.not_checked[0].why

@@ -37,7 +37,8 @@ def test_the_worst_version_answers_and_is_named():
     assert worst.predicted == "raises"
     assert worst.case.consumer.peft == "0.13.2"
     assert worst.case.consumer.text.startswith("peft>=0.13,<0.22: of ")
-    assert "raises" in worst.case.consumer.text
+    assert "raises with peft 0.13.0 to 0.13.2; " in worst.case.consumer.text
+    assert worst.case.consumer.text.endswith("loads with peft 0.21.0 to 0.21.2")
 
 
 def test_a_range_of_versions_that_all_load_loads():

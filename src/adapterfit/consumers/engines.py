@@ -66,7 +66,11 @@ def _answer(text: str, sight: Sight) -> Answer:
     wanted = match["range"] or ""
     name = named(match["name"])
     if name is None:
-        return _unknown(match["name"], wanted, f"there are no facts about it; known: {', '.join(engines())}")
+        from difflib import get_close_matches
+
+        near = get_close_matches(match["name"].lower(), engines(), 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        return _unknown(match["name"], wanted, f"there are no facts about it; {meant}known: {', '.join(engines())}")
     known = facts.load(name)
     try:
         fitting = [each for each in releases(known) if each in version_range(wanted)]
@@ -103,7 +107,7 @@ def _plain(text: str) -> str:
 
 def _unknown(name: str, version: str, why: str, title: str = "") -> Answer:
     gap = (NotChecked(f"what {title or name} does with it", why),)
-    effect = Effect("unknown", why)
+    effect = Effect("unknown", why.partition("; ")[0])
     return Answer(
         name, title or name, version, "cannot-tell", "unknown", effects=(effect,), not_checked=gap, known=False
     )

@@ -96,7 +96,7 @@ def _scale(answer: Answer) -> str:
 
 def _note(answer: Answer) -> str:
     if answer.predicted == "cannot-tell":
-        return show(next((gap.why for gap in answer.not_checked), ""), _NOTE)
+        return show(next((gap.why.partition("; ")[0] for gap in answer.not_checked), ""), _NOTE)
     decides = _DECIDE.get(answer.predicted, ())
     told = [effect for effect in answer.effects if effect.kind in decides] or answer.effects
     return show("; ".join(dict.fromkeys(effect.message for effect in told)), _NOTE)
@@ -159,7 +159,7 @@ def _details(answer: Answer, width: int) -> Iterator[tuple[str, str]]:
     for line in answer.launch:
         yield (f"  load it     {show(line, limits.REPORT_MESSAGE_CHARS)}", "bold")
     for gap in answer.not_checked:
-        yield from _wrapped("not checked", f"{show(gap.what)}: {show(gap.why)}", width)
+        yield from _wrapped("not checked", f"{show(gap.what)}: {show(gap.why, limits.REPORT_MESSAGE_CHARS)}", width)
 
 
 def _effect(effect: Effect, width: int) -> Iterator[tuple[str, str]]:

@@ -96,8 +96,8 @@ _SHOWS = _SELECTS | {"trainable_token_indices", "lora_bias", "use_dora", "kasa_c
 
 #: Settings of a whole method whose loss shows in the comparison, too; a Conv1D needs no fan_in_fan_out.
 _SHAPES = frozenset((
-    "r", "target_modules", "feedforward_modules", "fan_in_fan_out", "bias", "boft_block_size", "boft_block_num", "oft_block_size",
-    "vector_length", "num_vectors",
+    "r", "target_modules", "feedforward_modules", "fan_in_fan_out", "bias", "boft_block_size", "boft_block_num", "boft_n_butterfly_factor",
+    "oft_block_size", "vector_length", "num_vectors",
 ))  # fmt: skip
 #: How a loader that forgets the whole config is heard: it warns about the fields that it does not know.
 _PREDICTED = {"forgets": "warns"}
