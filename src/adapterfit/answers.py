@@ -115,7 +115,7 @@ class Effect:
 
     `kind`: `refused` (the engine raises), `dropped` (`at` falls away), `scaled` (another scale, see `Answer.ratios`),
     `differs` (the model computes something else), `flags` (accepted with the right launch flags), `unknown` (cannot be
-    told), `note`. `says` is the engine's own line. `page` is the cause that explains it.
+    told), `note`. `says` is the engine's own line. `page` is the cause that explains it. `run` is the line with which `cure` ends.
     """
 
     kind: str
@@ -123,6 +123,7 @@ class Effect:
     says: str = ""
     at: tuple[str, ...] = ()
     cure: str = ""
+    run: str = ""
     page: str = ""
     claim: str = ""
     mark: str = ""

@@ -7,16 +7,25 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from adapterfit.answers import Effect, Ratio, Sight
 
 
 def written(effects: Iterable[Effect], ratios: tuple[Ratio, ...], sight: Sight) -> tuple[Effect, ...]:
     """The effects with their cures spelled out."""
-    return tuple(
-        dataclasses.replace(effect, cure=CURES[effect.cure](ratios, sight)) if effect.cure else effect
-        for effect in effects
-    )
+    return tuple(_spelled(effect, CURES[effect.cure](ratios, sight)) if effect.cure else effect for effect in effects)
+
+
+class Cure(NamedTuple):
+    """What helps, in words, and the line that does it where there is one."""
+
+    words: str
+    run: str = ""
+
+
+def _spelled(effect: Effect, cure: Cure) -> Effect:
+    return dataclasses.replace(effect, cure=f"{cure.words}: {cure.run}" if cure.run else cure.words, run=cure.run)
 
 
 #: What is trained beside pairs of A and B, or under a config that gives them another meaning: no layout of PEFT's without it.
@@ -44,29 +53,29 @@ def _out(sight: Sight, kind: str) -> str:
     return f"{name or 'adapter'}-{kind}"
 
 
-def _merge(ratios: tuple[Ratio, ...], sight: Sight) -> str:  # noqa: ARG001 - a cure's signature
+def _merge(ratios: tuple[Ratio, ...], sight: Sight) -> Cure:  # noqa: ARG001 - a cure's signature
     if not any(word in sight.features for word in _OF_PEFT):
         where = ", where its modules have biases of their own" if "lora-bias" in sight.features else ""
-        return f"merge it into the base{where}: {_command('convert', sight, 'merged')}"
+        return Cure(f"merge it into the base{where}", _command("convert", sight, "merged"))
     code = (
         "import sys, peft, transformers; base, adapter, out = sys.argv[1:]; "
         "model = transformers.AutoModelForCausalLM.from_pretrained(base); "
         "peft.PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out)"
     )
     where = f"{_base(sight)} {shlex.quote(sight.label)} {_out(sight, 'merged')}"
-    return f"merge it into the base with PEFT: python -c {shlex.quote(code)} {where}"
+    return Cure("merge it into the base with PEFT", f"python -c {shlex.quote(code)} {where}")
 
 
-def _fold(ratios: tuple[Ratio, ...], sight: Sight) -> str:
+def _fold(ratios: tuple[Ratio, ...], sight: Sight) -> Cure:
     """With one scale for all modules the config alone can say it; else the scales go into the matrices."""
     if "init-changes-base" in sight.features:
         return _uninit(ratios, sight)
     alpha = _alpha(ratios, sight)
     said = f'set "lora_alpha": {alpha:.10g} and "use_rslora": false' if alpha is not None else ""
     if any(word in sight.features for word in _BESIDE):
-        return said or _merge(ratios, sight)
-    command = f"put the scale into the numbers: {_command('convert', sight, 'plain', base=False)}"
-    return f"{said}, or {command}" if said else command
+        return Cure(said) if said else _merge(ratios, sight)
+    words = f"{said}, or put the scale into the numbers" if said else "put the scale into the numbers"
+    return Cure(words, _command("convert", sight, "plain", base=False))
 
 
 def _alpha(ratios: tuple[Ratio, ...], sight: Sight) -> float | None:
@@ -78,43 +87,43 @@ def _alpha(ratios: tuple[Ratio, ...], sight: Sight) -> float | None:
     return factor * rank
 
 
-def _pad(ratios: tuple[Ratio, ...], sight: Sight) -> str:
+def _pad(ratios: tuple[Ratio, ...], sight: Sight) -> Cure:
     if any(word in sight.features for word in (*_BESIDE, "init-changes-base")):
         return _merge(ratios, sight)
     top = max((pair.rank or 0 for pair in sight.pairs if pair.kind != "experts"), default=0)
-    return f"pad every pair with zeros to rank {top}: {_command('convert', sight, 'plain', base=False)}"
+    return Cure(f"pad every pair with zeros to rank {top}", _command("convert", sight, "plain", base=False))
 
 
-def _zero_pairs(ratios: tuple[Ratio, ...], sight: Sight) -> str:
+def _zero_pairs(ratios: tuple[Ratio, ...], sight: Sight) -> Cure:
     if any(word in sight.features for word in (*_BESIDE, "dora", "lora-bias", "init-changes-base", "per-expert")):
         return _merge(ratios, sight)
     rank = max((pair.rank or 0 for pair in sight.pairs), default=0)
-    command = _command("convert", sight, "filled")
-    return f"add pairs of zeros of rank {rank} for the missing modules, they change nothing: {command}"
+    words = f"add pairs of zeros of rank {rank} for the missing modules, they change nothing"
+    return Cure(words, _command("convert", sight, "filled"))
 
 
-def _rename(ratios: tuple[Ratio, ...], sight: Sight) -> str:  # noqa: ARG001 - a cure's signature
+def _rename(ratios: tuple[Ratio, ...], sight: Sight) -> Cure:  # noqa: ARG001 - a cure's signature
     # The newest PEFT takes an adapter's name in the keys, so for it there is nothing to mend: an older one does not.
     older = " --for peft==0.20.0" if "adapter-name-in-keys" in sight.features else ""
-    return f"rename the keys: {_command('fix', sight, '', made='fixed')}{older}"
+    return Cure("rename the keys", f"{_command('fix', sight, '', made='fixed')}{older}")
 
 
-def _uninit(ratios: tuple[Ratio, ...], sight: Sight) -> str:  # noqa: ARG001 - a cure's signature
-    return "save it with PEFT's path_initial_model_for_weight_conversion, or merge it on the base it took from"
+def _uninit(ratios: tuple[Ratio, ...], sight: Sight) -> Cure:  # noqa: ARG001 - a cure's signature
+    return Cure("save it with PEFT's path_initial_model_for_weight_conversion, or merge it on the base it took from")
 
 
-def _mixed_moe(ratios: tuple[Ratio, ...], sight: Sight) -> str:  # noqa: ARG001 - a cure's signature
+def _mixed_moe(ratios: tuple[Ratio, ...], sight: Sight) -> Cure:  # noqa: ARG001 - a cure's signature
     asked = json.dumps({"name": "adapter", "path": sight.label, "is_3d_lora_weight": True})
     flags = f"--enable-lora --enable-mixed-moe-lora-format --lora-modules {shlex.quote(asked)}"
-    return f"give it as what it is: vllm serve {_base(sight)} {flags}"
+    return Cure("give it as what it is", f"vllm serve {_base(sight)} {flags}")
 
 
-def _convert(to: str) -> Callable[[tuple[Ratio, ...], Sight], str]:
-    return lambda _ratios, sight: f"convert it: {_command('convert', sight, to)}"
+def _convert(to: str) -> Callable[[tuple[Ratio, ...], Sight], Cure]:
+    return lambda _ratios, sight: Cure("convert it", _command("convert", sight, to))
 
 
 #: The word a claim uses → the sentence.
-CURES: Mapping[str, Callable[[tuple[Ratio, ...], Sight], str]] = {
+CURES: Mapping[str, Callable[[tuple[Ratio, ...], Sight], Cure]] = {
     "merge": _merge,
     "fold": _fold,
     "pad": _pad,

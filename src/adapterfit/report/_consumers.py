@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +20,6 @@ _WIDE = 90
 #: Engines that are told about in full; more are told about in the table only.
 _FEW = 3
 _NOTE = 160
-_COMMAND = re.compile(r"(?P<words>.+?): (?P<command>(?:adapterfit|vllm|python) .+)")
 _ACCEPTED = {"yes": "yes", "with-flags": "flags", "no": "no", "unknown": "?"}
 #: What an engine does → its style on a terminal.
 STYLES = {"loads": "green", "cannot-tell": "dim", "raises": "red"}
@@ -170,18 +168,12 @@ def _effect(effect: Effect, width: int) -> Iterator[tuple[str, str]]:
     if effect.at and effect.kind != "scaled":
         yield (f"  at          {shorten(effect.at, 2)}", "")
     if effect.cure:
-        words, command = _parted(effect.cure)
+        words = effect.cure.removesuffix(f": {effect.run}")
         yield from _wrapped("cure", show(words, limits.REPORT_MESSAGE_CHARS), width)
-        if command:  # on a line of its own, to be copied
-            yield (f"  run         {show(command, limits.REPORT_MESSAGE_CHARS)}", "bold")
+        if effect.run:  # on a line of its own, to be copied
+            yield (f"  run         {show(effect.run, limits.REPORT_MESSAGE_CHARS)}", "bold")
     if effect.source:
         yield from _wrapped("known from", f"{show(effect.source)} ({effect.mark} {effect.date})", width, "dim")
-
-
-def _parted(cure: str) -> tuple[str, str]:
-    """What is done, and the command that does it, where there is one."""
-    match = _COMMAND.fullmatch(cure)
-    return (match["words"], match["command"]) if match is not None else (cure, "")
 
 
 def _scales(answer: Answer) -> Iterator[tuple[str, str]]:
