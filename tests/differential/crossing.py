@@ -120,7 +120,7 @@ class Crossing:
 
 def mended(name: str, root: Path) -> mending.Outcome:
     """Make it, mend it, load it, compare."""
-    make_it = _merged if name in MERGED else _of_experts if name in EXPERTS else _between
+    make_it = _merged if name in MERGED else of_experts if name in EXPERTS else _between
     one = make_it(name, root)
     return mending.compared(
         one.folder, one.base, root / "mended", one.fresh, breaking.computed, one.logits, breaking.CLOSE
@@ -203,7 +203,7 @@ def _merged(name: str, root: Path) -> Crossing:
     return Crossing(folder, case.base, lambda: broken.real_base(case, "GPT2LMHeadModel"), logits)
 
 
-def _of_experts(name: str, root: Path) -> Crossing:
+def of_experts(name: str, root: Path) -> Crossing:
     """Transformers 4 had a Linear for every expert: what a LoRA on each adds to the one parameter of transformers 5."""
     import math
 

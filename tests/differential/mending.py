@@ -13,7 +13,7 @@ import adapterfit
 
 @dataclass(frozen=True)
 class Outcome:
-    """`equal` (bit by bit), `close` (within the tolerance), `refused`, `untouched` (it fits as it is), or `wrong`."""
+    """`equal` (bit by bit), `close` (within the tolerance), `refused`, `cannot tell`, `untouched` (it fits as it is), or `wrong`."""
 
     word: str
     why: str = ""
@@ -40,7 +40,7 @@ def compared(
         really = judged(adapter, fresh, logits, reference, close)
         return Outcome("untouched") if really.word != "wrong" else Outcome("wrong", f"said to fit, but: {really.why}")
     if report.verdict != "fits-after-fix":
-        return Outcome("refused", _reasons(report), cures)
+        return Outcome("cannot tell" if report.verdict == "cannot-tell" else "refused", _reasons(report), cures)
     fixed(adapter, base, out)
     return judged(out, fresh, logits, reference, close, cures)
 

@@ -8,6 +8,9 @@ torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
 
+import breaking  # noqa: E402
+import crossing  # noqa: E402
+
 import adapterfit  # noqa: E402
 from adapterfit.errors import CannotConvert  # noqa: E402
 
@@ -57,6 +60,24 @@ OTHERS = {
         {"target_modules": ["c_attn", "mlp.c_proj"], "feedforward_modules": ["mlp.c_proj"], "fan_in_fan_out": True},
     ),
 }
+MOE = {
+    "moe_intermediate_size": 48,
+    "num_local_experts": 4,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "pad_token_id": 0,
+}
+BOTH = ["experts.gate_up_proj", "experts.down_proj"]
+#: Experts one by one in the checkpoint; all in one parameter; that parameter turned.
+EXPERTS = {
+    "experts in pieces": ("mixtral", {"target_parameters": BOTH, "rank_pattern": {"gate_up_proj": 2}}),
+    "down alone, rsLoRA": ("qwen3_moe", {"target_parameters": ["experts.down_proj"], "use_rslora": True}),
+    "experts that stand turned": ("gpt_oss", {"target_parameters": BOTH, "alpha_pattern": {"down_proj": 3}}),
+    "a router and experts": (
+        "qwen2_moe",
+        {"target_parameters": ["experts.gate_up_proj", "shared_expert.down_proj.weight", "mlp.gate.weight"]},
+    ),
+}
 
 
 def build(kind, dtype=torch.float32, **more):
@@ -65,7 +86,7 @@ def build(kind, dtype=torch.float32, **more):
         shape = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_hidden_layers": 2}
         config = transformers.ViTConfig(image_size=28, patch_size=14, **shape)
         return transformers.ViTForImageClassification(config).to(dtype).eval()
-    shape = GPT2 if kind == "gpt2" else SHAPE
+    shape = GPT2 if kind == "gpt2" else {**SHAPE, **MOE} if kind in {one for one, _ in EXPERTS.values()} else SHAPE
     config = transformers.AutoConfig.for_model(kind, **{**shape, **more})
     return transformers.AutoModelForCausalLM.from_config(config).to(dtype).eval()
 
@@ -115,6 +136,24 @@ def test_lora_is_merged_as_peft_merges_it(kind, fields, dtype, tmp_path):
             assert torch.allclose(found.float(), wanted.float(), rtol=2**-7, atol=0), name
         else:
             assert torch.allclose(found, wanted, rtol=2e-6, atol=5e-7), (name, (found - wanted).abs().max())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(("kind", "fields"), EXPERTS.values(), ids=EXPERTS)
+def test_fused_experts_are_merged_as_peft_merges_them(kind, fields, dtype, tmp_path):
+    config = peft.LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj"], **fields)
+    for name, (found, wanted) in compare(kind, config, tmp_path, dtype).items():
+        if dtype == torch.bfloat16:
+            assert (found != wanted).float().mean() < 1e-3, name
+        assert torch.allclose(found.float(), wanted.float(), rtol=2e-6 if dtype == torch.float32 else 2**-7, atol=5e-7)
+
+
+def test_experts_one_by_one_go_to_their_own_tensors_and_compute_what_they_did_in_training(tmp_path):
+    one = crossing.of_experts("experts: qwen2_moe, rsLoRA and dropout", tmp_path)
+    one.fresh().save_pretrained(tmp_path / "base", max_shard_size="50KB")
+    adapterfit.convert(one.folder, "merged", tmp_path / "m", base=tmp_path / "base")
+    found = breaking.computed(transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m").eval())
+    assert abs(found - one.logits).max() < breaking.CLOSE < abs(breaking.computed(one.fresh()) - one.logits).max()
 
 
 @pytest.mark.parametrize(("kind", "cls", "fields"), OTHERS.values(), ids=OTHERS)

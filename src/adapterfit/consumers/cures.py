@@ -33,7 +33,7 @@ _BESIDE = (
     "saved-modules", "whole-weights", "trainable-tokens", "bias", "fused-experts", "unpaired", "not-lora", "half-pairs",
 )  # fmt: skip
 #: What `convert --to merged` does not take, and PEFT does.
-_OF_PEFT = ("fused-experts", "trainable-tokens")
+_OF_PEFT = ("trainable-tokens",)
 
 
 def _command(command: str, sight: Sight, to: str, *, base: bool = True, made: str = "") -> str:

@@ -11,7 +11,7 @@ from adapterfit.conversion.numbers import Tensor, stored
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Stream, WeightsFile
 from adapterfit.errors import CannotConvert
-from adapterfit.expect.places import places
+from adapterfit.expect.places import Pieces, pieces, places
 from adapterfit.read.source import Source
 from adapterfit.read.weights import read_weights
 from adapterfit.records import Base, TensorInfo
@@ -19,6 +19,8 @@ from adapterfit.repair.staging import Output
 from adapterfit.text import quote, shorten
 
 _INDEX = ".index.json"
+#: What makes one parameter of the weights of all experts.
+_STACK = ("stack", 0)
 #: Other copies of the weights, and what belongs to a training or to an adapter: not part of a model that is loaded.
 _LEFT_OUT = (
     ".bin", ".bin.index.json", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".safetensors", ".safetensors.index.json",
@@ -48,20 +50,33 @@ class Model:
     base: Base
     source: Source
     named: Mapping[str, TensorInfo]
+    pieces: Mapping[str, Pieces]
 
     def tensor(self, parameter: str) -> Tensor | None:
         """The tensor that becomes this parameter as it is."""
         info = self.named.get(parameter)
         return stored(self.source, info) if info is not None else None
 
-    def written(self, new: Mapping[str, Tensor], more: Mapping[str, tuple[str, Tensor]]) -> list[Stream]:
+    def piece(self, info: TensorInfo) -> Tensor:
+        """A tensor of the checkpoint."""
+        return stored(self.source, info)
+
+    def expert(self, name: str) -> TensorInfo | None:
+        """The checkpoint's tensor of this name, where it is one of many that are stacked."""
+        of_this = (info for one in self.pieces.values() if _STACK in one.ops for part in one.parts for info in part)
+        return next((info for info in of_this if info.name == name), None)
+
+    def written(
+        self, new: Mapping[str, Tensor], of_pieces: Mapping[str, Tensor], more: Mapping[str, tuple[str, Tensor]]
+    ) -> list[Stream]:
         """Its shards, with some tensors changed, and with more of them.
 
         Args:
             new: Parameter → its new tensor.
+            of_pieces: Name in the checkpoint → its new tensor.
             more: Name in the checkpoint → the shard it goes to, and the tensor.
         """
-        replaced = {self.named[parameter].name: tensor for parameter, tensor in new.items()}
+        replaced = {**of_pieces, **{self.named[parameter].name: tensor for parameter, tensor in new.items()}}
         shards: dict[str, dict[str, Tensor]] = {}
         for info in self.base.tensors.values():
             shards.setdefault(info.file, {})[info.name] = replaced.get(info.name) or stored(self.source, info)
@@ -113,7 +128,7 @@ def opened_model(opened: Opened) -> Model:
         raise CannotConvert(
             f"only bases in safetensors are merged into; this one is in {shorten(sorted(set(odd)))}", tuple(set(odd))
         )
-    return Model(base, base.opened, places(base, base.architecture))
+    return Model(base, base.opened, places(base, base.architecture), pieces(base, base.architecture))
 
 
 def json_bytes(value: Any) -> bytes:

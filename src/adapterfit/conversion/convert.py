@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from adapterfit import discover
-from adapterfit.conversion.neutral import Neutral
+from adapterfit.conversion.neutral import Layer, Neutral, Parameter
 from adapterfit.conversion.opened import Opened, inner_folders, opened
 from adapterfit.conversion.output import Package, Wanted
 from adapterfit.conversion.releases import written_for
@@ -87,7 +87,14 @@ def convert(
         else:
             neutral = _joined([_read(piece, folder) for folder, piece in zip(folders, pieces)])
             package = writer.write(neutral, Wanted(pieces[0], version, part))
-            done = Conversion(origin, to, Path(out), (), len(neutral.layers) + len(neutral.changes), package.notes)
+            done = Conversion(
+                origin,
+                to,
+                Path(out),
+                (),
+                sum(map(len, (neutral.layers, neutral.changes, neutral.parameters))),
+                package.notes,
+            )
         return _written(done, package, source, _given(adapter, base), progress)
 
 
@@ -159,7 +166,7 @@ def recognised(piece: Opened) -> str:
 
 def _read(piece: Opened, folder: str) -> Neutral:
     found: Neutral = discover.members(FORMATS)[recognised(piece)].read(piece)
-    if not (found.layers or found.rest or found.changes):
+    if not (found.layers or found.rest or found.changes or found.parameters):
         raise CannotConvert(f"{piece.source.label} holds no adapted module")
     _sound(found)
     if not folder:
@@ -175,7 +182,8 @@ def _sound(found: Neutral) -> None:
     Raises:
         CannotConvert: A layer has one.
     """
-    for layer in found.layers:
+    layers: tuple[Layer | Parameter, ...] = (*found.layers, *found.parameters)
+    for layer in layers:
         if layer.rank < 1 or not math.isfinite(layer.alpha) or layer.alpha == 0:
             what = "no rank" if layer.rank < 1 else f"the alpha {layer.alpha:g}"
             raise CannotConvert(
@@ -192,6 +200,7 @@ def _joined(neutrals: list[Neutral]) -> Neutral:
         tuple(rest for each in neutrals for rest in each.rest),
         tuple(note for each in neutrals for note in each.notes),
         tuple(change for each in neutrals for change in each.changes),
+        tuple(one for each in neutrals for one in each.parameters),
     )
 
 

@@ -92,7 +92,7 @@ def _merged(weight: Tensor, layer: Layer, *, turned: bool) -> Array:
     product = b.reshape(b.shape[0], -1) @ a.reshape(a.shape[0], -1)
     turned = turned or layer.kind == "embedding"
     added = (product.T if turned else product).reshape(weight.shape) * np.float32(layer.scale)
-    if layer.kind == "embedding" and layer.magnitude is None:  # PEFT rounds an embedding's ΔW before it adds it
+    if layer.parameter or (layer.kind == "embedding" and layer.magnitude is None):  # PEFT rounds ΔW of these
         added = bits.to_float64(bits.from_float64(added, weight.dtype), weight.dtype).astype(added.dtype)
     whole = _floats(weight) + added
     if layer.magnitude is not None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from adapterfit.conversion.numbers import Tensor
 from adapterfit.errors import CannotConvert
+from adapterfit.records import Shape
 from adapterfit.text import quote, shorten
 
 
@@ -22,7 +23,8 @@ from adapterfit.text import quote, shorten
 class Layer:
     """One adapted module. `module` is its path in the base; `part` the component of a pipeline it belongs to, or empty.
 
-    `kind`: `linear`, `conv` or `embedding`. `magnitude` is DoRA's (out,), `bias` that of B (out,).
+    `kind`: `linear`, `conv` or `embedding`. `magnitude` is DoRA's (out,), `bias` that of B (out,). `parameter`: the weight was
+    targeted by itself, of which PEFT rounds ΔW before it adds it.
     """
 
     module: str
@@ -34,6 +36,7 @@ class Layer:
     magnitude: Tensor | None = None
     bias: Tensor | None = None
     part: str = ""
+    parameter: bool = False
 
     @property
     def rank(self) -> int:
@@ -76,6 +79,39 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """A LoRA on a parameter of its own, such as the fused experts of a layer: (E, d1, d2), or (d1, d2), which counts as one.
+
+    `a` (E · rank, in) holds expert after expert, `b` (out, rank · E) rank after rank. `turned`: the input is d1, not d2.
+    """
+
+    module: str
+    parameter: str
+    shape: Shape
+    a: Tensor
+    b: Tensor
+    alpha: float
+    rank: int
+    rslora: bool = False
+    turned: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in the base."""
+        return f"{self.module}.{self.parameter}"
+
+    @property
+    def experts(self) -> int:
+        """How many matrices it holds."""
+        return self.shape[0] if len(self.shape) > 2 else 1
+
+    @property
+    def scale(self) -> float:
+        """What B A is multiplied with."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+
+@dataclass(frozen=True)
 class Rest:
     """Something that is no pair of A and B: `what` it is in words, and the names of the tensors or fields.
 
@@ -91,7 +127,7 @@ class Rest:
 class Neutral:
     """An adapter. `config` holds fields of `adapter_config.json` that say nothing about the numbers.
 
-    `changes` are modules that another method than LoRA changes. `notes` are what the reader of the source format could not know and took as that format's own readers do.
+    `changes` are modules that another method than LoRA changes, `parameters` fused experts and others. `notes` are what the reader of the source format could not know and took as that format's own readers do.
     """
 
     layers: tuple[Layer, ...]
@@ -99,6 +135,7 @@ class Neutral:
     rest: tuple[Rest, ...] = ()
     notes: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
 
 
 def refuse_rest(neutral: Neutral, format_name: str) -> None:
@@ -108,6 +145,9 @@ def refuse_rest(neutral: Neutral, format_name: str) -> None:
         CannotConvert: There is something else; it is named.
     """
     refuse_changes(neutral.changes, format_name)
+    fused = tuple(one.name for one in neutral.parameters)
+    if fused:
+        raise CannotConvert(f"{format_name} cannot express target_parameters ({shorten(map(quote, fused))})", fused)
     if neutral.rest:
         listed = "; ".join(f"{rest.what} ({shorten(map(quote, rest.names))})" for rest in neutral.rest)
         names = tuple(name for rest in neutral.rest for name in rest.names)
@@ -156,9 +196,9 @@ def parts(neutral: Neutral) -> tuple[str, ...]:
 _SCALED = ("LOHA", "LOKR")
 
 
-def folded(layers: Iterable[Layer | Change]) -> Iterator[str]:
+def folded(layers: Iterable[Layer | Change | Parameter]) -> Iterator[str]:
     """One sentence with the scales that went into the numbers of what is written; none where there are no layers."""
-    scales = [each.scale for each in layers if isinstance(each, Layer) or each.method in _SCALED]
+    scales = [each.scale for each in layers if not isinstance(each, Change) or each.method in _SCALED]
     if scales:
         counts = sorted(Counter(scales).items())
         said = ", ".join(

@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from adapterfit.causes.names.moe_layout_changed import MARKED_SINCE_5
 from adapterfit.consumers.versions import version_range
 from adapterfit.conversion.base_model import Copied
 from adapterfit.conversion.methods import METHODS
 from adapterfit.conversion.numbers import Tensor
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, WeightsFile
+from adapterfit.conversion.parameters import exchanged, laid_out, of_parameters, pairs
 from adapterfit.conversion.pattern_tables import tables_for
 from adapterfit.conversion.peft_rules import CONFIG, lost_biases, readable_config
 from adapterfit.errors import CannotConvert
@@ -46,7 +48,8 @@ def written_for(opened: Opened, version: str) -> Package:
     kind, renames = _method(config, version)
     _refuse(config, opened, version)
     tensors: dict[str, Tensor] = {}
-    for name, tensor in opened.tensors().items():
+    turned = _turned(config, opened, version)
+    for name, tensor in {**opened.tensors(), **turned}.items():
         new = renamed(name, renames, config, version)
         if new in tensors:
             raise CannotConvert(f"two tensors would be called {quote(new)}", (name,))
@@ -55,7 +58,41 @@ def written_for(opened: Opened, version: str) -> Package:
     text = _json(fields)
     others = [Copied(name, opened.source) for name in _carried(opened)]
     weights = WeightsFile(WEIGHTS, tensors, {"format": "pt"})
-    return Package({CONFIG: text}, (weights, *others), tuple(_notes(config, opened, version)))
+    notes = [*_notes(config, opened, version)]
+    if turned:
+        notes.append(
+            f"A and B of {len(turned) // 2:,} parameters changed places: PEFT {version} takes their other side for the input."
+        )
+    return Package({CONFIG: text}, (weights, *others), tuple(notes))
+
+
+def _turned(config: AdapterConfig, opened: Opened, version: str) -> dict[str, Tensor]:
+    """A and B of parameters of which that release takes the other side for the input: their new numbers, by their names.
+
+    Raises:
+        CannotConvert: Which side that is cannot be told; what would tell is said.
+    """
+    borders = ("0.19.0", "0.19.1")
+    if not config.values.get("target_parameters") or not any(_crosses(config, version, each) for each in borders):
+        return {}
+    tree = opened.tree()
+    found: dict[str, Tensor] = {}
+    for path, one in of_parameters(opened, config, pairs(opened)).items():
+        if len(one.shape) < 3 or tree is None:
+            continue
+        marked = next(module.transposed_experts for module in tree.modules if module.name == one.module)
+        marks = {marked, marked and tree.model_type not in MARKED_SINCE_5}
+        wanted = {laid_out(version, transposed=mark) for mark in marks}
+        if len(wanted) > 1:
+            raise CannotConvert(
+                f"which side of {quote(one.name)} PEFT {version} takes for its input depends on transformers: the one with "
+                "4, the other with 5. adapterfit fix --for peft==…,transformers==… lays it out for both versions",
+                ("target_parameters",),
+            )
+        if one.turned not in wanted:
+            a, b = exchanged(one)
+            found[f"{_PREFIX}{path}.lora_A.weight"], found[f"{_PREFIX}{path}.lora_B.weight"] = a, b
+    return found
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:
@@ -239,13 +276,6 @@ def _meaning_changed(config: AdapterConfig, opened: Opened, version: str) -> Ite
         and _crosses(config, version, "0.14.0")
     ):
         yield "reads LoKr's alpha otherwise: it counts since 0.14 only", ("alpha",)
-    if config.values.get("target_parameters") and (
-        _crosses(config, version, "0.19.0") or _crosses(config, version, "0.19.1")
-    ):
-        yield (
-            "lays out adapters of parameters otherwise; adapterfit fix turns them, with the base",
-            ("target_parameters",),
-        )
     if config.peft_type not in ("LORA", *METHODS):
         return
     yield from _ties(config, opened, version)

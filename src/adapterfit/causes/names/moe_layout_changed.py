@@ -394,12 +394,12 @@ def _square(case: Case, diff: Diff) -> Iterator[Finding]:
 
 
 #: Types whose fused experts say `is_transposed` since transformers 5, and said nothing before.
-_MARKED_SINCE_5 = ("gpt_oss",)
+MARKED_SINCE_5 = ("gpt_oss",)
 
 
 def _marked_later(case: Case) -> bool:
     """Whether only a later transformers than the loader's says which side of these experts is their input."""
-    return case.base is not None and case.base.model_type in _MARKED_SINCE_5
+    return case.base is not None and case.base.model_type in MARKED_SINCE_5
 
 
 def _by_unknown_transformers(landed: list[Match], *, right: int, wrong: int) -> Finding:

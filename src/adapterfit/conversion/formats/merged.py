@@ -1,5 +1,8 @@
 """A whole model: the base with the adapter in it, shard by shard, at most one tensor in memory, as `merge_and_unload` makes it.
 
+Experts that lie one by one in the checkpoint get each its own part of a LoRA on the fused parameter, and the other way round a LoRA
+on each expert's own matrix, as transformers 4 had them, goes to that tensor.
+
 Where the base ties its embedding to its output layer and the adapter acts on either, the two are written apart, and config.json
 says so: PEFT adds to the one shared tensor there, after which the model computes something else than the adapter did.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from adapterfit.conversion import merging_parameters
 from adapterfit.conversion.base_model import Copied, Model, json_bytes, opened_model, with_more
 from adapterfit.conversion.merging import changed, merged, moved, rescaled
 from adapterfit.conversion.neutral import Neutral, Rest, folded, parts, refuse_rest
@@ -33,9 +37,15 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
     turned = _conv1d(wanted)
     apart = _apart(neutral, wanted, model)
     new: dict[str, Tensor] = {}
+    whole, of_pieces = merging_parameters.merged(model, neutral.parameters)
+    new.update(whole)
     for layer in neutral.layers:
-        weight = merged(_weight(model, layer.module, apart), layer, turned=layer.module in turned)
-        new[f"{layer.module}.weight"] = weight
+        name = f"{layer.module}.weight"
+        expert = model.expert(name) if name not in model.named and name not in apart else None
+        if expert is not None:
+            of_pieces[name] = merged(model.piece(expert), layer, turned=False)
+            continue
+        new[name] = merged(_weight(model, layer.module, apart), layer, turned=layer.module in turned)
         if layer.bias is not None:
             new[f"{layer.module}.bias"] = moved(_own(model, f"{layer.module}.bias"), layer)
     for change in neutral.changes:
@@ -46,7 +56,8 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
             new[f"{change.module}.bias"] = rescaled(bias, change)
     for rest in neutral.rest:
         new.update(_taken_over(rest, model, apart))
-    return _package(model, new, apart, (*neutral.notes, *folded((*neutral.layers, *neutral.changes))))
+    notes = (*neutral.notes, *folded((*neutral.layers, *neutral.changes, *neutral.parameters)))
+    return _package(model, new, of_pieces, apart, notes)
 
 
 def _conv1d(wanted: Wanted) -> frozenset[str]:
@@ -121,12 +132,19 @@ def _taken_over(rest: Rest, model: Model, apart: Mapping[str, str]) -> dict[str,
 # --------------------------------------------------------------------------------------------------- the folder
 
 
-def _package(model: Model, new: Mapping[str, Tensor], apart: Mapping[str, str], notes: tuple[str, ...]) -> Package:
+def _package(
+    model: Model,
+    new: Mapping[str, Tensor],
+    of_pieces: Mapping[str, Tensor],
+    apart: Mapping[str, str],
+    notes: tuple[str, ...],
+) -> Package:
     more: dict[str, tuple[str, Tensor]] = {}
-    for name, held in apart.items():
+    for name, other in apart.items():
         if name not in model.named:
-            more[name] = (model.named[held].file, new.get(name) or _own(model, held))
-    streams: list[Stream] = model.written({name: tensor for name, tensor in new.items() if name in model.named}, more)
+            more[name] = (model.named[other].file, new.get(name) or _own(model, other))
+    held = {name: tensor for name, tensor in new.items() if name in model.named}
+    streams: list[Stream] = model.written(held, of_pieces, more)
     files: dict[str, bytes] = {}
     for name in model.indexes():
         files[name] = json_bytes(with_more(model.json(name), more)) if more else b""

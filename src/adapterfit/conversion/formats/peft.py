@@ -17,6 +17,7 @@ from adapterfit.conversion.neutral import Layer, Neutral, Rest, most_common, par
 from adapterfit.conversion.numbers import Tensor
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, Wanted, WeightsFile
+from adapterfit.conversion.parameters import as_layer, check_all_used, is_layer, of_parameters
 from adapterfit.conversion.pattern_tables import tables_for
 from adapterfit.conversion.peft_rules import as_loaded, lost_biases, readable_config, resolved
 from adapterfit.errors import CannotConvert
@@ -74,9 +75,10 @@ def read(opened: Opened) -> Neutral:
         )
     found: dict[str, dict[str, Tensor]] = {}
     others: list[str] = []
+    parameters = bool(config.values.get("target_parameters"))
     for name, tensor in opened.tensors().items():
         match = _PAIR.fullmatch(name[len(PREFIX) :]) if name.startswith(PREFIX) else None
-        if match is None or ".base_layer." in name:
+        if match is None or (".base_layer." in name and not (parameters and (match["a"] or match["b"]))):
             others.append(name)
         else:
             role = next(key for key in ("a", "b", "bias", "magnitude") if match[key])
@@ -84,11 +86,16 @@ def read(opened: Opened) -> Neutral:
             if match[role].startswith("lora_embedding"):
                 found[match["module"]]["embedding"] = tensor
     others = _needless(opened, others)
+    fused = of_parameters(opened, config, found) if parameters else {}
+    check_all_used(found, fused)
+    found = {path: pair for path, pair in found.items() if path not in fused}
     as_loaded(config, found)
-    layers = tuple(_layer(module, pair, config) for module, pair in found.items())
+    layers = [_layer(module, pair, config) for module, pair in found.items()]
+    layers += [as_layer(one) for one in fused.values() if is_layer(one)]
     carried = {key: config.raw[key] for key in CARRIED if config.raw.get(key) is not None}
     rest = (*meaning(config), *_rest(opened, others, config))
-    return Neutral(layers, carried, rest, tuple(lost_biases(config, opened)))
+    notes = tuple(lost_biases(config, opened))
+    return Neutral(tuple(layers), carried, rest, notes, parameters=tuple(p for p in fused.values() if not is_layer(p)))
 
 
 def _layer(module: str, pair: Mapping[str, Tensor], config: AdapterConfig) -> Layer:
