@@ -130,6 +130,7 @@ def fix(
     drop_copies: bool = False,
     alpha: float | None = None,
     dtype: str | None = None,
+    rslora: bool = False,
 ) -> Receipt:
     """Mend an adapter: plan, write a new folder, prove it. The adapter itself is only read.
 
@@ -152,6 +153,7 @@ def fix(
         drop_copies: Whether to leave out weights that the base has anyway, number for number.
         alpha: The `lora_alpha` of the training, where the config is missing or has another rank than the tensors.
         dtype: What numbers are to be stored as: `F32`, `F16` or `BF16`.
+        rslora: Whether the training used rsLoRA, which divides `alpha` by the root of the rank; where the config is missing.
 
     Raises:
         CannotCheck: A path is not there, cannot be read, changed meanwhile, or is not what a plan is about.
@@ -169,7 +171,7 @@ def fix(
     with contextlib.closing(with_parts(locate(str(adapter), kind="adapter", online=online))) as source:
         found = read_adapter(source)
         report = pipeline.check(found, base, consumer, online=online, base_class=base_class, loader=loader)
-        wishes = Wishes(base_name, drop_copies, alpha, dtype)
+        wishes = Wishes(base_name, drop_copies, alpha, dtype, rslora)
         if plan is not None:
             if not plan.steps:
                 return Receipt(_nothing_asked(plan, report))

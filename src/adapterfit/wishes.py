@@ -22,13 +22,14 @@ class Wishes:
     """What is wanted beside an adapter that fits.
 
     `base_name` is to stand in its config; `drop_copies`: weights that the base has anyway are left out. `alpha` was the
-    `lora_alpha` of the training; `dtype` (`F32`, `F16`, `BF16`) is what numbers are to be stored as.
+    `lora_alpha` of the training, which was divided by the rank, or by its root where it used `rslora`; `dtype` (`F32`, `F16`, `BF16`) is what numbers are to be stored as.
     """
 
     base_name: str | None = None
     drop_copies: bool = False
     alpha: float | None = None
     dtype: str | None = None
+    rslora: bool = False
 
 
 def born(report: Report, cured: Callable[[Report, tuple[Edit, ...]], Report], wishes: Wishes) -> tuple[Step, ...]:
@@ -41,7 +42,11 @@ def born(report: Report, cured: Callable[[Report, tuple[Edit, ...]], Report], wi
     found = shown(report.case.adapter) if wishes.alpha is not None and report.case.adapter.config is None else None
     if found is None:
         return ()
-    fields, paths = {**found.fields, "lora_alpha": _whole(wishes.alpha or 0)}, {"target_modules": list(found.modules)}
+    told = {"lora_alpha": _whole(wishes.alpha or 0), **({"use_rslora": True} if wishes.rslora else {})}
+    fields, paths = {**found.fields, **told}, {"target_modules": list(found.modules)}
+    scale = (
+        "the root of the rank, as --rslora tells" if wishes.rslora else "the rank; --rslora tells that it was its root"
+    )
     by_leaf, by_path = (
         tuple(SetConfig(key, value) for key, value in each.items()) for each in (fields, {**fields, **paths})
     )
@@ -49,7 +54,7 @@ def born(report: Report, cured: Callable[[Report, tuple[Edit, ...]], Report], wi
         Step(
             "adapter-config-missing",
             "there is no adapter_config.json: the tensors show all of it but the strength, which --alpha tells",
-            f"write one, with lora_alpha = {fields['lora_alpha']} divided by the rank",
+            f"write one, with lora_alpha = {fields['lora_alpha']} divided by {scale}",
             "safe",
             by_leaf if _selects_no_other(report, cured, by_leaf) else by_path,
         ),

@@ -209,6 +209,7 @@ CONFIGS = {
     "DoRA": {"use_dora": True},
     "lora_bias": {"lora_bias": True},
     "a head beside it": {"modules_to_save": ["lm_head"]},
+    "rsLoRA": {"use_rslora": True},
 }
 
 
@@ -222,7 +223,8 @@ def test_a_config_that_the_tensors_show_is_written_once_alpha_is_told(what, how,
     bad = mended.broken(adapter, tmp_path / "bad")
     how(bad)
     assert mended.adapterfit.fix(bad, base=str(base), out=tmp_path / "no").out == ""
-    receipt = mended.mend(bad, base, tmp_path / "good", alpha=16)
+    told = {"rslora": True} if what == "rsLoRA" and how is _without_config else {}  # a config that is there says it
+    receipt = mended.mend(bad, base, tmp_path / "good", alpha=16, **told)
     assert {step.safety for step in receipt.plan.steps} == {"safe"}
     found, missing = mended.outputs(base, tmp_path / "good")
     assert missing == []

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     metavar="NUMBER",
     help="The lora_alpha of the training, where the config is missing or its rank is wrong.",
 )
+@click.option("--rslora", is_flag=True, help="With --alpha: the training used rsLoRA. No tensor shows it.")
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float16", "bfloat16"]),
@@ -61,6 +62,7 @@ def command(
     base_name: str | None,
     drop_copies: bool,
     alpha: float | None,
+    rslora: bool,
     dtype: str | None,
     exact: bool,
     python: str | None,
@@ -79,6 +81,8 @@ def command(
     from adapterfit.fixing import fix, read_plan
     from adapterfit.report import _receipt
 
+    if rslora and alpha is None:
+        raise click.UsageError("--rslora says what --alpha is divided by: give both")
     if not only_plan and out is None:
         raise click.UsageError("give --out DIR for the repaired adapter, or --plan to see what would be done")
     wishes = [base_name, drop_copies or None, alpha, dtype]
@@ -88,7 +92,7 @@ def command(
     with _bar.shown() as progress:
         receipt = fix(
             adapter, base, None if only_plan else out, plan, unsafe=unsafe, consumer=consumer, exact=exact or python is not None,
-            python=python, online=online, progress=progress, loader=loader, base_name=base_name, drop_copies=drop_copies, alpha=alpha,
+            python=python, online=online, progress=progress, loader=loader, base_name=base_name, drop_copies=drop_copies, alpha=alpha, rslora=rslora,
             dtype={"float32": "F32", "float16": "F16", "bfloat16": "BF16"}.get(dtype or ""),
         )  # fmt: skip
     if only_plan and plan_file is not None:
