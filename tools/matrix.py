@@ -113,8 +113,15 @@ def _artefact(row: dict[str, Any]) -> bool:
 
 
 def _was_tried(row: dict[str, Any]) -> bool:
-    """Whether the load itself was measured: one base could be built and not be run on text alone, so nothing was loaded."""
-    return row["outcome"] != "base_unsupported" or "NoneType" not in row["detail"]
+    """Whether the load itself was measured: one base could be built and not be run on text alone, so nothing was loaded.
+
+    Nor was it where the environment lacked what the adapter needs: scikit-learn, or the other adapters that X-LoRA names.
+    """
+    lacked = any(
+        words in row["detail"]
+        for words in ("scikit-learn is required", "Can't find 'adapter_config.json' at 'adapters/")
+    )
+    return not lacked and (row["outcome"] != "base_unsupported" or "NoneType" not in row["detail"])
 
 
 def truth(row: dict[str, Any]) -> str:

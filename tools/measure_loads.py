@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib.metadata
 import json
 import logging
 import os
@@ -25,9 +26,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 warnings.simplefilter("ignore")
 
 import numpy as np
-import peft
 import torch
 import transformers
+
+try:
+    import peft
+except ImportError as clash:  # the two libraries do not go together: that is the outcome of every load
+    peft, CLASH = None, clash
+else:
+    CLASH = None
 
 torch.set_num_threads(1)
 
@@ -137,6 +144,8 @@ LOADERS = {
 
 def measure(entry: dict[str, Any], bases: Bases, by: str, told: Told) -> dict[str, Any]:
     """One load as a row."""
+    if CLASH is not None:
+        return {"outcome": "error_load", "detail": shown(CLASH)}
     base, dtype = entry["base"], entry["opts"].get("dtype")
     plain = bases.logits(base, dtype)
     if isinstance(plain, Exception):
@@ -223,10 +232,10 @@ def main() -> int:
         logging.getLogger(name).addHandler(told)
     logging.getLogger("transformers").propagate = False
     transformers.utils.logging.set_verbosity_warning()
+    pair = {"loader_peft": importlib.metadata.version("peft"), "loader_tf": transformers.__version__}
     bases, started = Bases(given.bases.resolve()), time.monotonic()
     versions = {
-        "loader_peft": peft.__version__,
-        "loader_tf": transformers.__version__,
+        **pair,
         "loader": given.by,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
@@ -237,7 +246,7 @@ def main() -> int:
             row = {key: entry[key] for key in ("saver_peft", "saver_tf", "base", "kind")}
             row.update(versions, mode="plain", **measure(entry, bases, given.by, told))
             out.write(json.dumps(row) + "\n")
-    print(f"peft {peft.__version__}, transformers {transformers.__version__}: {time.monotonic() - started:.0f} s")
+    print(f"peft {pair['loader_peft']}, transformers {pair['loader_tf']}: {time.monotonic() - started:.0f} s")
     return 0
 
 

@@ -224,3 +224,11 @@ def test_prompts_of_a_second_adapter_lose_their_head_before_0_15():
     found = adapterfit.check(sample.adapter, sample.case.base, who, loader="PeftModel.load_adapter")
     assert found.predicted == "loads-differently"
     assert report(sample, who).predicted == "loads"
+
+
+@pytest.mark.parametrize(("saved", "predicted"), [(None, "loads"), (["classifier", "score"], "loads-partly")])
+def test_without_a_class_of_peft_only_the_config_makes_a_copy_of_the_head(saved, predicted):
+    sample = make.lora("bert", target_modules=["query"], task_type="SEQ_CLS").with_config(modules_to_save=saved)
+    who = "peft==0.20.0,transformers==5.17.0"
+    found = adapterfit.check(sample.adapter, sample.case.base, who, loader="model.load_adapter")
+    assert found.predicted == predicted

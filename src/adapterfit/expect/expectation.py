@@ -31,7 +31,9 @@ def expect(tree: ModuleTree, config: AdapterConfig, rules: Mapping[str, Any] = M
     `rules`: what an older loader does otherwise (`Consumer.rules`); config and tree are then as that loader takes them.
     """
     method = discover.member(METHODS, config.peft_type.lower())
-    values = with_head({**config.values, LOADER: rules} if rules else config.values)
+    values = {**config.values, LOADER: rules} if rules else config.values
+    if rules.get("loader") != "model.load_adapter":  # without a class of PEFT nobody adds the classifier to what is saved
+        values = with_head(values)
     found = Expectation(tree=tree, peft_class=peft_class(values), config=values, doubts=tree.doubts)
     if method is None:
         return _with(found, doubts=(*tree.doubts, f"the method {config.peft_type} is not modelled yet"))
