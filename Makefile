@@ -14,7 +14,7 @@ SIMULATED := 4.51.3 5.8.1 5.12.1 5.23.0
 # Where the tests of other programs write which claims they bear out.
 RECORD := --record src/adapterfit/consumers/verified.jsonl
 
-.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix differential hunt packed fix-score fuzz load-sim oracles oracles-older coverage-architectures
+.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix claims differential hunt packed fix-score fuzz load-sim oracles oracles-older coverage-architectures
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -48,6 +48,10 @@ why-score: .venv/core
 
 matrix: .venv/dev
 	$(BIN)/python tools/matrix.py
+
+# The claims about peft and transformers beside measured loads; what came of each is written down, as by `make oracles`.
+claims: .venv/dev
+	$(BIN)/python tools/claim_runs.py $(RECORD)
 
 differential: .venv/dev
 	$(BIN)/python tools/differential.py

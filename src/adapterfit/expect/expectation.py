@@ -32,7 +32,9 @@ def expect(tree: ModuleTree, config: AdapterConfig, rules: Mapping[str, Any] = M
     """
     method = discover.member(METHODS, config.peft_type.lower())
     values = {**config.values, LOADER: rules} if rules else config.values
-    if rules.get("loader") != "model.load_adapter":  # without a class of PEFT nobody adds the classifier to what is saved
+    if (
+        rules.get("loader") != "model.load_adapter"
+    ):  # without a class of PEFT nobody adds the classifier to what is saved
         values = with_head(values)
     found = Expectation(tree=tree, peft_class=peft_class(values), config=values, doubts=tree.doubts)
     if method is None:
