@@ -209,9 +209,16 @@ def _base(name: str) -> Any:
     return adapterfit.read_base(shared_data.bases() / ("bert" if name == "bert_enc" else name))
 
 
+@cache
+def _probe(folder: str) -> Adapter:
+    """One of `tools/claim_probes.py`, which no inventory has."""
+    return check(folder).case.adapter
+
+
 def predict(row: dict[str, Any], consumer: Consumer | None = None) -> Report | None:
     """Our report on one row's load; None where its adapter is not known. `consumer`: who loads it, where its rules are others."""
-    found = adapter(f"p{row['saver_peft']}-t{row['saver_tf']}", row["kind"])
+    saver = f"p{row['saver_peft']}-t{row['saver_tf']}"
+    found = _probe(row["folder"]) if "folder" in row else adapter(saver, row["kind"])
     if found is None:
         return None
     consumer = consumer or choose(f"peft=={row['loader_peft']},transformers=={row['loader_tf']}", row.get("loader"))

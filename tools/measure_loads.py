@@ -244,6 +244,8 @@ def main() -> int:
             if given.kind and entry["kind"] not in given.kind:
                 continue
             row = {key: entry[key] for key in ("saver_peft", "saver_tf", "base", "kind")}
+            if entry.get("probe"):
+                row["folder"] = entry["folder"]
             row.update(versions, mode="plain", **measure(entry, bases, given.by, told))
             out.write(json.dumps(row) + "\n")
     print(f"peft {pair['loader_peft']}, transformers {pair['loader_tf']}: {time.monotonic() - started:.0f} s")

@@ -232,3 +232,10 @@ def test_without_a_class_of_peft_only_the_config_makes_a_copy_of_the_head(saved,
     who = "peft==0.20.0,transformers==5.17.0"
     found = adapterfit.check(sample.adapter, sample.case.base, who, loader="model.load_adapter")
     assert found.predicted == predicted
+
+
+@pytest.mark.parametrize("peft", ["0.11.0", "0.14.0", "0.16.0"])
+def test_a_module_that_is_saved_whole_is_no_target(peft):
+    """Loaded with 0.4, 0.5, 0.11 and 0.14: the output layer, saved whole, gets no LoRA beside."""
+    itself = make.lora("llama", target_modules=["q_proj", "lm_head"], modules_to_save=["lm_head"])
+    assert report(itself, f"peft=={peft},transformers==4.51.3").predicted == "loads"

@@ -63,9 +63,10 @@ class Rule:
         exclude = config.get("exclude_modules") or ()
         self._exclude = exclude
         self._exclude_names = frozenset() if isinstance(exclude, str) else frozenset(exclude)
-        # PEFT interpolates these unescaped, and also matches everything *below* such a module.
-        spared = rule(config, "saved-modules-are-targets", newest=False)
-        self._saved = [] if spared else [rf"(^|.*\.){name}($|\..*)" for name in _kept_whole(config)]
+        # PEFT interpolates these unescaped, and also matches everything *below* such a module; before 0.16 the end of its own name.
+        itself = rule(config, "saved-modules-are-targets", newest=False)
+        pattern = r".*{}$" if itself else r"(^|.*\.){}($|\..*)"
+        self._saved = [pattern.format(name) for name in _kept_whole(config)]
         self._layers = _layer_indexes(config.get("layers_to_transform"))
         self._layer_patterns = _layer_patterns(config.get("layers_pattern"), rule(config, "layer-index", "first"))
         #: Before 0.5 a suffix needed no dot before it; before 0.8 a full name was no exception from the layers.
