@@ -20,6 +20,7 @@ from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.peft_rules import resolved
 from adapterfit.errors import CannotConvert
 from adapterfit.expect.targets import ends_with_any
+from adapterfit.read import peft_facts
 from adapterfit.records import AdapterConfig, Module
 from adapterfit.text import quote, shorten
 
@@ -132,11 +133,11 @@ def _turned(
     }
     if not told:
         marks = {module.transposed_experts, module.transposed_experts and not marked_later}
-        releases = (config.oldest, config.newest)
+        releases = _releases(config)
         told = {laid_out(release, transposed=mark) for release in releases for mark in marks}
     if len(told) == 1:
         return told.pop()
-    if marked_later and config.oldest == config.newest:
+    if marked_later and len(_releases(config)) == 1:
         raise CannotConvert(
             f"the matrices of {quote(module.name)} are square, so no size shows which side the adapter took for their input: the "
             "one if it was trained with transformers 4, the other with transformers 5, and no file records which",
@@ -148,6 +149,13 @@ def _turned(
         "the one, 0.19.1 and later the other. Set peft_version in adapter_config.json to the one of the training",
         (module.name,),
     )
+
+
+def _releases(config: AdapterConfig) -> tuple[str, ...]:
+    """The release that wrote the config, or the first and the last that may have."""
+    told = config.raw.get("peft_version")
+    known = isinstance(told, str) and told in peft_facts.versions()
+    return (str(told),) if known else (config.oldest, config.newest)
 
 
 def laid_out(release: str, *, transposed: bool) -> bool:

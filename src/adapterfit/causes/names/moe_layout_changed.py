@@ -14,7 +14,8 @@ adapter_config.json. Files of gpt_oss-like layers by PEFT >= 0.19 cannot be told
 Fix: for exchanged sides, A and B change places: A'[e, r, :] = B[:, r, e] and B'[:, r, e] = A[e, r, :]. Experts that lie one by
 one are put together here, where the loader does not do it or does it with another scale (rsLoRA, an alpha of their own): A
 stacked, gate and up of B on a block diagonal, rank and alpha grown alike. Shared experts and dense layers, whose names PEFT
-takes for those of experts, are targeted as parameters. lora_dropout may be set to 0: it plays no part in inference.
+takes for those of experts, are targeted as parameters. For transformers 4 fused experts are taken apart, one LoRA each (`fix --for
+peft==…,transformers==4.57.6`). lora_dropout may be set to 0: it plays no part in inference.
 
 Workaround: load with the versions of peft and transformers of the training.
 
@@ -207,6 +208,7 @@ def _not_fused(case: Case, diff: Diff) -> Iterator[Finding]:
     ours, theirs = "one matrix per expert", "all experts of a layer in one parameter"
     ours, theirs = (ours, theirs) if holders else (theirs, ours)
     why, fix = _why(case, diff, list(dict.fromkeys(match["leaf"] for match in many.values())))
+    fix = fix if holders else _apart(case, diff) or fix
     yield finding(
         f"{len(at)} tensors are laid out for {ours}; this base has {theirs}, and {why}",
         at=at,
@@ -304,8 +306,31 @@ def _scaled_otherwise(case: Case, diff: Diff) -> Iterator[Finding]:
 
 def _has_linears(module: str, by_name: Mapping[str, Module]) -> bool:
     """Whether a fused tensor's module holds one Linear per expert in the base."""
-    holder = module.partition(".base_layer")[0]
-    return holder.endswith(".experts") and f"{holder}.0" in by_name and not anatomy.of_experts(by_name.get(holder))
+    from adapterfit.causes.names import _experts_apart
+
+    return module.partition(".base_layer")[0].endswith(".experts") and bool(_experts_apart.holder(module, by_name))
+
+
+def _apart(case: Case, diff: Diff) -> Fix | None:
+    """Fused experts as one Linear each; None where that is not exact."""
+    from adapterfit.causes.names import _experts_apart
+    from adapterfit.causes.names._fusing import Cannot
+
+    try:
+        edits = _experts_apart.cure(case, diff)
+    except _experts_apart.Ambiguous:
+        readings = (
+            "written by PEFT 0.19.1 or later: every expert's rows of lora_A and columns of lora_B are its own A and B",
+            "written by PEFT 0.17 to 0.19.0: they are its B and A, turned",
+        )
+        return Fix("unsafe", "say which release wrote it: set peft_version in adapter_config.json", readings=readings)
+    except Cannot:
+        return None
+    return Fix(
+        "safe",
+        "take the experts apart: their rows of lora_A and columns of lora_B, gate and up of it as its halves",
+        edits,
+    )
 
 
 # ------------------------------------------------------------------------------------------ silent ones
