@@ -16,18 +16,37 @@ Workaround: download the files where there is access, and give the local folder.
 
 Prevention: keep an adapter's base available, and set base_model_name_or_path to a name that others can reach.
 
-Not run: the Hub itself answers 401, 403 or 404, and the tests run without a network.
+Setup:
+    import http.server
+    import threading
+    from unittest import mock
+
+    class Hub(http.server.BaseHTTPRequestHandler):  # stands for the Hub, which is asked without a token
+        def do_HEAD(self):
+            self.send_response(401)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    where = {"ENDPOINT": address, "HUGGINGFACE_CO_URL_TEMPLATE": address + "/{repo_id}/resolve/{revision}/{filename}"}
+    the_hub = mock.patch.multiple("huggingface_hub.constants", **where, HF_HUB_OFFLINE=False)
 
 Broken:
-    base = AutoModelForCausalLM.from_pretrained("meta-llama/Meta-Llama-3-8B")  # gated, and no token is there
-    model = PeftModel.from_pretrained(base, "somebody/private-adapter")
+    base = AutoModelForCausalLM.from_pretrained("base")
+    with the_hub:
+        model = PeftModel.from_pretrained(base, "somebody/private-adapter", cache_dir="cache")
+    # raises ValueError: Can't find 'adapter_config.json' at 'somebody/private-adapter'
 
 Fixed:
-    import huggingface_hub
-
-    huggingface_hub.login(token=os.environ["HF_TOKEN"])  # a token of somebody who accepted the licence
-    base = AutoModelForCausalLM.from_pretrained("meta-llama/Meta-Llama-3-8B")
-    model = PeftModel.from_pretrained(base, "somebody/private-adapter")
+    # PeftModel.from_pretrained(base, "somebody/private-adapter", token=os.environ["HF_TOKEN"]), or, with what was downloaded:
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
@@ -47,6 +66,7 @@ CAUSE = Cause(
     minutes=5,
     messages=(
         "huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. Repository Not Found for url: https://huggingface.co/...",
+        "ValueError: Can't find 'adapter_config.json' at 'somebody/private-adapter'",
         "huggingface_hub.errors.GatedRepoError: 403 Client Error. Cannot access gated repo for url https://huggingface.co/...",
     ),
 )
