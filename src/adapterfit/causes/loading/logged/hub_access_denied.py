@@ -33,8 +33,9 @@ Setup:
     server = http.server.HTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
-    where = {"ENDPOINT": address, "HUGGINGFACE_CO_URL_TEMPLATE": address + "/{repo_id}/resolve/{revision}/{filename}"}
-    the_hub = mock.patch.multiple("huggingface_hub.constants", **where, HF_HUB_OFFLINE=False)
+    files = address + "/{repo_id}/resolve/{revision}/{filename}"
+    where = {"ENDPOINT": address, "HUGGINGFACE_CO_URL_TEMPLATE": files, "HF_HUB_OFFLINE": False}
+    the_hub = mock.patch.multiple("huggingface_hub.constants", **where)
 
 Broken:
     base = AutoModelForCausalLM.from_pretrained("base")
@@ -43,7 +44,7 @@ Broken:
     # raises ValueError: Can't find 'adapter_config.json' at 'somebody/private-adapter'
 
 Fixed:
-    # PeftModel.from_pretrained(base, "somebody/private-adapter", token=os.environ["HF_TOKEN"]), or, with what was downloaded:
+    # from the Hub: PeftModel.from_pretrained(base, "somebody/private-adapter", token=os.environ["HF_TOKEN"])
     base = AutoModelForCausalLM.from_pretrained("base")
     model = PeftModel.from_pretrained(base, "adapter")
     as_trained(model)  # -> True
