@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ SCRIPTS = {
     "reads its input": "print(input())",
     "leaves work for the end": "import atexit; atexit.register(print, 'end'); raise RuntimeError('y')",
     "has a thread that outlives it": (
-        "import threading, time\ndef later():\n    time.sleep(0.3)\n    print('later', flush=True)\n"
+        "import threading, time\ndef later():\n    time.sleep(0.1)\n    print('later', flush=True)\n"
         "threading.Thread(target=later).start()\nraise RuntimeError('z')"
     ),
     "has its own hook": "import sys\nsys.excepthook = lambda t, e, tb: print('mine', e, tb.tb_frame.f_code.co_name)\n1 / 0",
@@ -36,7 +37,7 @@ SCRIPTS = {
     "keeps its main module for threads and exit handlers": (
         "import atexit, pickle, sys, threading, time\nclass C: pass\n"
         "atexit.register(lambda: print('end', type(pickle.loads(pickle.dumps(C()))) is C, sys.modules['__main__'].X))\n"
-        "def late():\n    global X\n    time.sleep(0.3)\n    X = 6\n    print(type(pickle.loads(pickle.dumps(C()))) is C, flush=True)\n"
+        "def late():\n    global X\n    time.sleep(0.1)\n    X = 6\n    print(type(pickle.loads(pickle.dumps(C()))) is C, flush=True)\n"
         "X = 5\nthreading.Thread(target=late).start()"
     ),
     "keeps its main module when it leaves": (
@@ -58,6 +59,12 @@ def start(command, folder):
     )
 
 
+def side_by_side(plain, ours, folder):
+    """Both at the same time: most of what they take is waiting."""
+    with ThreadPoolExecutor(2) as pool:
+        return pool.map(lambda command: start([sys.executable, *command], folder), (plain, ours))
+
+
 @pytest.fixture
 def beside(tmp_path):
     (tmp_path / "neighbour.py").write_text("WORD = 'next door'\ndef fail():\n    raise OSError('there')\n", "utf-8")
@@ -67,8 +74,8 @@ def beside(tmp_path):
 @pytest.mark.parametrize("what", SCRIPTS)
 def test_a_script_does_what_it_does_under_python(what, beside):
     (beside / "script.py").write_text(SCRIPTS[what], "utf-8")
-    plain = start([sys.executable, "script.py", "a b", "--flag", "-h"], beside)
-    ours = start([sys.executable, "-m", "adapterfit", "run", "script.py", "a b", "--flag", "-h"], beside)
+    command = ["script.py", "a b", "--flag", "-h"]
+    plain, ours = side_by_side(command, ["-m", "adapterfit", "run", *command], beside)
     assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, plain.returncode)
 
 
@@ -93,8 +100,8 @@ def test_a_module_does_what_it_does_under_python(what, tmp_path):
     (tmp_path / "pack" / "near.py").write_text("X = 3\ndef fail():\n    raise OSError('near')\n", "utf-8")
     (tmp_path / name).write_text(text, "utf-8")
     module = "pack.tool" if name.startswith("pack") else "tool"
-    plain = start([sys.executable, "-m", module, "a", "--b"], tmp_path)
-    ours = start([sys.executable, "-m", "adapterfit", "run", "-m", module, "a", "--b"], tmp_path)
+    command = ["-m", module, "a", "--b"]
+    plain, ours = side_by_side(command, ["-m", "adapterfit", "run", *command], tmp_path)
     assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, plain.returncode)
 
 
