@@ -18,6 +18,7 @@ from adapterfit.cli._notes import Note, head, notes
 from adapterfit.cli._page import LINT, Page, pages, rules
 from adapterfit.cli._verified import lines
 from adapterfit.consumers import facts
+from adapterfit.consumers.versions import version
 from adapterfit.read import peft_facts
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "causes"
@@ -153,7 +154,8 @@ def _consumer(known: facts.Facts) -> str:
 
 def _known(known: facts.Facts, claim: facts.Claim) -> str:
     """How it is known: from which releases that were run, and when; else what the file says."""
-    seen = {at: known.seen(claim, at) for at in known.releases or (known.newest,) if at in claim.versions}
+    releases = sorted({*(known.releases or (known.newest,)), *(at for at, _, _ in known.ran)}, key=version)
+    seen = {at: known.seen(claim, at) for at in releases if at in claim.versions}
     run = {at: each.date for at, each in seen.items() if each.mark == facts.EXECUTED}
     if not run:
         return f"{claim.mark} {claim.date.isoformat()}"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from adapterfit.consumers import engines, facts, runs
+from adapterfit.consumers import engines, facts, model_types, runs
+from adapterfit.consumers.versions import version
 
 ROWS = runs.rows()
 
@@ -15,7 +16,11 @@ def test_nobody_writes_executed_by_hand(name):
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['consumer']} {row['version']} {row['claim']}")
 def test_a_run_names_a_claim_as_it_stands_today(row):
     known = facts.load(row["consumer"])
-    assert row["version"] in engines.releases(known)
+    if known.name == "transformers":  # any of them has a meaning, between those whose model types are known
+        first, *_, last = model_types.releases()
+        assert version(first) <= version(row["version"]) <= version(last)
+    else:
+        assert row["version"] in engines.releases(known)
     claims = [claim for claim in known.claims if claim.id == row["claim"] and row["version"] in claim.versions]
     assert claims, "there is no such claim: run `make oracles`, or remove the line"
     assert row["value"] in [runs.digest(claim.value) for claim in claims], (
