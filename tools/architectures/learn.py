@@ -7,15 +7,21 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from transformers.activations import ACT2CLS
 
 from adapterfit.expect.formulas import FormulaError, compile_formula, names_in
 from architectures import trace
 
 Env = dict[str, Any]
+Row = Any
 _BARE = re.compile(r"(?<![\w.\[])\d+(?![\w.])")
 #: More different items than this in a list, or letters in a text, are no words for kinds of layers.
 _FEW_WORDS = 6
+#: Answers of `find_condition`, and the tables of literals that it searched last, each with the samples it is about.
+_answers: dict[tuple[int, ...], tuple[list[Env], str]] = {}
+_tables: dict[tuple[int, ...], tuple[list[Env], _Literals]] = {}
+_KEPT = 30
 _COEFFICIENTS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
 
 
@@ -362,45 +368,93 @@ def literals(envs: list[Env], numbers: int = 0) -> dict[str, int]:
 
 def find_condition(envs: list[Env], truth: list[bool]) -> str:
     """The smallest condition that equals `truth` on all samples; `true` where it always holds."""
-    target = sum(1 << at for at, yes in enumerate(truth) if yes)
-    full = (1 << len(truth)) - 1
-    if target == full:
+    if all(truth):
         return "true"
+    key = (*map(id, envs), *map(bool, truth))
+    if key not in _answers:
+        # the samples are kept with the answer, so that no other one can come to have their ids
+        _answers[key] = (envs, _found(envs, truth))
+    if not _answers[key][1]:
+        raise NotFoundError("a condition")
+    return _answers[key][1]
+
+
+def _found(envs: list[Env], truth: list[bool]) -> str:
+    wanted, care = np.array(truth, dtype=np.float32), np.ones(len(truth), dtype=np.float32)
     for numbers in (0, 1, 2):
-        table = literals(envs, numbers)
+        table = _table(envs, numbers)
         for depth in (0, 1, 2) if Effort.conditions > 0 else (0, 1):
-            text = _decided(table, target, full, depth)
+            text = table.decided(wanted, care, depth)
             if text:
                 return text
     Effort.conditions -= 1
-    raise NotFoundError("a condition")
+    return ""
 
 
-def _decided(table: dict[str, int], target: int, care: int, depth: int) -> str:
-    """A condition that is right on the samples in `care`: a literal, two of them, or a decision over one."""
-    wanted = target & care
-    if wanted in (0, care):
-        return "true" if wanted else "false"
-    for text, mask in table.items():
-        if mask & care == wanted:
-            return text
-    if not depth:
-        return ""
-    above = [(text, mask & care) for text, mask in table.items() if mask & wanted == wanted]
-    below = [(text, mask & care) for text, mask in table.items() if mask & care & ~wanted == 0 and mask & care]
-    pairs = [f"{a} & {b}" for (a, ma), (b, mb) in itertools.combinations(above, 2) if ma & mb == wanted]
-    pairs += [f"{a} | {b}" for (a, ma), (b, mb) in itertools.combinations(below, 2) if ma | mb == wanted]
-    if pairs:
-        return min(pairs, key=_words)
-    found = []
-    for text, mask in table.items():
-        if text.startswith("!") or mask & care in (0, care):
-            continue
-        yes = _decided(table, target, care & mask, depth - 1)
-        no = _decided(table, target, care & ~mask, depth - 1) if yes else ""
-        if yes and no:
-            found.append(_decision(text, yes, no))
-    return min(found, key=_words) if found else ""
+class _Literals:
+    """Conditions with the samples that they hold on, as rows of a matrix: pairs of them are tried all at once."""
+
+    def __init__(self, table: dict[str, int], count: int) -> None:
+        self.texts = list(table)
+        self.rows = np.array([_bits(mask, count) for mask in table.values()], dtype=np.float32).reshape(-1, count)
+        self.plain = np.array([at for at, text in enumerate(self.texts) if not text.startswith("!")], dtype=int)
+
+    def decided(self, wanted: Row, care: Row, depth: int) -> str:
+        """A condition that is right on the samples in `care`: a literal, two of them, or a decision over one."""
+        if not wanted.any() or (wanted == care).all():
+            return "true" if wanted.any() else "false"
+        seen = self.rows * care
+        wrong = np.abs(seen - wanted)
+        right = np.flatnonzero(~wrong.any(axis=1))
+        if len(right):
+            return self.texts[right[0]]
+        if not depth:
+            return ""
+        return self._pair(seen, wanted, wrong) or self._decision(seen, wanted, care, wrong, depth)
+
+    def _pair(self, seen: Row, wanted: Row, wrong: Row) -> str:
+        """Two conditions that both hold wherever it is wanted and elsewhere never together; or the other way round."""
+        above = np.flatnonzero(seen @ wanted == wanted.sum())
+        below = np.flatnonzero((seen @ (1 - wanted) == 0) & seen.any(axis=1))
+        found = []
+        for members, sign in ((above, "&"), (below, "|")):
+            apart = wrong[members] @ wrong[members].T == 0
+            pairs = zip(*np.nonzero(np.triu(apart, 1)))
+            found += [f"{self.texts[members[a]]} {sign} {self.texts[members[b]]}" for a, b in pairs]
+        return min(found, key=_words) if found else ""
+
+    def _decision(self, seen: Row, wanted: Row, care: Row, wrong: Row, depth: int) -> str:
+        """`test ? yes : no`, the shortest: each test parts the samples in two that conditions are found for."""
+        held = seen[self.plain]
+        tests = self.plain[held.any(axis=1) & (held != care).any(axis=1)]
+        if depth == 1:
+            # a condition fits one side where it is wrong on the other side only; `true` and `false` come first
+            always = np.vstack([care - wanted, wanted, wrong])
+            yes, no = always @ seen[tests].T == 0, always @ (care - seen[tests]).T == 0
+            texts = ["true", "false", *self.texts]
+            both = np.flatnonzero(yes.any(axis=0) & no.any(axis=0))
+            chosen = [(tests[n], texts[yes[:, n].argmax()], texts[no[:, n].argmax()]) for n in both]
+        else:
+            chosen = []
+            for at in tests:
+                then = self.decided(wanted * seen[at], seen[at], depth - 1)
+                other = self.decided(wanted * (care - seen[at]), care - seen[at], depth - 1) if then else ""
+                chosen += [(at, then, other)] if other else []
+        return min((_decision(self.texts[at], a, b) for at, a, b in chosen), key=_words, default="")
+
+
+def _table(envs: list[Env], numbers: int) -> _Literals:
+    """The literals of these samples; the last few tables are kept, since a model asks again and again about the same."""
+    key = (numbers, *map(id, envs))
+    if key not in _tables:
+        if len(_tables) >= _KEPT:
+            del _tables[next(iter(_tables))]
+        _tables[key] = (envs, _Literals(literals(envs, numbers), len(envs)))
+    return _tables[key][1]
+
+
+def _bits(mask: int, count: int) -> list[int]:
+    return [mask >> at & 1 for at in range(count)]
 
 
 def _words(text: str) -> tuple[int, int]:

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
@@ -14,6 +18,8 @@ from transformers.pytorch_utils import Conv1D
 
 from architectures import trace
 
+#: Modules of a model that is learned from.
+MOST = 3000
 _KINDS = (
     ("MultiheadAttention", nn.MultiheadAttention),
     ("Linear", nn.Linear),
@@ -66,9 +72,27 @@ def kind_of(module: nn.Module) -> str:
     return "norm" if "Norm" in type(module).__name__ else "other"
 
 
+class TooLargeError(Exception):
+    """A model of more modules than one learns from."""
+
+
+@contextmanager
+def at_most(count: int) -> Iterator[None]:
+    """Give up a model while it is built, once it has more modules than `count`: a few sizes make thousands of equal ones."""
+    make, made = nn.Module.__init__, itertools.count()
+
+    def init(module: nn.Module, *given: Any, **more: Any) -> None:
+        if next(made) > count:
+            raise TooLargeError(f"more than {count} modules")
+        make(module, *given, **more)
+
+    with mock.patch.object(nn.Module, "__init__", init):
+        yield
+
+
 def build(cls: type, config: Any) -> PreTrainedModel:
-    """An instance without memory."""
-    with torch.device("meta"), no_init_weights():
+    """An instance without memory; TooLargeError where it has more than `MOST` modules."""
+    with torch.device("meta"), no_init_weights(), at_most(MOST):
         model = cls(config)
     model.tie_weights()
     return model
