@@ -212,6 +212,46 @@ def test_that_a_list_of_another_length_than_the_facts_were_proven_for_is_doubted
     assert any("deepstack" in doubt for doubt in tree(config, "Qwen3VLModel").doubts) == doubted
 
 
+GEMMA = {
+    "model_type": "gemma4_text", "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "head_dim": 8,
+    "num_key_value_heads": 2, "layer_types": ["sliding_attention", "full_attention"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "sliding", "full"),
+    [
+        ({}, 2 * 8, 2 * 512),
+        ({"global_head_dim": 16}, 2 * 8, 2 * 16),
+        ({"global_head_dim": 16, "num_global_key_value_heads": 1}, 2 * 8, 2 * 16),
+        ({"global_head_dim": 16, "num_global_key_value_heads": 1, "attention_k_eq_v": True}, 2 * 8, 16),
+        ({"per_layer_config": {"01": {"head_dim": 24, "num_key_value_heads": 1}}}, 2 * 8, 24),
+        ({"per_layer_config": {"0": {"head_dim": 24}}, "global_head_dim": 16}, 2 * 24, 2 * 8),
+        ({"per_layer_config": None}, 2 * 8, 2 * 8),
+    ],
+    ids=[
+        "all attention has heads of 512 by default",
+        "or as many as the config says",
+        "fewer of them count only where keys are values",
+        "there they do",
+        "a layer's own sizes as transformers 5.23 saves them",
+        "and then no default is made",
+        "none are none",
+    ],
+)
+def test_that_what_single_layers_have_by_themselves_is_read(changes, sliding, full):
+    found = tree({**GEMMA, **changes}, "Gemma4ForCausalLM")
+    rows = [by_name(found)[f"model.layers.{at}.self_attn.k_proj"].params["weight"][0] for at in (0, 1)]
+    assert (rows, found.doubts) == ([sliding, full], ())
+
+
+@pytest.mark.parametrize("given", [{"0": {"hidden_size": 64}}, {"0": {"skip": ["mlp"]}}, {"9": {"head_dim": 4}}, [1]])
+def test_that_a_layer_of_its_own_in_another_way_is_doubted(given):
+    with contextlib.suppress(BadInput):
+        assert tree({**GEMMA, "per_layer_config": given}, "Gemma4ForCausalLM").doubts
+    assert tree({**LLAMA, "per_layer_config": given}).doubts
+
+
 def test_that_a_gap_about_a_field_counts_only_where_the_field_is_read_and_is_given_so():
     fields = {"width": "3", "depth": "2"}
     gaps = ["field width absent: why", "field depth given: why"]

@@ -9,8 +9,9 @@ from collections.abc import Collection
 from typing import Any
 
 from adapterfit.expect.formulas import FormulaError, compile_formula, names_in
-from architectures import trace
+from architectures import layered, trace
 from architectures.grow import Grower, literal
+from architectures.learn import Effort
 from architectures.sample import Sampler, attribute, environment, is_depth, thinned
 
 #: What PEFT's `_prepare_prompt_learning_config` reads from `model.config.to_dict()`.
@@ -88,8 +89,11 @@ class Defaults:
 
     def field(self, name: str) -> list[str]:
         """Its value where it is absent, where it is null, where it is given."""
+        Effort.renew()
         absent = self._learned(name, "absent")
         null = self._learned(name, "null")
+        if layered.key_of(name) != name:
+            return [absent, "null" if null == "" else null, "given"]
         return [absent, "null" if null == "" else null, self._learned(name, "given")]
 
     def _learned(self, name: str, how: str) -> str:
@@ -103,7 +107,8 @@ class Defaults:
         text, doubts = self._formula(name, few)
         if doubts or not _plain(text):
             few += self._seen(name, how, _MANY, keys)
-            text, doubts = self._formula(name, few)
+            if doubts or not self._holds(text, few):
+                text, doubts = self._formula(name, few)
         waiting = sorted(keys.keys() - self.unlearned) if not doubts else []
         while waiting:
             key = waiting.pop()
@@ -115,7 +120,7 @@ class Defaults:
         self, name: str, how: str, text: str, key: str, without: list[tuple[Any, ...]], later: Collection[str]
     ) -> str:
         """The formula where this key may be given, too; where none is found the key is `unlearned` and nothing changes."""
-        one, others = self.sampler.keys()[key], self.sampler.keys().keys() - {key}
+        one, others = self.sampler.keys()[key], self.sampler.keys().keys() - {key, name}
         seen = self._seen(name, how, _FEW, others, key)
         if seen and self._holds(text, seen):
             return text
@@ -176,6 +181,7 @@ class Defaults:
             if name not in env:
                 continue
             value = env.pop(name)
+            env = {one: have for one, have in env.items() if not one.endswith(layered.SUFFIX)}  # made of the others
             if how == "given":
                 env = {"given": list(given) if isinstance(given, tuple) else given, **env}
             seen.append((env, value, raw, names if how == "given" else []))
@@ -184,7 +190,7 @@ class Defaults:
         return seen
 
     def _spellings(self, name: str) -> list[str]:
-        return [name, *(alias for alias, real in self.alias_map.items() if real == name)]
+        return [layered.key_of(name), *(alias for alias, real in self.alias_map.items() if real == name)]
 
     def _put(self, raw: dict[str, Any], key: str) -> None:
         """Give a key that no field keeps, in place."""

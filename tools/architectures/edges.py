@@ -15,13 +15,14 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 from architectures.popped import named
+from architectures.sample import attribute, is_depth
 
 _DEPTH = re.compile(r"(layers?|depth|blocks)$")
 _IDLE = re.compile(
     r"(token_id|token_index|_eps|_std|_range|_drop|dropout|_prob|_theta|_scale|scaling|_loss|_coef|initializer|use_cache|dtype|"
     r"output_|return_|id2label|label2id|problem_type|quantization|max_length|architectures|layerdrop|is_encoder_decoder)"
 )
-#: A size of zero is no model.
+#: A size of zero is no model, nor is one without layers.
 _SIZE = re.compile(r"(_size|_dim|d_model|_embd)$")
 _SHALLOW = 4
 Edit = tuple[tuple[str, ...], Any]
@@ -52,7 +53,8 @@ def edits(model_type: str) -> list[Edit]:
         if not _IDLE.search(path[-1]):
             near = [] if _DEPTH.search(path[-1]) else sizes[:2]
             edges = _edges(value, near, may_be_null=_may_be_null(config, path))
-            found += [(path, one) for one in edges if one != 0 or one is False or not _SIZE.search(path[-1])]
+            zero = not _SIZE.search(path[-1]) and not is_depth(path[-1])
+            found += [(path, one) for one in edges if one != 0 or one is False or zero]
     for key in named(type(config)):
         found += [((key,), one) for one in (1, 2, 0, None)]
     return found
@@ -84,7 +86,7 @@ def _edges(value: Any, sizes: list[Any], *, may_be_null: bool) -> list[Any]:
 
 def _values(config: PreTrainedConfig, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for one in dataclasses.fields(config):
-        value = getattr(config, one.name, None)
+        value = attribute(config, one.name)
         if isinstance(value, PreTrainedConfig):
             yield from _values(value, (*path, one.name))
         elif isinstance(value, (int, float, list, tuple)) or value is None:

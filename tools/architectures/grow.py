@@ -297,6 +297,8 @@ class Grower:
         if len(self.doubts) > before:
             del self.doubts[before:]
             return ""
+        if step == "0":
+            return _bracketed(start)
         turn = "i" if step == "1" else f"i*({step})"
         return turn if start == "0" else f"{_bracketed(start)}+{turn}"
 

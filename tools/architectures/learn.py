@@ -11,7 +11,7 @@ import numpy as np
 from transformers.activations import ACT2CLS
 
 from adapterfit.expect.formulas import FormulaError, compile_formula, names_in
-from architectures import trace
+from architectures import layered, trace
 
 Env = dict[str, Any]
 Row = Any
@@ -22,6 +22,8 @@ _FEW_WORDS = 6
 _answers: dict[tuple[int, ...], tuple[list[Env], str]] = {}
 _tables: dict[tuple[int, ...], tuple[list[Env], _Literals]] = {}
 _KEPT = 30
+#: How many pairs of fields are tried for sizes that are one or the other, and how many samples each must explain alone.
+_PAIRS, _SIDE = 3, 3
 _COEFFICIENTS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
 
 
@@ -176,7 +178,7 @@ class Numbers:
         return self.known[key]
 
     def _search(self, envs: list[Env], values: list[int], depth: int) -> str:
-        text = self._flat(envs, values)
+        text = self._flat(envs, values) or _one_of_two(envs, values)
         for level, numbers in ((1, 0), (2, 0), (1, 1)):
             text = text or (self._split(envs, values, level, numbers) if level <= depth else "")
         return text
@@ -215,6 +217,36 @@ class Numbers:
             if not best or len(text) < len(best):
                 best = text
         return best
+
+
+def _one_of_two(envs: list[Env], values: list[int]) -> str:
+    """`condition ? one : other` where every value is that of one of two fields, or of a field and a number; else empty."""
+    full = (1 << len(values)) - 1
+    masks = {
+        key: sum(1 << at for at, env in enumerate(envs) if _is_int(env.get(key)) and env[key] == values[at])
+        for key in envs[0]
+        if key not in {"i", "j"} and not _is_token(key)
+    }
+    common = max(set(values), key=values.count)
+    masks[str(common)] = sum(1 << at for at, value in enumerate(values) if value == common)
+    pairs = [
+        (one, other)
+        for one, other in itertools.combinations(sorted(masks, key=lambda text: (-masks[text].bit_count(), text)), 2)
+        if masks[one] | masks[other] == full
+    ]
+    for one, other in pairs[:_PAIRS]:
+        apart = [at for at in range(len(values)) if (masks[one] ^ masks[other]) >> at & 1]
+        truth = [bool(masks[other] >> at & 1) for at in apart]
+        if min(sum(truth), len(truth) - sum(truth)) < _SIDE:
+            continue
+        try:
+            when = find_condition([envs[at] for at in apart], truth)
+        except NotFoundError:
+            continue
+        text = f"{_wrapped(when)} ? {other} : {one}"
+        if holds(text, envs, values):
+            return text
+    return ""
 
 
 def _wrapped(text: str) -> str:
@@ -339,7 +371,7 @@ def _loop_literals(envs: list[Env]) -> list[str]:
 
 def _compared(envs: list[Env]) -> list[str]:
     """Comparisons that the models made themselves; in loops also with the loop variable in place of a number."""
-    texts = [text for text in trace.compared if names_in(text) <= envs[0].keys()]
+    texts = [text for text in trace.compared if names_in(text) <= envs[0].keys() and layered.SUFFIX not in text]
     for loop in [name for name in ("i", "j") if name in envs[0]]:
         texts = [*dict.fromkeys(_BARE.sub(loop, text, count=1) for text in texts if _BARE.search(text)), *texts]
     return texts

@@ -137,7 +137,7 @@ class Measure:
                 self._of(part, f"{key}.")
 
     def _drawn(self) -> list[dict[str, Any]]:
-        """Files that build, with few fields and with all."""
+        """Files that build, with few fields, with all, and with every flag on: some keys only count beside one."""
         found: list[dict[str, Any]] = []
         for at in range(40):
             raw = self.sampler.raw(tame=True)
@@ -146,7 +146,9 @@ class Measure:
                 found.append(raw)
             if len(found) == _TRIES:
                 break
-        return found
+        most: dict[str, Any] = max(found, key=len, default={})
+        flagged = {key: value is False or value for key, value in most.items()}
+        return [*found, flagged] if flagged != most and self._env(flagged, "") is not None else found
 
     def _of(self, sampler: Any, prefix: str) -> None:
         for name, one in sampler.popped.items():

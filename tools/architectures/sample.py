@@ -19,6 +19,7 @@ import transformers
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from architectures import layered
 from architectures.popped import Popped, named
 
 #: Activations that are one plain module without parameters.
@@ -67,6 +68,8 @@ _INNER = re.compile(
 
 
 _ASKED = re.compile(r"""getattr\((?:self\.)?config, *["'](\w+)["'](?:, *([^()]+?))?\)""")
+#: The words that a field may be, as its annotation has them.
+_WORDS = re.compile(r"^(?:Optional\[)?Literal\[([^\[\]]+)\]")
 #: How often a key that no field keeps is given: each hides what the field that it makes is without it.
 _GIVEN = 0.25
 #: How often the layers' kinds are drawn from those that the default config has.
@@ -133,6 +136,8 @@ class Sampler:
         self._stages = 0
         self._said: dict[tuple[str, str], list[str]] = {}
         self.strings = {name: self._strings(name) for name in self.fields}
+        self.layered = layered.names(self.cls)
+        self.switches = {name for name in self.fields if self._is_switch(name)}
 
     def _extras(self) -> dict[str, list[Any]]:
         """Names that are no fields of the config class, yet the model asks for with `getattr(config, …)`; its defaults."""
@@ -172,6 +177,16 @@ class Sampler:
             return self._literals(name, default)
         gated = ["gated-gelu", "gated-silu"] if any("gated" in line for line in self._lines(name)) else []
         return [*ACTIVATIONS, *gated]
+
+    def _is_switch(self, name: str) -> bool:
+        """Whether a number also says if something is there at all: the source asks whether it is zero."""
+        default = attribute(self.default, name)
+        if type(default) is not int or is_depth(name):
+            return False
+        asked = re.compile(
+            rf"\b(?:if|and|or|not)\s+\(?(?:self\.)?(?:config\.)?{name}\s*(?:[:)]|and\b|or\b|else\b|[!=]= *0|> *0)"
+        )
+        return any(map(asked.search, self._lines(name)))
 
     def _lines(self, name: str) -> list[str]:
         """Lines of the config's and the model's source that speak of `name`."""
@@ -215,6 +230,8 @@ class Sampler:
             if value is not dataclasses.MISSING and name not in self.frozen and rng.random() < 0.6:
                 out[name] = value
         self._dependent(out)
+        if self.layered and rng.random() < _GIVEN and (own := layered.drawn(self.layered, out, rng, even)):
+            out[layered.KEY] = own
         self.drawn |= set(out)
         layers = next((out[n] for n in self.fields if is_depth(n) and out.get(n)), 0) or self.depth()
         for name, one in self.popped.items():
@@ -235,6 +252,8 @@ class Sampler:
         if name in self.stiff and default is not None:
             return default * rng.choice((1, 1, 2, 3, 4))
         none = name in self.optional and rng.random() < 0.3
+        if name in self.switches and rng.random() < 0.2:
+            return 0
         if name.endswith(("token_id", "token_index")):
             return rng.randint(0, 9)
         if _HEADS.search(name):
@@ -290,6 +309,8 @@ class Sampler:
             return prime
         if default is None and self._annotation(name).startswith("bool"):
             return rng.random() < 0.5
+        if default is None and (words := _WORDS.findall(self._annotation(name))):
+            return rng.choice(re.findall(r"'(\w+)'", words[0]) or [None])
         if default is None and self._annotation(name).startswith("int"):
             return rng.choice((1, 2, 3, prime))
         return dataclasses.MISSING
@@ -513,6 +534,7 @@ def environment(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
             env[prefix + key] = list(value) if isinstance(value, tuple) else value
         elif key == "id2label":
             env[f"{prefix}num_labels"] = len(value)
+    env.update({prefix + name: values for name, values in layered.lists(config).items()})
     for alias in type(config).attribute_map:
         env.pop(prefix + alias, None)
     if f"{prefix}vocab_size" in env:

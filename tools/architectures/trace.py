@@ -21,6 +21,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedConfig
 
+from architectures import layered
+
 _TOO_LONG = 200
 _FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand, torch.full, torch.Tensor.new_zeros}
 #: How tightly each operator binds; as in the grammar of `formulas`.
@@ -197,6 +199,7 @@ _SHADOWS = {"int": _Int, "max": _extreme("max", max), "min": _extreme("min", min
 def mark(config: PreTrainedConfig, prefix: str = "") -> None:
     """Give every number of a config its name, in place."""
     vars(config)[_PREFIX] = prefix
+    layered.mark(config, _marked, prefix)
     for key, value in list(vars(config).items()):
         if key == _PREFIX:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from adapterfit.expect.formulas import FormulaError, UnknownFieldError, compile_formula, names_in
+from adapterfit.expect.formulas import FormulaError, UnknownFieldError, compile_formula, integer, names_in
 from adapterfit.text import quote, show
 
 
@@ -26,8 +26,8 @@ _OLD_WORDS = {
     "qwen_sparse_attention": "indexed_attention",
 }  # fmt: skip
 _WORDED = frozenset(("layer_types", "mtp_layer_types", "layers_block_type", "mtp_layers_block_type"))
-#: Where transformers 5.23 keeps what single layers have otherwise than the rest.
-_BY_LAYER = "per_layer_config"
+#: Where transformers 5.23 keeps what single layers have otherwise than the rest, and how facts name the list of all layers.
+_BY_LAYER, _LISTED = "per_layer_config", "_by_layer"
 #: What PEFT's prompt learning reads from `model.config.to_dict()`.
 PROMPT_FIELDS = (
     *(
@@ -109,10 +109,25 @@ class Fields:
         """Whether config.json has the field, under its name or an alias (which wins, being set last), and its value."""
         head, _, leaf = name.rpartition(".")
         section = self.section(head) if head else self.raw
+        if leaf.endswith(_LISTED):
+            return _BY_LAYER in section, self._layers(name, section.get(_BY_LAYER))
         found = (leaf in section, section.get(leaf))
         for alias, real in self.facts["aliases"].items():
             if real == name and alias.rpartition(".")[2] in section:
                 found = (True, section[alias.rpartition(".")[2]])
+        return found
+
+    def _layers(self, name: str, changed: object) -> list[Any] | None:
+        """What each layer has of a field, where config.json says what single layers have otherwise than the rest."""
+        if not isinstance(changed, Mapping):
+            return None
+        head, dot, leaf = name.removesuffix(_LISTED).rpartition(".")
+        found = [self[f"{head}{dot}{leaf}"]] * integer(self[f"{head}{dot}num_hidden_layers"])
+        for at, own in changed.items():
+            if isinstance(own, Mapping) and leaf in own:
+                if not at.isdecimal() or int(at) >= len(found):
+                    raise FormulaError(f"{_BY_LAYER} has an entry {quote(at)}, of {len(found)} layers")
+                found[int(at)] = own[leaf]
         return found
 
     def section(self, key: str) -> Mapping[str, Any]:
@@ -175,9 +190,13 @@ class Fields:
         for name, words in self.facts["words"].items():
             if name in self._values and self._values[name] not in (*words, None):
                 found.append(f"field {name} is {quote(self._values[name])}; the facts know {', '.join(words)}")
-        sections = [self.raw, *(value for key in self.facts["configs"] if isinstance(value := self.raw.get(key), dict))]
-        if any(section.get(_BY_LAYER) for section in sections):
-            found.append(f"{_BY_LAYER} gives layers sizes of their own; the facts were proven without")
+        for prefix in ("", *(f"{key}." for key in self.facts["configs"])):
+            section = self.section(prefix[:-1]) if prefix else self.raw
+            found += [
+                f"{prefix}{_BY_LAYER} gives layers {show(name, 60)} of their own; the facts were proven without"
+                for name in sorted(_changed(section.get(_BY_LAYER)))
+                if f"{prefix}{name}{_LISTED}" not in self.facts["fields"]
+            ][:1]
         for sub in self._subs.values():
             found += sub.doubts() if sub is not None else []
         return found
@@ -216,6 +235,12 @@ class Fields:
             and f"{head}{name}" not in self.facts["aliases"]
             and not moved
         )
+
+
+def _changed(by_layer: object) -> set[str]:
+    """The fields that single layers have otherwise; one without a name where this is no such table."""
+    layers = list(by_layer.values()) if isinstance(by_layer, Mapping) else [by_layer] if by_layer else []
+    return {str(name) for one in layers for name in (one if isinstance(one, Mapping) else ("",))}
 
 
 def _as_json(value: Any) -> Any:
