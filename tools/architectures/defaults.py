@@ -306,7 +306,7 @@ class Defaults:
 
     def _reads_flat(self, key: str) -> bool:
         raw = self.sampler.raw()
-        flat = raw.pop(key, {})
+        flat = raw.pop(key, None) or {}
         flat.pop("model_type", None)
         try:
             env = environment(self.sampler.config({**raw, **flat}))
@@ -412,7 +412,7 @@ def _altered(raw: dict[str, Any], names: list[str], how: str) -> bool:
     """Take the field away under all its names, or set it to null, in place; false where that cannot be."""
     *heads, _ = names[0].split(".")
     for part in heads:
-        raw = raw.get(part, {})
+        raw = raw.get(part) or {}
     leaves = [name.rpartition(".")[2] for name in names]
     present = [leaf for leaf in leaves if leaf in raw]
     if how == "absent":

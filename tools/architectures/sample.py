@@ -68,6 +68,8 @@ _INNER = re.compile(
 
 
 _ASKED = re.compile(r"""getattr\((?:self\.)?config, *["'](\w+)["'](?:, *([^()]+?))?\)""")
+#: What stands for a sub-config that is there, beside null for one that is not.
+_THERE = True
 #: The words that a field may be, as its annotation has them.
 _WORDS = re.compile(r"^(?:Optional\[)?Literal\[([^\[\]]+)\]")
 #: How often a key that no field keeps is given: each hides what the field that it makes is without it.
@@ -125,6 +127,7 @@ class Sampler:
             key: Sampler(spec.model_type, rng, part=True, cls=_fixed(spec)) for key, spec in self.specs.items()
         }
         self.auto = [key for key, spec in self.specs.items() if not issubclass(spec.config_class, PreTrainedConfig)]
+        self.voidable = {key for key in self.specs if self._may_be_void(key)}
         self.frozen: set[str] = set()
         self.stiff: set[str] = set()
         self.extras = self._extras()
@@ -165,6 +168,13 @@ class Sampler:
                 found.update({f"{key}.{name}": one for name, one in part.keys().items()})
         return found
 
+    def _may_be_void(self, key: str) -> bool:
+        """Whether a sub-config may be left out, and the model then lacks the part."""
+        try:
+            return getattr(self.cls(**{key: None}), key) is None
+        except Exception:
+            return False
+
     def _optional(self, name: str) -> bool:
         return "None" in self._annotation(name)
 
@@ -181,7 +191,7 @@ class Sampler:
     def _is_switch(self, name: str) -> bool:
         """Whether a number also says if something is there at all: the source asks whether it is zero."""
         default = attribute(self.default, name)
-        if type(default) is not int or is_depth(name):
+        if type(default) is not int or any(one.search(name) for one in (_LAYERS, _HEADS, _KV, _HIDDEN)):
             return False
         asked = re.compile(
             rf"\b(?:if|and|or|not)\s+\(?(?:self\.)?(?:config\.)?{name}\s*(?:[:)]|and\b|or\b|else\b|[!=]= *0|> *0)"
@@ -221,7 +231,9 @@ class Sampler:
             if value is not dataclasses.MISSING:
                 out[name] = value
         for key, part in self.parts.items():
-            if key not in self.frozen:
+            if key in self.voidable and not tame and rng.random() < _GIVEN:
+                out[key] = None
+            elif key not in self.frozen:
                 out[key] = part.raw(tame=tame)
                 if part.model_type in CONFIG_MAPPING:
                     out[key]["model_type"] = part.model_type
@@ -529,6 +541,7 @@ def environment(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
         if (key.startswith("_") and key not in declared) or key in _SKIP - {"id2label"}:
             continue
         if isinstance(value, PreTrainedConfig):
+            env[prefix + key] = _THERE
             env.update(environment(value, f"{prefix}{key}."))
         elif isinstance(value, (bool, int, float, str, list, tuple)) or value is None:
             env[prefix + key] = list(value) if isinstance(value, tuple) else value
