@@ -34,8 +34,10 @@ _HONESTY = (
     "    59 reports in words in three rounds: first 30 (51 %), none called certain.\n"
     "    139 texts in the four rounds after those, one after the other: first 41 of 55, 22 of 34, 18 of 28, 15 of 22, that is 96 (69 %);\n"
     "    of those with an error or a list of keys 55 of 70, of those in words 41 of 69; of the answers called certain 17 of 17\n"
-    "    were right, of the medium ones 30 of 34. Of 112 errors about something else 86 had no answer at\n"
-    "    first, 22 a guess and 4 more than that; now 108 have none.\n"
+    "    were right, of the medium ones 30 of 34.\n"
+    "    106 texts in the three rounds after those: first 28 of 38, 23 of 33, 21 of 35, that is 72 (68 %); of the answers called\n"
+    "    certain 10 of 10 were right, of the medium ones 31 of 36.\n"
+    "    Of 112 errors about something else 86 had no answer at first, 22 a guess and 4 more than that; now 108 have none.\n"
 )
 
 

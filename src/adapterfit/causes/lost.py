@@ -221,6 +221,10 @@ def _nothing_lost(symptoms: Symptoms) -> Readings:
         return {"model-class-differs": Names(0.45, missing)}
     if len(missing) < _LIST and all(key.wording == "other" for key in missing):
         return {}  # one tensor that somebody misses is no list of those that a loader passed over
+    if all(key.wording == "other" for key in missing) and any(
+        error.line == missing[0].line for error in symptoms.errors
+    ):
+        return {"adapter-loaded-as-model": Names(0.5, missing)}  # an error, not a note: a model was expected
     strict = any(key.wording == "torch" for key in missing)
     whole = _is_whole(symptoms, missing)
     if strict and not symptoms.unexpected:
@@ -406,6 +410,21 @@ def _said_pairs(symptoms: Symptoms) -> Readings:
     return {}
 
 
+def _said_unmerged(symptoms: Symptoms) -> Readings:
+    """Wrapped layers' names without PEFT's own prefix: a whole model was saved with the adapter still beside its weights."""
+    if symptoms.misshapen or symptoms.missing:
+        return {}
+    every = tuple(key for key in (*symptoms.keys, *symptoms.unexpected) if not key.name.startswith("base_model."))
+    kept = tuple(key for key in every if ".base_layer" in key.name)
+    lora = tuple(key for key in every if ".lora_A." in key.name or ".lora_B." in key.name)
+    fused = tuple(
+        key for key in symptoms.unexpected if key.wording == "mlx" and ".linear." in key.name
+    )  # MLX's LoRALinear
+    if fused:
+        return {"adapter-inside-full-checkpoint": Names(0.6, fused)}
+    return {"adapter-inside-full-checkpoint": Names(0.55, (*kept, *lora))} if kept and lora else {}
+
+
 def _said_whole(symptoms: Symptoms) -> Readings:
     """Names of base and adapter side by side, in a text about a checkpoint: it was read as a whole model's."""
     base = [
@@ -429,6 +448,7 @@ _STEPS: tuple[_Step, ...] = (
     _wrapped,
     _lost,
     _found_in_bare_model,
+    _said_unmerged,
     _said_pairs,
     _said_whole,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import NamedTuple
 
 from adapterfit import limits
@@ -58,6 +59,14 @@ _ANYBODY = re.compile(
     r"(?: [a-z0-9-]{1,20}){0,4}? (?:keys?|tensors?|weights?|param(?:eter)?s?|layers?|modules?)\b(?:\(s\))?"
     r"(?:[ (]{1,2}[a-z0-9'-]{1,20}\)?){0,8}?(?::? ?[\[{(]?['\"`]|:? ?[\[{(]|: ?| )(?=(?P<name>[\w{}*-]{1,200}\.[\w.{}*-]{1,300}|lora_\w{1,300}))"
 )
+#: The same, with what befell them behind what they are called.
+_BEHIND = re.compile(
+    r"\b(?:keys?|tensors?|weights?|param(?:eter)?s?|layers?|modules?)\b (?:[a-z0-9-]{1,20} ){0,4}?(?:were|was|are|is|have|has|could|did)(?: been| be)? ?n[o']t(?: been| be)? "
+    r"(?P<what>initiali[sz]ed|found|loaded|used|matched|applied|restored|recogni[sz]ed|expected)\b"
+    r"(?:[ (]{1,2}[a-z0-9'-]{1,20}\)?){0,8}?(?::? ?[\[{(]?['\"`]|:? ?[\[{(]|: ?)(?=(?P<name>[\w{}*-]{1,200}\.[\w.{}*-]{1,300}|lora_\w{1,300}))"
+)
+#: What befell a tensor of the model; all else befell one of the file.
+_WANTED = frozenset({"missing", "initialized", "initialised", "found", "restored"})
 #: How the last part of a tensor's name begins; other dotted words are files, modules or options.
 _LAST = ("weight", "bias", "alpha", "lora_", "diff", "dora_scale", "hada_", "lokr_")
 #: `Missing 12 parameters: …`
@@ -113,10 +122,9 @@ def keys(text: Text, folded: str) -> tuple[tuple[LogKey, ...], tuple[LogKey, ...
 
 def _in_anybodys_words(text: Text, folded: str) -> Iterator[tuple[str, LogKey]]:
     """Names of tensors behind words that no wording below is; what a known wording tells of the same name counts more."""
-    for number, match in enumerate(_ANYBODY.finditer(folded)):
-        if number >= limits.LOG_SYMPTOMS:
-            return
-        what = MISSING if match["what"] == "missing" else UNEXPECTED
+    both = chain(_ANYBODY.finditer(folded), _BEHIND.finditer(folded))
+    for match in islice(both, limits.LOG_SYMPTOMS):
+        what = MISSING if match["what"] in _WANTED else UNEXPECTED
         listed = list(_from(text, _opening(folded, match.end()), "other"))
         if any(_is_last(key.name) for key in listed):
             yield from ((what, key) for key in listed)

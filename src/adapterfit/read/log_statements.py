@@ -80,6 +80,7 @@ _AS_IF = re.compile(
     r"|\b(?:as if|as though|like) (?:\w+'?\w* ){0,4}?(?:loras?|adapt[eo]rs?) (?:\w+ ){0,3}?(?:not|never|\w+n't|absent|missing)\b"
     r"|\b(?:as if|as though|like) (?:it|they|i|this|that)\w*(?:'s| is| was|'m)? (?:just |only |still )?(?:using |running |talking to )?(?:the )?(?:base|original)\b"
     r"|\bfall(?:s|ing)? back (?:to|on) (?:the |a |an )?(?:base|original|default|different|other)\b|\b(?:serv|run|generat|answer|done|render|work)\w* (?:\w+ )?without (?:the |any |my )?(?:loras?|adapt[eo]rs?)\b|\bstill (?:\w+ ){0,3}(?:the )?(?:base|original) model\b"
+    r"|\b(?:same )?as (?:it was |they were )?before (?:the )?(?:fine-?tun\w+|training)\b|(?:n't|\bnot) (?:seem to )?have (?:any )?(?:loras?|adapt[eo]rs?|learn(?:ing|ed))\b"
     r"|\bmodel (?:remains?|remained|stays?|stayed) (?:\w+ ){0,2}?(?:the )?(?:base|original|unchanged)\b"
 )
 _IGNORED = re.compile(

@@ -128,11 +128,17 @@ _LOADERS = (
     ("failed to load lora adapter file from", "llama.cpp (GGUF)", 0.6), ("expect general.type to be 'adapter'", "llama.cpp (GGUF)", 0.6), ("llama_apply_lora_from_file_internal: unsupported file version", "llama.cpp (GGML)", 0.8), ("bad file magic", "llama.cpp (GGML or GGUF)", 0.86), ("invalid magic characters", "llama.cpp (GGUF)", 0.86), ("not a gguf file", "llama.cpp (GGUF)", 0.8), ("model_weights.ckpt", "NeMo", 0.6), ("0 lora slot", "mlx", 0.6),
 )  # fmt: skip
 #: Segments that only one dialect has.
-_DIALECTS = {"lora_a": "mlx or torchtune", "lora_b": "mlx or torchtune", "linear_in": "NeMo", "linear_out": "NeMo"}
+_DIALECTS = {
+    "lora_a": "mlx or torchtune",
+    "lora_b": "mlx or torchtune",
+    "linear_in": "NeMo",
+    "linear_out": "NeMo",
+    "tok_embeddings": "Meta's own checkpoints and torchtune",
+}
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "adapters.safetensors", "adapters.npz", "adapterhub",
+    "adapters.safetensors", "adapters.npz", "adapterhub", "torchtune", "megatron", "nemo", "right format", "meta_model",
 )  # fmt: skip
 
 #: Names of a layer's parts in transformers, and in the checkpoints of the models' makers.
@@ -175,7 +181,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     spoken = [(key, part) for key in every for part in key.name.split(".") if part in _DIALECTS]
     if spoken:
         yield suspect(
-            symptoms, f"{quote(spoken[0][1])} is how {_DIALECTS[spoken[0][1]]} name their matrices; PEFT says lora_A and lora_B", 0.85,
+            symptoms, f"{quote(spoken[0][1])} is how {_DIALECTS[spoken[0][1]]} name it; PEFT and transformers name it otherwise", 0.85,
             [key.line for key, _ in spoken], fix=fix, apart="the orientation: PEFT stores A as (r, in), MLX as (in, r)",
         )  # fmt: skip
 
@@ -187,6 +193,7 @@ def logs() -> dict[str, list[str]]:
             "AttributeError: 'types.SimpleNamespace' object has no attribute 'num_layers'",
             "KeyError: LoRA config is missing required key 'scale'. Found 'alpha' instead",
             "unexpected: layers.0.attn.output_proj.lora_a.weight",
+            "unexpected: tok_embeddings.weight, layers.0.attention.wq.lora_a.weight",
         ],
         "silent": [
             "Found missing adapter keys while loading the checkpoint: ['base_model.model.h.0.attn.c_attn.lora_A.default.weight']"

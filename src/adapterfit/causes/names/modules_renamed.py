@@ -62,12 +62,13 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence, renames, retarget
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import ALIKE, said, suspect
+from adapterfit.causes.heard import ALIKE, line_of, said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import quote, show
@@ -186,11 +187,15 @@ def examples(make: Any) -> dict[str, list[Any]]:
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "key_mapping", "_checkpoint_conversion_mapping", "conversion mapping", "renamed", "4.52", "transformers v5", "transformers 5", "weight conversion",
+    "key_mapping", "_checkpoint_conversion_mapping", "conversion mapping", "renamed", "4.52", "transformers v5", "transformers 5", "weight conversion", "prefixes", "prefix differs",
 )  # fmt: skip
 
 #: Layers of attention in ViT and its kin, until transformers 5.
 _VISION = frozenset({"query", "key", "value"})
+
+
+#: A merge by names that counts what it found.
+_COUNTED = re.compile(r"# of LoRAs = (?P<lora>\d{1,6}) does not match # of saved modules = (?P<merged>\d{1,6})")
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
@@ -216,6 +221,14 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
                 [targets.line], fix="load with the transformers 4 of the training, or name q_proj, k_proj, v_proj in target_modules",
                 apart="the names of the base's layers: print(model)",
             )  # fmt: skip
+    counted = _COUNTED.search(symptoms.text)
+    if counted is not None and not said(symptoms, "expert", "moe", most=1):
+        none = counted["merged"] == "0"
+        yield suspect(
+            symptoms, f"of {counted['lora']} adapted layers {counted['merged']} were found in the base's files: their names are not those of the loaded model",
+            0.6 if none else 0.5, [line_of(symptoms, counted.start())], fix="upgrade unsloth and unsloth_zoo, or merge with PEFT: merge_and_unload() on the base in 16 bits",
+            apart="the names in the base's model.safetensors.index.json beside those of print(model)",
+        )  # fmt: skip
     mapped = said(symptoms, "load a peft state_dict with key_mapping")
     if mapped:
         yield suspect(symptoms, "PEFT could not translate the old names of this model's parts", 0.86, mapped, fix=pin)
@@ -236,6 +249,7 @@ def logs() -> dict[str, list[str]]:
         "fires": [
             "model.visual.blocks.0.attn.qkv.lora_A.default.weight | UNEXPECTED | \nvisual.blocks.0.attn.qkv.lora_A.default.weight | MISSING |",
             f"Found missing adapter keys while loading the checkpoint: ['base_model.model.model.language_model.{tail}'].",
+            "Unsloth: # of LoRAs = 224 does not match # of saved modules = 0. Please file a bug report.",
             "ValueError: Target module MixtralTopKRouter() is not supported. Currently, only the following modules are supported",
         ],
         "silent": [

@@ -80,6 +80,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="pip install -U peft bitsandbytes: their layers for 4 bits must know each other; or load the base in 16 bits",
             apart="the class of the layer: print(model.get_submodule(NAME)) says lora.Linear where it should say lora.Linear4bit",
         )  # fmt: skip
+    column = next((f for f in _COLUMN.finditer(symptoms.text) if 2 * int(f[1]) == int(f[2]) * int(f[3])), None)
+    if column is not None:
+        yield suspect(
+            symptoms, f"{int(column[1]):,} bytes in one column are a matrix of {column[2]} by {column[3]}, two numbers in each: the base is in 4 bits", 0.7,
+            [line_of(symptoms, column.start())], fix="load the base in 16 bits (without load_in_4bit), put the adapter on that, and merge",
+        )  # fmt: skip
     blocks = _blocks(symptoms)
     if blocks:
         line, packed, plain, kind = blocks
@@ -98,6 +104,7 @@ _BLOCKS = {
 _COMMON = frozenset({"Q4_1", "Q5_1"})
 #: Widths of models that are nine sixteenths of another model's.
 _WIDTHS = frozenset({576, 1152, 3456, 2304})
+_COLUMN = re.compile(r"\[(\d{1,12}), 1\][^\[\n]{1,60}\[(\d{1,7}), (\d{1,7})\]")
 _PAIR = re.compile(r"size of tensor a \((\d{1,9})\) must match the size of tensor b \((\d{1,9})\)")
 _VIEW = re.compile(r"shape '\[(\d{1,9}), (\d{1,9})\]' is invalid for input of size (\d{1,15})")
 
@@ -145,6 +152,7 @@ def logs() -> dict[str, list[str]]:
         "fires": [
             line.format("double_blocks.0.img_attn.qkv.weight", "14155776, 1", "9216, 3072"),
             "ERROR lora diffusion_model.blocks.0.ffn.0.weight The size of tensor a (1190) must match the size of tensor b (1120) at non-singleton dimension 1",
+            "Bad in-place call: input tensor size [2097152, 1] and output tensor size [1024, 4096] should match",
         ],
         "silent": [
             line.format("base_model.model.lm_head.weight", "32001, 4096", "32000, 4096"),

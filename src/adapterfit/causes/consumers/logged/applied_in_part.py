@@ -91,6 +91,7 @@ def logs() -> dict[str, list[str]]:
     return {
         "fires": [
             "WARNING [models.py:472] Regarding multimodal models, vLLM currently only supports adding LoRA to language model, visual.blocks.1 will be ignored.",
+            "lora: modules visual.blocks.1.attn.qkv will be ignored",
             "LoRA adapter 'x': 12 weight(s) skipped because they did not match any target module",
         ],
         "silent": ["No LoRA weights were applied for adapter x"],

@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import diffusion_names, names_of
-from adapterfit.causes.sizes import sizes_of
+from adapterfit.causes.sizes import diffusion, sizes_of
 from adapterfit.causes.told import in_words
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
@@ -166,6 +166,16 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "a converter of image models' LoRAs looks for a name that is not in the file", 0.72, popped, fix=_FIX,
             apart="the program that it was trained with, and the first names in the file",
         )  # fmt: skip
+    asked = [
+        error.line
+        for error in symptoms.errors
+        if error.kind == "KeyError" and diffusion([error.message]) and error.message.count(".") > 1 and not popped
+    ]
+    if asked and any("lora" in frame.function for frame in symptoms.frames[-3:]):
+        yield suspect(
+            symptoms, "a program puts a LoRA into an image model that has no tensor of this name", 0.6, asked, fix=_FIX,
+            apart="the part of the pipeline that the name begins with, and whether that part was loaded",
+        )  # fmt: skip
     loading = [
         frame.line
         for frame in symptoms.frames[-3:]
@@ -254,6 +264,7 @@ def logs() -> dict[str, list[str]]:
     return {
         "fires": [
             "  File \"/x/site-packages/diffusers/loaders/lora_conversion_utils.py\", line 9, in convert\nKeyError: 'double_blocks.3.img_attn.proj.lora_down.weight'",
+            "  File \"/x/flux.py\", line 9, in load_lora_weights\nKeyError: 'double_blocks.0.img_attn.qkv.weight'",
             "InvalidModelConfigException: Unknown LoRA type: /loras/ink.safetensors",
             "In ComfyUI some keys are not loaded when I use my LoRA.",
             "lora key not loaded: diffusion_model.double_blocks.0.img_attn.proj.lora_A.weight",

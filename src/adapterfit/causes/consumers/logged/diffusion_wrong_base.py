@@ -142,6 +142,7 @@ def logs() -> dict[str, list[str]]:
             line.format("up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_v", "8, 2048", "8, 768"),
             line.format("x_embedder", "16, 64", "16, 384"),
             "File lora.py, in load_lora\nRuntimeError: output with shape [16, 640] doesn't match the broadcast shape [16, 640, 16, 640]",
+            "File diffusers/models/attention.py, in forward, lora\nRuntimeError: mat1 and mat2 shapes cannot be multiplied (154x2048 and 768x320)",
             "ERROR lora diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight shape '[640, 2048]' is invalid for input of size 491520",
         ],
         "silent": [

@@ -32,11 +32,12 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.causes.lost import root
 from adapterfit.causes.told import in_words
 from adapterfit.records import Suspicion
@@ -66,6 +67,12 @@ _SERVERS = (
 HINTS = ("fails silently", "matches nothing", "vl wrapper", "没有生效", "没有效果", "未生效", "ignored at request")
 
 
+#: `adapter 7 applies to no layer`, `LoRA x did not match any module`.
+_NOWHERE = re.compile(
+    r"\b(?:lora|adapter)\b[^.!?]{0,60}? (?:(?:appl|match)\w* (?:to )?no|(?:not|n't) (?:apply|match)\w*(?: to)? any|(?:appl|match)\w* zero|(?:appl|match)\w*(?: to)? 0) (?:\w+ )?(?:layer|module|tensor|weight|parameter)s?\b"
+)
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's own words, or paths that differ by the wrapper's level beside words about a server."""
     yield from in_words(
@@ -74,14 +81,19 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         fix="rename the keys to the paths of the model as the server builds it, or serve the merged model; first see whether the request names the adapter",
     )
     fix = "rename the keys to the paths of the model as the server builds it, upgrade the server, or serve the merged model"
-    told = said(
-        symptoms,
-        "no lora weights found",
-        "no lora weights were applied",
-        "no lora layers",
-        "zero effective modules",
-        "zero active modules",
-        "silently no-op",
+    nowhere = _NOWHERE.search(symptoms.folded)
+    told = (
+        (line_of(symptoms, nowhere.start()),)
+        if nowhere is not None
+        else said(
+            symptoms,
+            "no lora weights found",
+            "no lora weights were applied",
+            "no lora layers",
+            "zero effective modules",
+            "zero active modules",
+            "silently no-op",
+        )
     )
     if told:
         sure = 0.92 if said(symptoms, *_SERVERS, most=1) else 0.6
@@ -106,6 +118,7 @@ def logs() -> dict[str, list[str]]:
     return {
         "fires": [
             "DEBUG No LoRA weights were applied for adapter my-lora",
+            "RuntimeError: LoRA adapter 7 applies to no layer",
             "vLLM serves it, adapter keys: base_model.model.model.layers.0.mlp.up_proj.lora_A.weight\nmodel: language_model.model.layers.0.mlp.up_proj",
         ],
         "silent": [

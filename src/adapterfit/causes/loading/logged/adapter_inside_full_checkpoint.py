@@ -75,7 +75,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
 def logs() -> dict[str, list[str]]:
     """A converter meets one; a converter of adapters meets a head."""
     return {
-        "fires": ["Exception: Unexpected tensor name: model.layers.4.mlp.up_proj.lora_B.default.weight"],
+        "fires": [
+            "Exception: Unexpected tensor name: model.layers.4.mlp.up_proj.lora_B.default.weight",
+            "unused tensors: h.0.q_proj.base_layer.weight, h.0.q_proj.lora_A.default.weight, h.0.q_proj.lora_B.default.weight",
+        ],
         "silent": [
             "ERROR:lora-to-gguf:Unexpected name 'base_model.model.lm_head.weight': Not a lora_A or lora_B tensor"
         ],

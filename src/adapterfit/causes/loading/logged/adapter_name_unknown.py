@@ -122,6 +122,7 @@ def logs() -> dict[str, list[str]]:
             "ValueError: Adapter name(s) {'toon'} not in the list of present adapters: {'default_0'}.",
             "ValueError: LoRA with name en-sql does not exist. Loaded LoRAs: dict_keys(['fr-sql'])",
             "ValueError: Adapter(s) ['b'] not found, available adapters: ['a']",
+            "ValueError: supported adapter names are ['a'] - got ['default']",
         ],
         "silent": [
             "ValueError: Adapter name(s) {'toon'} not in the list of present adapters: set().",

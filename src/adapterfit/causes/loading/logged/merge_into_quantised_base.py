@@ -107,6 +107,7 @@ def logs() -> dict[str, list[str]]:
                 'File "/x/site-packages/bitsandbytes/nn/modules.py", line 300, in to\n'
                 "AssertionError: quant_state"
             ),
+            "I loaded the base in int4 and merge_and_unload the LoRA: the merged model is different",
         ],
         "silent": [
             'File "/x/site-packages/peft/tuners/lora/layer.py", line 400, in merge\nNotImplementedError: Cannot copy out of meta tensor; no data!'

@@ -246,6 +246,7 @@ def logs() -> dict[str, list[str]]:
             "ValueError: adapter model file not found in /data/runs/best. Make sure you are passing the correct path to the adapter model.",
             "ValueError: Can't find 'adapter_config.json' at 'output/checkpoint-100'",
             "ValueError: Can't find config.json at 'my-lora'",
+            "My LoRA, checkpoint-500, holds: optimizer.pt, rng_state.pth, scheduler.pt, trainer_state.json, model.safetensors",
         ],
         "silent": [
             (
