@@ -6,7 +6,7 @@ python tools/architecture_coverage.py --known --json answers.json
                                                       those with facts; what the file has about others is kept
 
 Each class is built from random config.json files (all fields, half of them, few), from the default config and, by another
-source (`--edges N`), from defaults with one field at an edge, on the meta device, and compared with the tree from facts: names, order, kinds, classes, shapes, ties, embeddings.
+sources, from defaults with one field at an edge (`--edges N`) and from files as they are saved (`--saved N`), on the meta device, and compared with the tree from facts: names, order, kinds, classes, shapes, ties, embeddings.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WORDS = {
 }
 
 
-def examine(model_type: str, seeds: int, edges: int = 0) -> dict[str, Any]:
+def examine(model_type: str, seeds: int, edges: int = 0, saved: int = 0) -> dict[str, Any]:
     """Each class of this type, and why.
 
     `exact` on all configs; `partly`: on some, the others said not to be known; `doubts`: said for all; `wrong` without
@@ -53,12 +53,12 @@ def examine(model_type: str, seeds: int, edges: int = 0) -> dict[str, Any]:
             built, why = _builds(model_type, name)
             found[name] = ("unknown", "no facts") if built else ("unbuilt", why)
         else:
-            found[name] = _compared(model_type, name, seeds, edges)
+            found[name] = _compared(model_type, name, seeds, edges, saved)
     return found
 
 
-def _compared(model_type: str, name: str, seeds: int, edges: int = 0) -> tuple[str, str]:
-    from architectures.proof import SHARES, at_edges, default, drawn, verdict
+def _compared(model_type: str, name: str, seeds: int, edges: int = 0, saved: int = 0) -> tuple[str, str]:
+    from architectures.proof import SHARES, as_saved, at_edges, default, drawn, verdict
 
     answers = []
     for share in SHARES:
@@ -71,6 +71,7 @@ def _compared(model_type: str, name: str, seeds: int, edges: int = 0) -> tuple[s
         model = None
     answers += [verdict(model_type, name, {}, model)] if model is not None else []
     answers += [verdict(model_type, name, *case) for case in at_edges(model_type, name, 0, edges)]
+    answers += [verdict(model_type, name, *case) for case in as_saved(model_type, name, 0, saved)]
     if not answers:
         return "unbuilt", "no config was found that it builds from, though it has facts"
     worst = max(answers, key=lambda answer: ("exact", "doubts", "wrong").index(answer[0]))
@@ -221,6 +222,7 @@ def main() -> int:
     parser.add_argument("--adopt", action="store_true", help="copy from there into the package what proves right")
     parser.add_argument("--seeds", type=int, default=1, help="random configs per class and share of fields")
     parser.add_argument("--edges", type=int, default=0, help="defaults with one field at an edge, per class")
+    parser.add_argument("--saved", type=int, default=0, help="files as they are saved, and those with one change, per class")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=int, default=240, help="CPU time for one type")
     parser.add_argument("--json", type=Path, help="keep the answers there, and add to those that it has")
@@ -247,7 +249,7 @@ def main() -> int:
     if options.known:
         names = [name for name in names if name in modules.known_types()]
     for name, classes, why, seconds in farm(
-        lambda name: examine(name, options.seeds, options.edges), names, options.workers, options.seconds
+        lambda name: examine(name, options.seeds, options.edges, options.saved), names, options.workers, options.seconds
     ):
         if options.adopt and adoptable(classes):
             adopt(options.facts / f"{name}.json", classes)

@@ -96,6 +96,27 @@ def at_edges(
         yield raw, model
 
 
+def as_saved(
+    model_type: str, class_name: str, seed: int, count: int, seconds: float = 60
+) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The default config as it is saved, so many random ones so, and so many changes of the first; of those that build."""
+    from architectures import saved
+
+    until = time.process_time() + seconds
+    start = saved.default(model_type)
+    changes = saved.changes(model_type, start)
+    chosen = sorted(random.Random(f"{model_type}{seed}").sample(range(len(changes)), min(count, len(changes))))
+    raws = [start, *saved.drawn(model_type, seed, count), *(saved.changed(start, changes[at]) for at in chosen)]
+    for raw in raws if count else ():
+        if time.process_time() > until:
+            return
+        try:
+            model = on_meta(class_name, saved.read(model_type, raw))
+        except Exception:
+            continue
+        yield {key: value for key, value in raw.items() if key != "model_type"}, model
+
+
 def everything(tree: ModuleTree) -> dict[str, Any]:
     """All that must be equal, in order."""
     return {

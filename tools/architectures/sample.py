@@ -17,6 +17,7 @@ from typing import Any
 
 import transformers
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import ALLOWED_MLP_LAYER_TYPES
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from architectures import layered
@@ -382,6 +383,8 @@ class Sampler:
         made = attribute(self.default, name)
         said = isinstance(made, (list, tuple)) and made and all(isinstance(item, str) for item in made)
         own = sorted(set(made)) if said else []
+        if own and name != "layer_types":  # defaults may be of one kind alone, while models know more
+            own = sorted(ALLOWED_MLP_LAYER_TYPES if name == "mlp_layer_types" else {*own, *self._literals(name)})
         if name != "layer_types" or (own and self.rng.random() < _OWN_WORDS):
             return own if "list[str]" in self._annotation(name) and "None" in self._annotation(name) else []
         return ["full_attention", "sliding_attention"]
