@@ -222,7 +222,9 @@ def main() -> int:
     parser.add_argument("--adopt", action="store_true", help="copy from there into the package what proves right")
     parser.add_argument("--seeds", type=int, default=1, help="random configs per class and share of fields")
     parser.add_argument("--edges", type=int, default=0, help="defaults with one field at an edge, per class")
-    parser.add_argument("--saved", type=int, default=0, help="files as they are saved, and those with one change, per class")
+    parser.add_argument(
+        "--saved", type=int, default=0, help="files as they are saved, and those with one change, per class"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=int, default=240, help="CPU time for one type")
     parser.add_argument("--json", type=Path, help="keep the answers there, and add to those that it has")
