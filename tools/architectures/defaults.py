@@ -261,6 +261,9 @@ class Defaults:
     def fixed(self) -> dict[str, Any]:
         """Fields that models read while they are built, but that could not be varied: with another value nothing is known."""
         default = environment(self.sampler.config({}))
+        for key in self.sampler.voidable.difference(self.sampler.auto):
+            if default.get(key) is None:  # not there by default: its own defaults count where it is
+                default.update(environment(self.sampler.parts[key].default, f"{key}."))
         frozen = {name for name in self.sampler.frozen if name in default}
         frozen |= set(self.sampler.known(undrawn=True)) | self._never_drawn(self.sampler, "")
         for key, part in self.sampler.parts.items():
