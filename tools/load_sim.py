@@ -110,6 +110,9 @@ def _shrink(config: Any, seen: set[int]) -> None:
             _shrink(value, seen)
         elif type(value) is int and value > 2 and _LAYERS.fullmatch(key.lstrip("_")):
             setattr(config, key, 2)
+    for alias, key in type(config).attribute_map.items():
+        if type(getattr(config, key, None)) is int and getattr(config, key) > 2 and _LAYERS.fullmatch(alias):
+            setattr(config, key, 2)
 
 
 # ------------------------------------------------------------------------------------------------ score

@@ -61,7 +61,7 @@ def _all(pages: dict[str, _page.Page], width: int) -> Iterator[Line]:
         yield Line("lint: rules for scripts and notebooks" if family == _page.LINT else family, "bold")
         for page in everything:
             if page.family == family:
-                yield from _wrapped(f"  {page.id:<32}{page.title}", width, " " * 34)
+                yield from _wrapped(f"  {page.id:<33} {page.title}", width, " " * 36)
 
 
 def _lines(page: _page.Page, width: int) -> Iterator[Line]:

@@ -53,6 +53,11 @@ def examples(make: Any) -> dict[str, list[Any]]:
     untyped = ({"num_attention_heads": "4"}, {"vocab_size": 256.0}, {"num_hidden_layers": True})
     plain = make.lora()
     return {
-        "silent": [plain, plain.on("llama", num_hidden_layers=126), plain.on("llama", vocab_size=300_000)],
+        "silent": [
+            plain,
+            plain.on("llama", num_hidden_layers=126),
+            plain.on("llama", vocab_size=300_000),
+            plain.on("llama", num_hidden_layers={"vision": 5, "language": 9}),
+        ],
         "fires": [plain.on("llama", **fields) for fields in (*wrong, *untyped)],
     }
