@@ -252,6 +252,31 @@ def test_that_a_layer_of_its_own_in_another_way_is_doubted(given):
     assert tree({**LLAMA, "per_layer_config": given}).doubts
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_hidden_layers": 10**12, "per_layer_config": {"0": {"head_dim": 4}}},
+        {"per_layer_config": {"9" * 5_000: {"head_dim": 4}}},
+        {"per_layer_config": {"-1": {"head_dim": 4}}},
+        {"per_layer_config": {"²": {"head_dim": 4}}},
+    ],
+    ids=[
+        "more layers than any model has",
+        "a place of 5,000 digits",
+        "a place before the first",
+        "a place in no digits",
+    ],
+)
+def test_that_a_hostile_table_of_layers_is_the_files_fault(changes):
+    with pytest.raises(BadInput):
+        tree({**GEMMA, **changes}, "Gemma4ForCausalLM")
+
+
+def test_that_a_part_that_is_no_table_is_not_asked_for_its_layers():
+    with contextlib.suppress(BadInput):
+        tree({"model_type": "gemma4", "vision_config": 5, "text_config": GEMMA}, "Gemma4Model")
+
+
 def test_that_a_gap_about_a_field_counts_only_where_the_field_is_read_and_is_given_so():
     fields = {"width": "3", "depth": "2"}
     gaps = ["field width absent: why", "field depth given: why"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable
 
+from adapterfit import limits
 from adapterfit.expect.formulas import FormulaError, UnknownFieldError, compile_formula, integer, names_in
 from adapterfit.text import quote, show
 
@@ -122,11 +123,14 @@ class Fields:
         if not isinstance(changed, Mapping):
             return None
         head, dot, leaf = name.removesuffix(_LISTED).rpartition(".")
-        found = [self[f"{head}{dot}{leaf}"]] * integer(self[f"{head}{dot}num_hidden_layers"])
+        count = integer(self[f"{head}{dot}num_hidden_layers"])
+        if count > limits.LAYERS:
+            raise FormulaError(f"{count} layers; at most {limits.LAYERS} are plausible")
+        found = [self[f"{head}{dot}{leaf}"]] * count
         for at, own in changed.items():
             if isinstance(own, Mapping) and leaf in own:
-                if not at.isdecimal() or int(at) >= len(found):
-                    raise FormulaError(f"{_BY_LAYER} has an entry {quote(at)}, of {len(found)} layers")
+                if not at.isdecimal() or len(at) > len(str(limits.LAYERS)) or int(at) >= count:
+                    raise FormulaError(f"{_BY_LAYER} has an entry {quote(at, 40)}, of {count} layers")
                 found[int(at)] = own[leaf]
         return found
 
@@ -191,10 +195,11 @@ class Fields:
             if name in self._values and self._values[name] not in (*words, None):
                 found.append(f"field {name} is {quote(self._values[name])}; the facts know {', '.join(words)}")
         for prefix in ("", *(f"{key}." for key in self.facts["configs"])):
-            section = self.section(prefix[:-1]) if prefix else self.raw
+            section = self.raw.get(prefix[:-1]) if prefix else self.raw
+            changed = _changed(section.get(_BY_LAYER)) if isinstance(section, Mapping) else ()
             found += [
                 f"{prefix}{_BY_LAYER} gives layers {show(name, 60)} of their own; the facts were proven without"
-                for name in sorted(_changed(section.get(_BY_LAYER)))
+                for name in sorted(changed)
                 if f"{prefix}{name}{_LISTED}" not in self.facts["fields"]
             ][:1]
         for sub in self._subs.values():
