@@ -7,6 +7,9 @@ from typing import Any
 
 from adapterfit.records import Case, Diff
 
+#: More digits than any part of a version has; Python refuses to read thousands of them.
+_DIGITS = 9
+
 
 def written_before(case: Case, version: str) -> bool:
     """True only where every PEFT that can have written the config is older than `version`."""
@@ -20,6 +23,11 @@ def written_since(case: Case, version: str) -> bool:
     return config is not None and bool(config.oldest) and _numbers(config.oldest) >= _numbers(version)
 
 
+def is_older(release: str, version: str) -> bool:
+    """Whether one version, as a file may state it, comes before another; what is no number counts as 0."""
+    return _numbers(release) < _numbers(version)
+
+
 def loader(diff: Diff) -> Mapping[str, Any]:
     """What is otherwise with an older loader, by name of the rule; empty for the newest."""
     rules: Mapping[str, Any] = diff.expectation.config.get("loader rules", {})
@@ -28,4 +36,4 @@ def loader(diff: Diff) -> Mapping[str, Any]:
 
 def _numbers(version: str) -> tuple[int, ...]:
     parts = version.split(".")
-    return tuple(int(part) if part.isascii() and part.isdigit() else 0 for part in parts)
+    return tuple(int(part[:_DIGITS]) if part.isascii() and part.isdigit() else 0 for part in parts)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from adapterfit.causes import anatomy, evidence, reconfigure
+from adapterfit.causes.dates import is_older
 from adapterfit.causes.names._experts import DOWN, GATE_UP
 from adapterfit.causes.names._fusing import Cannot
 from adapterfit.causes.reconfigure import Strength
@@ -142,14 +143,10 @@ def _turned(case: Case, fused: list[Fused]) -> bool:
     if not told and config is not None:
         version = config.raw.get("peft_version")
         releases = (version,) if isinstance(version, str) else (config.oldest, config.newest)
-        told = {_before_0_19_1(release) for release in releases}
+        told = {is_older(release, "0.19.1") for release in releases}
     if len(told) != 1:
         raise Ambiguous("the sides are alike")
     return told.pop()
-
-
-def _before_0_19_1(release: str) -> bool:
-    return tuple(int(part) for part in release.split(".")[:3] if evidence.is_number(part)) < (0, 19, 1)
 
 
 def _others(case: Case, diff: Diff, taken: set[str]) -> dict[str, Strength]:
