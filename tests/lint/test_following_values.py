@@ -303,3 +303,93 @@ def test_nothing_is_found_in_a_branch_that_is_never_taken(test):
 
 def test_a_function_that_calls_itself_ends():
     assert fires("def f(x):\n    return f(x)\nf(base)\ndef a():\n    b()\ndef b():\n    a()\n") == []
+
+
+#: What → (code behind `HEAD`, the rules that fire).
+FOLLOWED = {
+    "a model that goes from one round of a loop into the next": (
+        "model = base\nfor name in sys.argv:\n    model = PeftModel.from_pretrained(model, name)",
+        ["loaded-into-wrapped"],
+    ),
+    "a loop in a function that is called twice": (
+        "def every(model):\n    for name in ('a', 'b'):\n        model = PeftModel.from_pretrained(model, name)\n    return model\nevery(base)\nevery(AutoModelForCausalLM.from_pretrained('b'))",
+        ["loaded-into-wrapped"],
+    ),
+    "a class attribute": (
+        "class C:\n    FILE = 'x/adapter_model.bin'\n    def go(self):\n        base.load_state_dict(torch.load(self.FILE, weights_only=True), strict=False)",
+        ["adapter-into-bare-base"],
+    ),
+    "what a class inherits": (
+        "class A:\n    def __init__(self):\n        self.model = AutoModelForCausalLM.from_pretrained('b')\nclass B(A):\n    def go(self, path='adapter_model.bin'):\n        self.model.load_state_dict(torch.load(path, weights_only=True))",
+        ["adapter-into-bare-base"],
+    ),
+    "a method that a class inherits": (
+        "class A:\n    def get(self):\n        return AutoModelForCausalLM.from_pretrained('b')\nclass B(A):\n    pass\nB().get().load_state_dict(torch.load('adapter_model.bin', weights_only=True))",
+        ["adapter-into-bare-base"],
+    ),
+    "setattr": (
+        "m = get_peft_model(base, LoraConfig())\nsetattr(m, 'state_dict', lambda: peft.get_peft_model_state_dict(m))",
+        ["state-dict-overridden"],
+    ),
+    "the outcome of loading in the model's place, as PEFT 0.2 gave it back": (
+        "m = get_peft_model(base, LoraConfig())\nm = peft.set_peft_model_state_dict(m, torch.load(sys.argv[1]))\nm = get_peft_model(m, LoraConfig())",
+        ["wrapped-twice"],
+    ),
+    "get_base_model": (
+        "m = PeftModel.from_pretrained(base, 'a')\nm.get_base_model().resize_token_embeddings(9)",
+        ["resized-after-loading"],
+    ),
+    "base_model": (
+        "m = PeftModel.from_pretrained(base, 'a')\nm.base_model.resize_token_embeddings(9)",
+        ["resized-after-loading"],
+    ),
+    "a Trainer's arguments by their places": (
+        "args = transformers.TrainingArguments('o', deepspeed={'zero_optimization': {'stage': 3}})\nm = get_peft_model(base, LoraConfig())\ntransformers.Trainer(m, args).train()\nm.save_pretrained('o')",
+        ["zero3-not-gathered"],
+    ),
+    "a tensor after the other, put into a dict": (
+        "from safetensors import safe_open\nheld = {}\nwith safe_open('a/adapter_model.safetensors', 'pt') as f:\n    for k in f.keys():\n        held[k] = f.get_tensor(k)\nbase.load_state_dict(held, strict=False)",
+        ["adapter-into-bare-base"],
+    ),
+    "accelerate's own torch.save": (
+        "from accelerate import Accelerator\nm = torch.compile(get_peft_model(base, LoraConfig()))\nAccelerator().save(m.state_dict(), 'x.pt')",
+        ["compiled-state-saved"],
+    ),
+    "a part of a larger checkpoint": (
+        "m = get_peft_model(base, LoraConfig())\nm.load_state_dict(torch.load(sys.argv[1], weights_only=True)['model'], strict=False)",
+        ["load-result-unread"],
+    ),
+}
+NOT_FOLLOWED = {
+    "a loop that begins with a fresh base": "for name in sys.argv:\n    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained('b'), name)",
+    "a loop of one round": "model = base\nfor name in ['a']:\n    model = PeftModel.from_pretrained(model, name)",
+    "a loop that merges": "model = base\nfor name in sys.argv:\n    model = PeftModel.from_pretrained(model, name).merge_and_unload()",
+    "a loop that is left in its first round": "model = base\nfor name in sys.argv:\n    model = PeftModel.from_pretrained(model, name)\n    break",
+    "a loop that tries again": "model = base\nfor _ in range(3):\n    try:\n        model = PeftModel.from_pretrained(model, 'a')\n        break\n    except OSError:\n        print('again')",
+    "two arms in two rounds": "m = get_peft_model(base, LoraConfig())\nfor last in sys.argv:\n    if last:\n        plain = m.merge_and_unload()\n    else:\n        m.save_pretrained('o')",
+    "a class attribute that a method binds again": (
+        "class C:\n    FILE = 'x/adapter_model.bin'\n    def __init__(self, file):\n        self.FILE = file\n    def go(self):\n        base.load_state_dict(torch.load(self.FILE, weights_only=True))"
+    ),
+    "a field of a dataclass": (
+        "from dataclasses import dataclass\n@dataclass\nclass C:\n    file: str = 'x/adapter_model.bin'\nbase.load_state_dict(torch.load(C(sys.argv[1]).file, weights_only=True))"
+    ),
+    "the outcome of loading under a name of its own": (
+        "m = get_peft_model(base, LoraConfig())\nout = peft.set_peft_model_state_dict(m, torch.load(sys.argv[1]))\nget_peft_model(out, LoraConfig())"
+    ),
+    "tensors under other names": (
+        "from safetensors import safe_open\nheld = {}\nwith safe_open('a/adapter_model.safetensors', 'pt') as f:\n    for k in f.keys():\n        held[k[17:]] = f.get_tensor(k)\nbase.load_state_dict(held, strict=False)"
+    ),
+    "tensors beside others": (
+        "from safetensors import safe_open\nheld = {'x': 1}\nwith safe_open('a/adapter_model.safetensors', 'pt') as f:\n    for k in f.keys():\n        held[k] = f.get_tensor(k)\nbase.load_state_dict(held, strict=False)"
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "rules"), FOLLOWED.values(), ids=list(FOLLOWED))
+def test_a_value_is_followed_through(body, rules):
+    assert fires(f"{body}\n") == rules
+
+
+@pytest.mark.parametrize("body", NOT_FOLLOWED.values(), ids=list(NOT_FOLLOWED))
+def test_nothing_is_said_about(body):
+    assert fires(f"{body}\n") == []

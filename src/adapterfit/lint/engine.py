@@ -77,12 +77,15 @@ def findings(text: str, folder: Path | None = None, chosen: Collection[str] | No
 
 
 def _certain(code: Code, hits: Sequence[Hit]) -> Iterator[Hit]:
-    """Of hits in functions that are called from several places, those that hold at each of them."""
-    held: dict[cst.CSTNode, set[int]] = {}
+    """Of hits in functions that are called from several places, those that hold at each of them.
+
+    A loop's later rounds are no other place: what happens in one of them happens.
+    """
+    held: dict[cst.CSTNode, set[tuple[cst.CSTNode, ...]]] = {}
     for hit in hits:
-        held.setdefault(hit.event.node, set()).add(hit.event.at)
+        held.setdefault(hit.event.node, set()).add(hit.event.place.context)
     for hit in hits:
-        if {event.at for event in code.trace.runs(hit.event.node)} <= held[hit.event.node]:
+        if {event.place.context for event in code.trace.runs(hit.event.node)} <= held[hit.event.node]:
             yield hit
 
 

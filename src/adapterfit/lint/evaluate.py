@@ -10,7 +10,7 @@ import libcst as cst
 
 from adapterfit.lint import known, texts
 from adapterfit.lint.narrowing import narrow
-from adapterfit.lint.trace import Argument, Call
+from adapterfit.lint.trace import Argument, Call, Store
 from adapterfit.lint.tree import children, dotted, walk
 from adapterfit.lint.values import (
     UNKNOWN,
@@ -114,7 +114,7 @@ def _binary(flow: Flow, node: Any) -> Value:
 
 def _choice(flow: Flow, node: Any) -> Value:
     evaluate(flow, node.test)
-    kept, place, branch, values = flow.scope.env, flow.place, flow.branch(), []
+    kept, place, branch, values = flow.scope.env, flow.place, flow.branch(node), []
     for arm, part in enumerate((node.body, node.orelse)):
         flow.scope.env = dict(kept)
         flow.place = dataclasses.replace(place, arms=(*place.arms, (branch, arm)))
@@ -162,6 +162,8 @@ def _subscript(flow: Flow, node: Any) -> Value:
         return owner.items[key.value]
     if isinstance(owner, Table) and isinstance(key, Text) and key.exact is not None:
         return owner.get(key.exact)
+    if isinstance(owner, Weights) and owner.of is None and isinstance(key, Text):  # a part of a larger checkpoint
+        return Weights(changed=True, renamed=True, origin=owner.origin)
     return UNKNOWN
 
 
@@ -260,12 +262,28 @@ def _call(flow: Flow, node: cst.Call, *, dropped: bool) -> Value:
         dropped=dropped or _thrown_away(flow, node),
     )
     flow.note(call)
+    if name == "builtins.setattr":
+        _set_attribute(flow, call)
     result = _inside(flow, callee, receiver, call)
     result = known.result(call) if result is None else result
     if isinstance(callee, Method) and callee.name in _CHANGES and isinstance(node.func, cst.Attribute):
         flow.scope.change(node.func.value)
     flow.trace.events[call.at] = dataclasses.replace(call, result=result)
     return result
+
+
+def _set_attribute(flow: Flow, call: Call) -> None:
+    """`setattr(model, "name", value)`."""
+    if len(call.node.args) != 3 or not call.whole:
+        return
+    target, _, new = call.node.args
+    receiver, name = call.positional[0].value, call.positional[1].value
+    if isinstance(name, Text) and name.exact is not None and name.exact.isidentifier():
+        if isinstance(receiver, Model):
+            mentions = flow.mentions(new.value)
+            flow.note(Store(flow.now, receiver, name.exact, call.node, flow.place, mentions))
+        if dotted(target.value):
+            flow.scope.bind(f"{dotted(target.value)}.{name.exact}", call.positional[2].value)
 
 
 #: Methods that change what they are called on.
@@ -321,11 +339,11 @@ def _inside(flow: Flow, callee: Value, receiver: Value, call: Call) -> Value | N
     if isinstance(callee, Function):
         return flow.run(callee, call)
     if isinstance(callee, Named) and callee.name.startswith("local.") and callee.name.count(".") == 1:
-        start = flow.methods.get((callee.name, "__init__"))
+        start = flow.method(callee.name, "__init__")
         if start is not None:
             flow.run(start, call)
         return Object(callee.name, Table(whole=False), ids=known.fresh())
     if isinstance(callee, Method) and isinstance(receiver, Object):
-        method = flow.methods.get((receiver.class_name, callee.name))
+        method = flow.method(receiver.class_name, callee.name)
         return flow.run(method, call) if method is not None else None
     return None

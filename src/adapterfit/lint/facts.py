@@ -13,7 +13,7 @@ from adapterfit.lint.tree import dotted
 from adapterfit.lint.values import Config, Constant, Model, Named, Text, Value, Weights
 
 LOADERS = ("peft.PeftModel.from_pretrained", "peft.PeftModelFor*", "peft.PeftMixedModel.from_pretrained")
-WRITERS = ("torch.save", "safetensors.save_file")
+WRITERS = ("torch.save", "safetensors.save_file", "accelerate.Accelerator.save")
 
 
 def loads(code: Code) -> Iterator[Call]:
@@ -55,6 +55,11 @@ def after(code: Code, event: Event, *names: str) -> Iterator[Call]:
 def reads_after(code: Code, event: Event, model: Model) -> Iterator[Read]:
     """The uses of exactly this object that can come after an event."""
     return (read for read in code.trace.reads(model) if follows(event, read))
+
+
+def written(call: Call) -> Value:
+    """What one of `WRITERS` writes."""
+    return call.value(0, "tensors" if call.name == "safetensors.save_file" else "obj")
 
 
 def is_true(value: Value) -> bool:

@@ -1,7 +1,7 @@
 """Follow values through a script, statement by statement, without running anything.
 
-Every branch is gone through once, every loop's body once, and a function's body at each of its calls; what is not certain
-at the end of a branch is forgotten (see `values.join`). A function that nothing in the file calls is gone through by
+Every branch is gone through once, a function's body at each of its calls, and a loop's body once, or twice where a model
+goes from one round into the next; what is not certain at the end of a branch is forgotten (see `values.join`). A function that nothing in the file calls is gone through by
 itself, with its parameters unknown unless an annotation or a default tells.
 """
 
@@ -80,6 +80,7 @@ class Flow:
         self.place = Place(None, None)
         self.arms: Arms = ()
         self.within: tuple[str, ...] = ()
+        self.context: tuple[cst.CSTNode, ...] = ()
         self.returned: list[Value] = []
         self.methods: dict[tuple[str, str], Function] = {}
         self.pending: list[tuple[cst.FunctionDef, str]] = []
@@ -87,7 +88,7 @@ class Flow:
         self._stack: list[cst.CSTNode] = []
         self._reached: set[cst.CSTNode] = set()
         self._steps = 0
-        self._branches = 0
+        self._branches: dict[tuple[cst.CSTNode, ...], int] = {}
         self.block(module.body)
         self._finish()
 
@@ -104,10 +105,18 @@ class Flow:
         """A model is used."""
         self.note(Read(self.now, model, attribute, node, self.place))
 
-    def branch(self) -> int:
-        """A number for one more branch."""
-        self._branches += 1
-        return self._branches
+    def branch(self, node: cst.CSTNode) -> int:
+        """The number of a branch. It is the same in every round of a loop: rounds that take other arms are not told apart."""
+        return self._branches.setdefault((node, *self.context), len(self._branches))
+
+    def mentions(self, node: cst.CSTNode) -> frozenset[str]:
+        """The names of libraries that an expression uses."""
+        return frozenset(statements.mentions(self, node, set()))
+
+    def method(self, owner: str, name: str) -> Function | None:
+        """A method of a class of this file, its own or inherited from another."""
+        found = (self.methods.get((each, name)) for each in self.scope.lineage(owner))
+        return next((method for method in found if method is not None), None)
 
     def step(self, cost: int = 1) -> None:
         """Count one step, or one that costs more.
@@ -147,7 +156,8 @@ class Flow:
     def _place(
         self, node: cst.BaseSmallStatement | None, line: cst.SimpleStatementLine | None, block: tuple[cst.CSTNode, ...]
     ) -> Place:
-        return Place(node, line, block, self.within, self.arms, self._stack[-1] if self._stack else None)
+        scope = self._stack[-1] if self._stack else None
+        return Place(node, line, block, self.within, self.arms, scope, self.context)
 
     # ------------------------------------------------------------------------------------------ functions
 
@@ -170,7 +180,7 @@ class Flow:
         ):
             return UNKNOWN
         self._reached.add(node)
-        with self._inside(node):
+        with self._inside(node, call):
             first = self._parameters(node.params, function.owner, call)
             if isinstance(node, cst.Lambda):
                 return evaluate(self, node.body)
@@ -181,17 +191,18 @@ class Flow:
             return UNKNOWN if node.asynchronous or node in self._outline.generators else _either(self.returned)
 
     @contextlib.contextmanager
-    def _inside(self, node: cst.CSTNode) -> Iterator[None]:
-        kept = self.scope.env, self.scope.globals, self.returned, self.place, self.within, self.arms
+    def _inside(self, node: cst.CSTNode, call: Call | None) -> Iterator[None]:
+        kept = self.scope.env, self.scope.globals, self.returned, self.place, self.within, self.arms, self.context
         if self.scope.globals is None:
             self.scope.globals = self.scope.env
         self.scope.env, self.returned = {}, []
+        self.context = (*self.context, call.node if call is not None else node)
         self._stack.append(node)
         try:
             yield
         finally:
             self._stack.pop()
-            self.scope.env, self.scope.globals, self.returned, self.place, self.within, self.arms = kept
+            self.scope.env, self.scope.globals, self.returned, self.place, self.within, self.arms, self.context = kept
 
     def _parameters(self, parameters: cst.Parameters, owner: str, call: Call | None) -> str:
         """Bind the parameters. Returns the name of the first one of a method, empty for others."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from adapterfit.lint import texts
 from adapterfit.lint.trace import Call
+from adapterfit.lint.tree import dotted
 from adapterfit.lint.values import (
     UNKNOWN,
     Config,
@@ -16,7 +17,9 @@ from adapterfit.lint.values import (
     Items,
     Model,
     Object,
+    Outcome,
     Table,
+    Tensor,
     Text,
     Value,
     Weights,
@@ -95,8 +98,12 @@ def _method(call: Call) -> Value:
             return call.receiver
         if call.name in _MERGED and call.receiver.outer == "":
             return _unwrapped(call.receiver)
+        if name == "get_base_model" and call.receiver.base is not None and not call.receiver.outer:
+            return call.receiver.base
     if isinstance(call.receiver, Weights) and name in {"copy", "items"}:
         return call.receiver
+    if call.name == "safetensors.safe_open.get_tensor" and isinstance(call.receiver, Object) and call.node.args:
+        return Tensor(Weights(path=call.receiver.arguments.get("path")), dotted(call.node.args[0].value))
     if kind == "accelerate.Accelerator":
         return _accelerate(name, call)
     return UNKNOWN
@@ -181,7 +188,21 @@ def _table(call: Call) -> Table:
 
 
 def _object(call: Call, _found: re.Match[str]) -> Value:
-    return Object(call.name, _table(call), ids=fresh())
+    given = zip(_FIRST.get(call.name, ("model",) if call.name.endswith("Trainer") else ()), call.positional)
+    table = _table(call)
+    entries = {**{name: argument.value for name, argument in given}, **table.entries}
+    return Object(call.name, Table(entries, table.whole), ids=fresh())
+
+
+#: What the first arguments of a class are called; of a Trainer, the first is its model.
+_FIRST = dict.fromkeys(
+    ("transformers.Trainer", "transformers.Seq2SeqTrainer", "trl.SFTTrainer", "trl.RewardTrainer"), ("model", "args")
+)
+
+
+def _set_state(call: Call) -> Value:
+    model = call.value(0, "model")
+    return Outcome(model) if isinstance(model, Model) else UNKNOWN
 
 
 def _outer(call: Call) -> Value:
@@ -274,6 +295,7 @@ def _hub_file(call: Call) -> Value:
 _HANDLERS: dict[str, Callable[[Call], Value]] = {
     "peft.get_peft_model": _get_peft_model,
     "peft.get_peft_model_state_dict": _adapter_state,
+    "peft.set_peft_model_state_dict": _set_state,
     "peft.load_peft_weights": lambda call: Weights(origin=call.node, changed=True),
     "torch.load": _read_weights,
     "safetensors.load_file": _read_weights,
@@ -329,6 +351,8 @@ def attribute(value: Value, name: str) -> Value | None:
             return value.inner
         if name == "_orig_mod" and value.outer == "compiled":
             return value.inner
+        if name == "base_model" and value.wrapped and value.base is not None and not value.outer:
+            return value.base  # the tuner, which hands on to the base inside it
     if isinstance(value, Object) and name == "model" and name in value.arguments.entries:
         return value.arguments.get(name)
     if isinstance(value, Text) and name == "parent":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import libcst as cst
 
@@ -12,7 +12,7 @@ from adapterfit.lint.tree import dotted
 from adapterfit.lint.values import UNKNOWN, Items, Named, Object, Table, Value, Weights, join
 
 Env = dict[str, Value]
-_BUILTINS = frozenset({"str", "open", "dict", "print", "len", "isinstance", "getattr", "hasattr"})
+_BUILTINS = frozenset({"str", "open", "dict", "print", "len", "isinstance", "getattr", "hasattr", "setattr"})
 
 
 class Scope:
@@ -26,6 +26,7 @@ class Scope:
         self.env: Env = {}
         self.globals: Env | None = None
         self.attributes = dict(attributes)
+        self.parents: dict[str, tuple[str, ...]] = {}
         self._shared = shared
         self._stars: list[str] = []
         self._heads: set[str] = set()
@@ -46,12 +47,21 @@ class Scope:
 
     def member(self, value: Value, name: str) -> Value:
         """What an attribute of a value is."""
+        owner = value.class_name if isinstance(value, Object) else value.name if isinstance(value, Named) else ""
+        for each in self.lineage(owner):
+            if (each, name) in self.attributes:
+                return self.attributes[each, name]
         if isinstance(value, Named):
             return names.imported(f"{value.name}.{name}")
-        if isinstance(value, Object) and (value.class_name, name) in self.attributes:
-            return self.attributes[value.class_name, name]
         found = known.attribute(value, name)
         return found if found is not None else UNKNOWN
+
+    def lineage(self, owner: str) -> Iterator[str]:
+        """A class of this file and those it is derived from, the nearest first."""
+        found = [owner]
+        for each in found:
+            yield each
+            found += [parent for parent in self.parents.get(each, ()) if parent not in found]
 
     def bind(self, name: str, value: Value) -> None:
         """Bind a name; what hung on it is forgotten."""
@@ -82,7 +92,12 @@ class Scope:
         for name, value in self.env.items():
             key = (owner, name[len(start) + 1 :])
             if name.startswith(f"{start}.") and "." not in key[1]:
-                self.attributes[key] = join(self.attributes[key], value) if key in self.attributes else value
+                self.leave(*key, value)
+
+    def leave(self, owner: str, name: str, value: Value) -> None:
+        """An attribute of a class, or of its objects, next to what is known of it already."""
+        known_so_far = self.attributes.get((owner, name))
+        self.attributes[owner, name] = value if known_so_far is None else join(known_so_far, value)
 
 
 def _exports(module: str, name: str) -> bool:

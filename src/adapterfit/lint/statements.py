@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import libcst as cst
@@ -14,7 +14,19 @@ from adapterfit.lint.narrowing import narrow
 from adapterfit.lint.scope import Env, merged
 from adapterfit.lint.trace import Call, Store
 from adapterfit.lint.tree import dotted, walk
-from adapterfit.lint.values import UNKNOWN, Constant, Function, Items, Model, Named, Value
+from adapterfit.lint.values import (
+    UNKNOWN,
+    Constant,
+    Function,
+    Items,
+    Model,
+    Named,
+    Outcome,
+    Table,
+    Tensor,
+    Value,
+    join,
+)
 
 if TYPE_CHECKING:
     from adapterfit.lint.flow import Flow
@@ -64,13 +76,14 @@ def _import(flow: Flow, node: cst.Import | cst.ImportFrom) -> None:
 
 def assign(flow: Flow, target: cst.BaseExpression, value: Value, node: cst.Assign | None = None) -> None:
     """Bind a target of an assignment; `node` is the assignment, where there is one."""
+    if isinstance(value, Outcome):
+        value = value.model if flow.scope.lookup(dotted(target)) is value.model else UNKNOWN
     if isinstance(target, cst.Name):
         flow.scope.bind(target.value, value)
     elif isinstance(target, cst.Attribute):
         receiver = evaluate(flow, target.value, handing_on=False)
         if node is not None and isinstance(receiver, Model):
-            mentions = frozenset(_mentions(flow, node.value, set()))
-            flow.note(Store(flow.now, receiver, target.attr.value, node, flow.place, mentions))
+            flow.note(Store(flow.now, receiver, target.attr.value, node, flow.place, flow.mentions(node.value)))
         if dotted(target):
             flow.scope.bind(dotted(target), value)
     elif isinstance(target, (cst.Tuple, cst.List)):
@@ -79,10 +92,24 @@ def assign(flow: Flow, target: cst.BaseExpression, value: Value, node: cst.Assig
             assign(flow, element.value, found[at] if found else UNKNOWN)
     elif isinstance(target, cst.Subscript):
         evaluate(flow, target)
+        if isinstance(value, Tensor):
+            _collect(flow, target, value)
+        else:
+            flow.scope.change(target.value)
+
+
+def _collect(flow: Flow, target: cst.Subscript, tensor: Tensor) -> None:
+    """`weights[name] = file.get_tensor(name)`: an empty dict becomes what the file holds."""
+    name, index = dotted(target.value), target.slice[0].slice
+    held = flow.scope.lookup(name)
+    same = isinstance(index, cst.Index) and dotted(index.value) == tensor.name != ""
+    if name and same and (held == Table() or held == tensor.weights):
+        flow.scope.bind(name, tensor.weights)
+    else:
         flow.scope.change(target.value)
 
 
-def _mentions(flow: Flow, node: cst.CSTNode, seen: set[cst.CSTNode]) -> Iterator[str]:
+def mentions(flow: Flow, node: cst.CSTNode, seen: set[cst.CSTNode]) -> Iterator[str]:
     """The names of libraries that an expression uses, functions of this file that it names included."""
     seen.add(node)
     for part in walk(node):
@@ -90,7 +117,7 @@ def _mentions(flow: Flow, node: cst.CSTNode, seen: set[cst.CSTNode]) -> Iterator
         if isinstance(value, Named):
             yield value.name
         if isinstance(value, Function) and value.node not in seen:
-            yield from _mentions(flow, value.node, seen)
+            yield from mentions(flow, value.node, seen)
 
 
 # ------------------------------------------------------------------------------------------------ branches
@@ -105,7 +132,7 @@ def compound(flow: Flow, node: cst.CSTNode) -> bool:
 def _if(flow: Flow, node: Any) -> bool:
     evaluate(flow, node.test)
     flow.step(len(flow.scope.env) // 50)
-    branch, before = flow.branch(), dict(flow.scope.env)
+    branch, before = flow.branch(node), dict(flow.scope.env)
     narrow(flow.scope, node.test, holds=True)
     first = _arm(flow, branch, 0, lambda: flow.block(node.body.body))
     after, flow.scope.env = flow.scope.env, before
@@ -134,22 +161,31 @@ def _arm(flow: Flow, branch: int, arm: int, go: Callable[[], bool]) -> bool:
 
 
 def _for(flow: Flow, node: Any) -> bool:
-    evaluate(flow, node.iter)
-    return _maybe(flow, node.body.body, node.orelse, node.target)
+    value = evaluate(flow, node.iter)
+    item = functools.reduce(join, value.items) if isinstance(value, Items) and value.items else UNKNOWN
+    rounds = 1 if isinstance(value, Items) and len(value.items) < 2 else 2
+    before = dict(flow.scope.env)
+    assign(flow, node.target, item)
+    if flow.block(node.body.body) and rounds == 2 and _goes_on(before, flow.scope.env):
+        assign(flow, node.target, item)
+        flow.block(node.body.body)
+    return _after(flow, before, node.orelse)
+
+
+def _goes_on(before: Env, after: Env) -> bool:
+    """Whether a round of a loop leaves another model under a name than it found there."""
+    return any(isinstance(value, Model) and before.get(name) is not value for name, value in after.items())
 
 
 def _while(flow: Flow, node: Any) -> bool:
     evaluate(flow, node.test)
-    return _maybe(flow, node.body.body, node.orelse)
-
-
-def _maybe(
-    flow: Flow, body: Sequence[cst.CSTNode], orelse: cst.Else | None, target: cst.BaseExpression | None = None
-) -> bool:
     before = dict(flow.scope.env)
-    if target is not None:
-        assign(flow, target, UNKNOWN)
-    flow.block(body)
+    flow.block(node.body.body)
+    return _after(flow, before, node.orelse)
+
+
+def _after(flow: Flow, before: Env, orelse: cst.Else | None) -> bool:
+    """Behind a loop whose body may have been left out."""
     flow.scope.env = merged(before, flow.scope.env)
     if orelse is not None:
         flow.block(orelse.body.body)
@@ -167,7 +203,7 @@ def _try(flow: Flow, node: Any) -> bool:
         flow.scope.env = merged(before, after)
         if handler.name is not None:
             assign(flow, handler.name.name, UNKNOWN)
-        reached.append(_arm(flow, flow.branch(), 0, functools.partial(flow.block, handler.body.body)))
+        reached.append(_arm(flow, flow.branch(handler), 0, functools.partial(flow.block, handler.body.body)))
         if reached[-1]:
             after = _fallback(after, flow.scope.env) if ends else flow.scope.env
     flow.scope.env = after
@@ -184,7 +220,7 @@ def _fallback(tried: Env, handled: Env) -> Env:
 
 def _match(flow: Flow, node: Any) -> bool:
     evaluate(flow, node.subject)
-    branch, before, after = flow.branch(), dict(flow.scope.env), dict(flow.scope.env)
+    branch, before, after = flow.branch(node), dict(flow.scope.env), dict(flow.scope.env)
     for arm, case in enumerate(node.cases):
         flow.scope.env = dict(before)
         for part in walk(case.pattern):
@@ -225,13 +261,34 @@ def _function(flow: Flow, node: Any) -> bool:
 
 def _class(flow: Flow, node: Any) -> bool:
     owner = f"local.{node.name.value}"
+    flow.scope.parents[owner] = tuple(value.name for value in _bases(flow, node) if value.name.startswith("local."))
     flow.scope.bind(node.name.value, Named(owner))
     for part in node.body.body:
+        if isinstance(part, cst.SimpleStatementLine):
+            _class_line(flow, node, owner, part)
         if isinstance(part, cst.FunctionDef):
             static = any(dotted(decorator.decorator) == "staticmethod" for decorator in part.decorators)
             flow.methods[owner, part.name.value] = Function(part, "" if static else owner)
             flow.pending.append((part, "" if static else owner))
     return True
+
+
+def _bases(flow: Flow, node: cst.ClassDef) -> Iterator[Named]:
+    values = (flow.scope.lookup(dotted(base.value)) for base in node.bases)
+    return (value for value in values if isinstance(value, Named))
+
+
+def _class_line(flow: Flow, node: cst.ClassDef, owner: str, line: cst.SimpleStatementLine) -> None:
+    """Attributes of a class. A field of a dataclass or of some other library's class is no more than a default."""
+    for part in line.body:
+        if isinstance(part, cst.Assign):
+            value = evaluate(flow, part.value)
+            for target in part.targets:
+                if isinstance(target.target, cst.Name):
+                    flow.scope.leave(owner, target.target.value, value)
+        elif isinstance(part, cst.AnnAssign) and part.value and isinstance(part.target, cst.Name):
+            value = evaluate(flow, part.value)
+            flow.scope.leave(owner, part.target.value, UNKNOWN if node.bases or node.decorators else value)
 
 
 _COMPOUND: dict[type, Callable[[Flow, Any], bool]] = {

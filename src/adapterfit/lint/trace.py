@@ -17,7 +17,10 @@ Arms = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Place:
-    """Where something stands: the statement, its line (None behind a colon), and the calls whose `with` it is inside of."""
+    """Where something stands: the statement, its line (None behind a colon), and the calls whose `with` it is inside of.
+
+    `context`: the calls through which its function was reached, outermost first.
+    """
 
     statement: cst.BaseSmallStatement | None
     line: cst.SimpleStatementLine | None
@@ -25,6 +28,7 @@ class Place:
     within: tuple[str, ...] = ()
     arms: Arms = ()
     scope: cst.CSTNode | None = None
+    context: tuple[cst.CSTNode, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Store:
     at: int
     receiver: Value
     attribute: str
-    node: cst.Assign
+    node: cst.CSTNode
     place: Place
     mentions: frozenset[str]
 

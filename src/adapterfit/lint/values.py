@@ -114,6 +114,24 @@ class Weights(Value):
 
 
 @dataclass(frozen=True)
+class Tensor(Value):
+    """One tensor of `weights` that lie in a file, asked for under what stands in the variable `name`."""
+
+    weights: Weights
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome(Value):
+    """What `set_peft_model_state_dict` gives back: the model itself before PEFT 0.3, since then what did not arrive.
+
+    Whoever puts it in the model's place wrote for the former.
+    """
+
+    model: Model
+
+
+@dataclass(frozen=True)
 class Config(Value):
     """A PEFT config: made in the code (`fields`), or read `path`."""
 
@@ -152,12 +170,15 @@ class Function(Value):
 def join(one: Value, two: Value) -> Value:
     """What holds for a value that is one of two: only what both have in common.
 
-    None takes part in no call that works, so beside it the other stays; a text beside None may really be missing.
+    None takes part in no call that works, so beside it the other stays; a text beside None may really be missing. Nor does a
+    state dict without an entry.
     """
     if one == two:
         return _same(one, two)
     for first, second in ((one, two), (two, one)):
         if first == Constant(None) and isinstance(second, (Named, Model, Weights, Object, Function, Config)):
+            return second
+        if first == Table() and isinstance(second, Weights):  # a dict that a loop fills
             return second
     if isinstance(one, Model) and isinstance(two, Model) and one.outer == two.outer:
         return _join_models(one, two)

@@ -153,7 +153,8 @@ model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(
 weights = torch.load("adapter_model.bin", weights_only=True)
 weights = {name.replace(".weight", ".default.weight"): tensor for name, tensor in weights.items()}
 model.load_state_dict(weights, strict=False)
-"""
+""",
+        also=("load-result-unread",),
     ),
     Snippet(
         """

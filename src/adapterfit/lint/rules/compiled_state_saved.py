@@ -31,7 +31,7 @@ RULE = Rule(cause="wrapper-prefix")
 def check(code: Code) -> Iterator[Hit]:
     """Hits at calls that write."""
     for call in code.trace.calls(*facts.WRITERS):
-        weights = call.value(0, "obj" if call.name == "torch.save" else "tensors")
+        weights = facts.written(call)
         if not isinstance(weights, Weights) or weights.renamed or weights.of is None or weights.of.outer != "compiled":
             continue
         taken = code.trace.call_of(weights.origin)

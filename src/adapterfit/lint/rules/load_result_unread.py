@@ -1,11 +1,12 @@
 """What loading an adapter gives back is thrown away, and with it the only word on what did not arrive.
 
-What this means: `load_adapter` and `set_peft_model_state_dict` give back which tensors of the file had no place and which places
-stayed empty. They print no warning about it. A second adapter that does not fit is loaded as zeros or noise.
+What this means: `load_adapter`, `set_peft_model_state_dict` and `load_state_dict(…, strict=False)` give back which tensors of the file had
+no place and which places stayed empty. They print no warning about it. A second adapter that does not fit is loaded as zeros or noise.
 
 Why it happens: `PeftModel.from_pretrained` does warn, so one expects the others to.
 
-Detection: `load_adapter` of a PeftModel, or `set_peft_model_state_dict`, as a statement of its own.
+Detection: `load_adapter` of a PeftModel, `set_peft_model_state_dict`, or `load_state_dict` of a PeftModel with `strict=False` and
+weights that were read from a file, as a statement of its own.
 
 Fix: keep the result and look at `unexpected_keys` (and, after `load_adapter`, `missing_keys`, where PEFT lists the adapter's own only).
 
@@ -17,13 +18,14 @@ Prevention: `adapterfit.load` for the first adapter; a line that looks at the re
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Callable
 
 import libcst as cst
 
-from adapterfit.lint import mend
+from adapterfit.lint import facts, mend
 from adapterfit.lint.rule import UNSAFE, Code, Fix, Hit, Rule, Snippet
 from adapterfit.lint.trace import Call
-from adapterfit.lint.values import Model, Weights
+from adapterfit.lint.values import Constant, Model, Weights
 
 RULE = Rule(severity="warning", cause="loader-drops-keys-silently")
 _NAME = "load_result"
@@ -31,15 +33,31 @@ _NAME = "load_result"
 
 def check(code: Code) -> Iterator[Hit]:
     """Hits at calls whose result nothing takes."""
-    for call in code.trace.calls("model.load_adapter", "peft.set_peft_model_state_dict"):
-        method = call.name == "model.load_adapter"
-        loads = not method or (isinstance(call.receiver, Model) and call.receiver.wrapped is True)
-        if call.dropped and loads and not _is_copy(call):
-            what = "load_adapter" if method else "set_peft_model_state_dict"
+    for call in code.trace.calls("model.load_adapter", "model.load_state_dict", "peft.set_peft_model_state_dict"):
+        what = call.name.rpartition(".")[2]
+        if call.dropped and _LOADS[what](code, call):
             message = (
                 f"{what} does not warn: only its result says which tensors did not arrive, and that is thrown away"
             )
-            yield Hit(call, message, _fix(code, call, method=method))
+            yield Hit(call, message, _fix(code, call, method=what == "load_adapter"))
+
+
+def _is_peft(call: Call) -> bool:
+    return isinstance(call.receiver, Model) and call.receiver.wrapped is True
+
+
+def _is_lenient(code: Code, call: Call) -> bool:
+    """`strict=False`, with what a file holds. An adapter's own tensors never arrive this way: another rule says so."""
+    weights = call.value(0, "state_dict")
+    from_file = isinstance(weights, Weights) and weights.of is None and facts.adapter_weights(code, weights) is None
+    return _is_peft(call) and from_file and call.value(1, "strict") == Constant(False)
+
+
+_LOADS: dict[str, Callable[[Code, Call], bool]] = {
+    "load_adapter": lambda _, call: _is_peft(call),
+    "load_state_dict": _is_lenient,
+    "set_peft_model_state_dict": lambda _, call: not _is_copy(call),
+}
 
 
 def _is_copy(call: Call) -> bool:
@@ -123,6 +141,29 @@ main()
     ),
     Snippet(
         """
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(r=4, target_modules=["q_proj"]))
+torch.save({name: tensor for name, tensor in model.state_dict().items() if "lora_" in name}, "best.pt")
+model.load_state_dict(torch.load("best.pt", weights_only=True), strict=False)
+""",
+        """
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(r=4, target_modules=["q_proj"]))
+torch.save({name: tensor for name, tensor in model.state_dict().items() if "lora_" in name}, "best.pt")
+load_result = model.load_state_dict(torch.load("best.pt", weights_only=True), strict=False)
+assert not load_result.unexpected_keys, load_result
+""",
+        UNSAFE,
+        runs=True,
+    ),
+    Snippet(
+        """
 from peft import AutoPeftModelForCausalLM
 
 model = AutoPeftModelForCausalLM.from_pretrained("adapter")
@@ -132,6 +173,17 @@ model.set_adapter("other")
     ),
 )
 SILENT = (
+    Snippet(
+        """
+import torch
+from peft import PeftModel
+
+def restore(model: PeftModel, best, path):
+    model.load_state_dict(best, strict=False)  # whatever best is
+    model.load_state_dict(torch.load(path, weights_only=True))  # strict: it raises by itself
+    model.load_state_dict({name: tensor for name, tensor in model.state_dict().items()}, strict=False)  # its own
+"""
+    ),
     Snippet(
         """
 from peft import PeftModel

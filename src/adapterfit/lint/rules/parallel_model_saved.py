@@ -44,7 +44,7 @@ def check(code: Code) -> Iterator[Hit]:
         if _is_parallel(value) and not gathers and "state_dict" not in call.keywords:
             yield _hit(code, call, value, node, SAFE)
     for call in code.trace.calls(*facts.WRITERS):
-        weights = call.value(0, "obj" if call.name == "torch.save" else "tensors")
+        weights = facts.written(call)
         if (
             isinstance(weights, Weights)
             and not weights.renamed

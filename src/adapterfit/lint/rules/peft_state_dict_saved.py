@@ -35,7 +35,7 @@ def check(code: Code) -> Iterator[Hit]:
     if any(_is_peft(call.receiver) for call in code.trace.calls("model.load_state_dict")):
         return
     for call in code.trace.calls(*facts.WRITERS):
-        weights = call.value(0, "obj" if call.name == "torch.save" else "tensors")
+        weights = facts.written(call)
         if not isinstance(weights, Weights) or weights.only_adapter or weights.changed or not _is_peft(weights.of):
             continue
         if weights.of is not None and not weights.of.outer:
@@ -49,7 +49,7 @@ def _is_peft(model: object) -> bool:
 
 def _fix(code: Code, call: Call, weights: Weights) -> Fix | None:
     """Only where the file is called as PEFT calls it: then its folder is where the adapter was meant to be."""
-    path = call.argument(1, "f" if call.name == "torch.save" else "filename")
+    path = call.argument(1, "filename" if call.name == "safetensors.save_file" else "f")
     taken = weights.origin.func if weights.origin is not None else None
     inline = call.argument(0, "obj")
     if path is None or not texts.is_adapter_file(path.value) or not isinstance(taken, cst.Attribute):
