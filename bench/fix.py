@@ -5,7 +5,9 @@ disk is shared with whoever else uses it. Beside it stand the ratios of each rep
 Each ends with its bytes on the disk (`sync`).
 
 `fix` reads every byte of both files more often than `cp`: the old file is copied, hashed and compared, the new one read
-back, hashed and compared. What it takes longer is that, on a second core where there is one, during the wait for the disk.
+back, hashed and compared. What it takes longer is that, on a second core where there is one, during the copy and the wait for
+the disk. The two hashes alone stand beside it: two files, two threads, by the hashlib that `fix` uses (sha256sum may be
+several times slower). `cp` without `sync` is the time until its bytes are in memory, which no repair waits for less than.
 
     fix.py [--rounds N] [--mebibytes N]
 """
@@ -13,6 +15,7 @@ back, hashed and compared. What it takes longer is that, on a second core where 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -20,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -84,14 +88,34 @@ def only_written(root: Path) -> None:
     print(time.perf_counter() - start)
 
 
+def only_hashed(root: Path) -> None:
+    """sha256 of the adapter and of its copy, both at once."""
+
+    def digest(path: Path) -> None:
+        found, held = hashlib.sha256(), memoryview(bytearray(1 << 19))
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(held):
+                found.update(held[:count])
+
+    threads = [threading.Thread(target=digest, args=(root / name / WEIGHTS,)) for name in ("adapter", "out")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mebibytes", type=int, default=1024)
     parser.add_argument("--only-written", metavar="FOLDER", help=argparse.SUPPRESS)
+    parser.add_argument("--only-hashed", metavar="FOLDER", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.only_written:
         only_written(Path(asked.only_written))
+        return 0
+    if asked.only_hashed:
+        only_hashed(Path(asked.only_hashed))
         return 0
     with tempfile.TemporaryDirectory(prefix="adapterfit-bench-") as name:
         root = Path(name)
@@ -102,35 +126,42 @@ def main() -> int:
 def compared(root: Path, rounds: int) -> int:
     """Print all contestants and the ratios."""
     copy = "cp -r adapter out && sync out/*"
+    hashes = f"{sys.executable} {__file__} --only-hashed ."
     commands = {
+        "cp": ["cp", "-r", "adapter", "out"],
         "cp, sync": ["sh", "-c", copy],
         "renamed copy: written, synced": [sys.executable, __file__, "--only-written", "."],
-        "cp, sync, sha256sum of both": ["sh", "-c", f"{copy} && sha256sum adapter/* out/*"],
+        "cp, sync, sha256 of both at once": ["sh", "-c", f"{copy} && {hashes}"],
         "adapterfit fix (hashes, proof, receipt)": [
             sys.executable, "-m", "adapterfit", "fix", "adapter", "--base", "base", "--out", "out",
         ],
     }  # fmt: skip
     found: dict[str, list[Run]] = {what: [] for what in commands}
     for _ in range(rounds):
-        for what, command in commands.items():
-            found[what].append(_inside(command, root) if "--only-written" in command else run(command, root))
+        # The first copy after `fix` is slower than others: memory comes back to the system. It is not counted.
+        for what, command in [("", commands["cp"]), *commands.items()]:
+            one = _inside(command, root) if "--only-written" in command else run(command, root)
             shutil.rmtree(root / "out")
+            os.sync()  # nobody waits for what another has left to do
+            if what:
+                found[what].append(one)
     best = {what: min(runs) for what, runs in found.items()}
     size = (root / "adapter" / WEIGHTS).stat().st_size
     print(f"\nRenaming the keys of an adapter of {size / 2**20:,.0f} MiB")
     for what, one in best.items():
         print(f"  {what:<42}{one.seconds * 1000:>10.1f} ms{one.mebibytes:>10.1f} MiB")
-    cp, written, by_hand, whole = best.values()
-    copies, renamed, _, fixes = found.values()
+    bare, cp, written, by_hand, whole = best.values()
+    _, copies, renamed, _, fixes = found.values()
     for what, runs in (("renamed copy / cp, sync", renamed), ("adapterfit fix / cp, sync", fixes)):
         pairs = sorted(one.seconds / other.seconds for one, other in zip(runs, copies))
         print(
             f"  {f'{what}, pair by pair':<42}{statistics.median(pairs):>10.1f} x    ({pairs[0]:.1f} to {pairs[-1]:.1f})"
         )
-    print(f"  {'adapterfit fix / cp, sync':<42}{whole.seconds / cp.seconds:>10.1f} x")
+    for what, other in (("cp, sync", cp), ("cp", bare)):
+        print(f"  {f'adapterfit fix / {what}':<42}{whole.seconds / other.seconds:>10.2f} x")
     met = [
         goal("renamed copy / cp, sync", written.seconds / cp.seconds, 1.2, "x", at_most=True),
-        goal("fix / cp, sync, sha256sum", whole.seconds / by_hand.seconds, 1.2, "x", at_most=True),
+        goal("fix / cp, sync, sha256 of both", whole.seconds / by_hand.seconds, 1.2, "x", at_most=True),
         goal("peak memory of fix", whole.mebibytes, 100, "MiB", at_most=True),
     ]
     return 0 if all(met) else 1

@@ -253,8 +253,8 @@ class _Work:
 
         contents = self._contents()
         needed = room(contents, self.source)
-        # The old files are hashed, the new ones synced, read back and hashed, all at the same time.
-        staging = Staging(out, apart_from=_local(read), room=needed, progress=summed(progress, needed))
+        # The old files are hashed, the new ones written, read back, hashed and synced, all at the same time.
+        staging = Staging(out, apart_from=_local(read), room=needed, progress=summed(progress, needed), follow=True)
         with staging as stage, hashing(self.source, self.source.names()) as old:
             write(stage, self.source, contents)
             proof, before, after = self._proof(stage, contents, old)
@@ -309,7 +309,6 @@ class _Work:
         self, stage: Staging, contents: Contents, old_hashes: Callable[[], dict[str, FileHash]]
     ) -> tuple[Proof, dict[str, FileHash], dict[str, FileHash]]:
         """Look at the staged folder as at any other adapter, and at its bytes beside the source's; the hashes of both."""
-        from adapterfit import pipeline
         from adapterfit.plan.apply import taken
         from adapterfit.read.adapter import read_adapter
         from adapterfit.read.sources.folder import FolderSource
@@ -317,30 +316,37 @@ class _Work:
         from adapterfit.verify.accounting import account, copied
         from adapterfit.verify.reading import by_safetensors
 
-        with contextlib.closing(FolderSource(stage.folder)) as written:
+        shown: list[Shown] = []
+        written = FolderSource(stage.folder)
+        with contextlib.closing(written), hashing(written, written.names(), stage.hashes()) as new_hashes:
             found = read_adapter(written)
-            again = pipeline.check(
-                found,
-                self.report.case.base,
-                self.report.case.consumer.text or None,
-                loader=self.report.case.consumer.loader or None,
-                base_class=self.base_class,
-                exact=self.exact,
-                python=self.python,
-            )
-            shown: list[Shown] = []
-            with hashing(written, written.names()) as new_hashes:
-                if contents.made is not None:
-                    old = taken(self.report.case.adapter, self.plan.edits)
-                    shown.append(account(self.source, old, written, found.tensors, self.plan.edits))
-                shown.append(self._delta(written, found))
-                before, after = old_hashes(), new_hashes()
-            shown.insert(0, copied(contents.fates(), before, after))
+            if contents.made is not None:
+                old = taken(self.report.case.adapter, self.plan.edits)
+                shown.append(account(self.source, old, written, found.tensors, self.plan.edits))
+            shown.append(self._delta(written, found))
+            again = self._again(found)
             shown.append(_checked(again, self.plan))
             if found.weights is not None and found.weights.format == "safetensors":
                 shown.append(by_safetensors(f"{stage.folder}/{found.weights.file}", found.tensors))
             shown.append(_judged(again))
+            before, after = old_hashes(), new_hashes()
+            shown.insert(0, copied(contents.fates(), before, after))
         return Proof(tuple(shown)), before, after
+
+    def _again(self, found: Adapter) -> Report:
+        """The check of what was written."""
+        from adapterfit import pipeline
+
+        consumer = self.report.case.consumer
+        return pipeline.check(
+            found,
+            self.report.case.base,
+            consumer.text or None,
+            loader=consumer.loader or None,
+            base_class=self.base_class,
+            exact=self.exact,
+            python=self.python,
+        )
 
     def _delta(self, written: Source, found: Adapter) -> Shown:
         from adapterfit.plan.apply import taken

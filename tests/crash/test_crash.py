@@ -1,8 +1,10 @@
 """A repair that is killed or fails at any call that changes the disk: the source stays, and there is all of it or nothing."""
 
 import errno
+import hashlib
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,14 @@ import pytest
 import adapterfit
 from adapterfit.errors import CannotWrite
 from adapterfit.read.sources.folder import FolderSource
-from adapterfit.repair import staging
+from adapterfit.repair import following, hashes, settling, staging
 from adapterfit.repair.disk import Disk
 from adapterfit.testing import make
 from adapterfit.testing.disk import lay
 
-CALLS = ("mkdir", "create", "write", "copy_range", "chmod", "sync", "close", "sync_folder", "rename")
+CALLS = ("mkdir", "create", "write", "copy_range", "start", "chmod", "sync", "close", "sync_folder", "rename")
+#: It is made for a large file only.
+OF_LARGE = {"start"}
 
 
 def failing(at, act):
@@ -88,7 +92,7 @@ def leftovers(folder):
 
 def test_every_kind_of_call_is_made(broken, tmp_path, monkeypatch):
     _, done = total(broken, monkeypatch, tmp_path / "out")
-    assert set(done) == set(CALLS)
+    assert set(done) == set(CALLS) - OF_LARGE
 
 
 @pytest.mark.parametrize(
@@ -139,6 +143,49 @@ def test_of_many_files_one_that_does_not_reach_the_disk_leaves_nothing(act, brok
     assert Failing.left < 1
     assert not (tmp_path / "out").exists()
     assert leftovers(tmp_path) == []
+
+
+@pytest.fixture
+def all_are_large(monkeypatch):
+    """Every file is long enough to be synced and read back while it is written, which takes threads."""
+    for module, name in ((staging, "_LARGE"), (settling, "_LARGE"), (settling, "_STRETCH"), (hashes, "_LARGE")):
+        assert getattr(module, name) > 1
+        monkeypatch.setattr(module, name, 1)
+    monkeypatch.setattr(following, "PIECE", 100)
+    monkeypatch.setattr(staging, "_KERNEL_CHUNK", 1000)
+
+
+def test_a_large_file_is_read_back_while_it_is_written_and_has_its_hash(all_are_large, broken, tmp_path, monkeypatch):
+    _, done = total(broken, monkeypatch, tmp_path / "out")
+    receipt = mend(broken, tmp_path / "again")
+    new = {name: data for name, data in contents(tmp_path / "out").items() if name != "receipt.json"}
+    assert set(done) >= OF_LARGE
+    assert len(new) == 4
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in new.items()} == {
+        name: found.sha256 for name, found in receipt.after.items()
+    }
+    assert threading.active_count() == 1
+
+
+@pytest.mark.parametrize("call", ["start", "sync", "write", "copy_range", "close", "rename"])
+@pytest.mark.parametrize("act", [fail(errno.EIO), interrupt], ids=["EIO", "Ctrl-C"])
+def test_of_large_files_a_call_that_fails_in_any_thread_leaves_nothing(
+    call, act, all_are_large, broken, tmp_path, monkeypatch
+):
+    before = contents(broken)
+    monkeypatch.setattr(staging, "Disk", type("Failing", (Disk,), {call: lambda *_: act()}))
+    with pytest.raises((CannotWrite, KeyboardInterrupt)):
+        mend(broken, tmp_path / "out")
+    assert contents(broken) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+    assert threading.active_count() == 1
+
+
+def test_a_large_file_that_cannot_be_read_back_is_not_kept(all_are_large, broken, tmp_path, monkeypatch):
+    monkeypatch.setattr(following.Following, "_digest", lambda _: fail(errno.EIO)())
+    with pytest.raises(CannotWrite, match="read back"):
+        mend(broken, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
 def test_ctrl_c_at_any_call_leaves_nothing(broken, tmp_path, monkeypatch):

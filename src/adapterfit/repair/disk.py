@@ -44,6 +44,11 @@ class Disk:
         """Wait until the file is on the disk."""
         os.fsync(descriptor)
 
+    def start(self, descriptor: int) -> None:
+        """Bring to the disk what is written of a file so far. Where there is no such call, `sync` does it all."""
+        if hasattr(os, "fdatasync"):
+            os.fdatasync(descriptor)
+
     def sync_folder(self, path: str) -> None:
         """Wait until a folder's entries are on the disk. Windows has no such call, and needs none."""
         if not hasattr(os, "O_DIRECTORY"):

@@ -1,4 +1,4 @@
-"""sha256 of files, read in pieces; that of the largest one by a second thread, while the first writes, or looks at what was written."""
+"""sha256 of files, read in pieces; that of the largest one by a second thread, while the first does something else."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable
 
 from adapterfit.errors import CannotCheck
 from adapterfit.plans import FileHash
+from adapterfit.repair.following import PIECE
 from adapterfit.repair.staging import CHUNK, Original
 from adapterfit.text import show
 
 #: Smaller files are hashed before a thread has started.
 _LARGE = 16 * 1024 * 1024
-#: Bytes read at once: they are still in the processor's cache when they are hashed.
-_PIECE = 512 * 1024
 
 
 def hashed(source: Original, names: Iterable[str]) -> dict[str, FileHash]:
@@ -31,13 +30,33 @@ def hashed(source: Original, names: Iterable[str]) -> dict[str, FileHash]:
 
 
 @contextlib.contextmanager
-def hashing(source: Original, names: Iterable[str]) -> Iterator[Callable[[], dict[str, FileHash]]]:
+def hashing(
+    source: Original, names: Iterable[str], begun: Mapping[str, Callable[[], FileHash]] | None = None
+) -> Iterator[Callable[[], dict[str, FileHash]]]:
     """Hash files while this thread does something else; what it gives returns each one's size and sha256, once they are known.
+
+    Args:
+        source: The files.
+        names: Which of them.
+        begun: Those that somebody else is hashing already.
 
     Raises:
         CannotCheck: A file changed meanwhile.
     """
-    listed = list(names)
+    begun = begun or {}
+    order = list(names)
+    listed = [name for name in order if name not in begun]
+    with _hashing(source, listed) as ours:
+
+        def all_of_them() -> dict[str, FileHash]:
+            found = {**ours(), **{name: begun[name]() for name in order if name in begun}}
+            return {name: found[name] for name in order}
+
+        yield all_of_them
+
+
+@contextlib.contextmanager
+def _hashing(source: Original, listed: list[str]) -> Iterator[Callable[[], dict[str, FileHash]]]:
     largest = max(listed, key=source.size, default="")
     opened = getattr(source, "descriptor", None)
     if opened is None or not hasattr(os, "preadv") or not listed or source.size(largest) < _LARGE:
@@ -76,10 +95,10 @@ def _hash(source: Original, name: str) -> FileHash:
 def _digest(descriptor: int, size: int, name: str, given_up: threading.Event) -> FileHash:
     """Of a file that is open already; nothing but the descriptor is shared with the other thread."""
     digest = hashlib.sha256()
-    held = memoryview(bytearray(_PIECE))
+    held = memoryview(bytearray(PIECE))
     at = 0
     while at < size and not given_up.is_set():
-        count = os.preadv(descriptor, [held[: min(_PIECE, size - at)]], at)
+        count = os.preadv(descriptor, [held[: min(PIECE, size - at)]], at)
         if not count:
             raise CannotCheck(f"changed-while-reading: {name} became shorter while it was read")
         digest.update(held[:count])

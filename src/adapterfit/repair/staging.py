@@ -19,7 +19,9 @@ from types import TracebackType
 from typing import Callable, Protocol
 
 from adapterfit.errors import CannotWrite
+from adapterfit.plans import FileHash
 from adapterfit.repair.disk import Disk
+from adapterfit.repair.following import CAN_FOLLOW, Following
 from adapterfit.repair.settling import CAN_WAIT, Settling
 from adapterfit.text import quote, show
 
@@ -33,6 +35,8 @@ _NAME_BYTES = 255
 #: Names for a staging folder before it is used without a lock.
 _TRIES = 3
 _KERNEL_CHUNK = 64 * 1024 * 1024
+#: A file of so many bytes is read back while it is written.
+_LARGE = 16 * 1024 * 1024
 #: Why the kernel does not copy between two descriptors: other file systems, old kernels.
 _NOT_HERE = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM)
 
@@ -52,11 +56,14 @@ class Original(Protocol):
 
 
 class Output:
-    """One new file. What is written is counted by `progress`."""
+    """One new file. What is written is counted by `progress`; `reached` is told how much there is of it by now."""
 
-    def __init__(self, path: str, disk: Disk, progress: Progress | None = None) -> None:
+    def __init__(
+        self, path: str, disk: Disk, progress: Progress | None = None, reached: Progress | None = None
+    ) -> None:
         self._disk = disk
         self._progress = progress
+        self._reached = reached
         self.descriptor = disk.create(path)
         self.position = 0
 
@@ -112,6 +119,8 @@ class Output:
         self.position += done
         if self._progress is not None:
             self._progress(done)
+        if self._reached is not None:
+            self._reached(self.position)
 
 
 def summed(progress: Callable[[int, int], None] | None, total: int) -> Progress | None:
@@ -137,6 +146,7 @@ class Staging:
         room: Bytes that will be written.
         disk: What writes.
         progress: Called with every number of bytes that were written.
+        follow: Whether large files are read back and hashed while they are written.
 
     Raises:
         CannotWrite: `out` is a place that is not written to, or the disk has not enough room.
@@ -150,11 +160,14 @@ class Staging:
         room: int = 0,
         disk: Disk | None = None,
         progress: Progress | None = None,
+        follow: bool = False,
     ) -> None:
         self.out = os.path.abspath(os.fspath(out))
         self._parent, name = os.path.split(self.out)
         self._disk = disk or Disk()
         self._settling = Settling(self._disk)
+        self._follow = follow and CAN_FOLLOW
+        self._following: dict[str, Following] = {}
         self._progress = progress
         self._lock: int | None = None
         self._stem = f".{name[:40]}{_MARK}"
@@ -206,7 +219,7 @@ class Staging:
             CannotWrite: The name leads out of the folder.
         """
         path = self._path(name)
-        output = Output(path, self._disk, self._progress)
+        output = Output(path, self._disk, self._progress, lambda size: self._grown(name, path, size))
         try:
             yield output
             if not CAN_WAIT:
@@ -216,6 +229,19 @@ class Staging:
         self._disk.chmod(path, (0o666 & ~self._mask) if mode is None else mode & 0o777)
         if CAN_WAIT:
             self._settling.add(path, output.position)
+        if name in self._following:
+            self._following[name].reached(output.position, ended=True)
+
+    def _grown(self, name: str, path: str, size: int) -> None:
+        self._settling.started(path, size)
+        if self._follow and size >= _LARGE:
+            if name not in self._following:
+                self._following[name] = Following(path)
+            self._following[name].reached(size)
+
+    def hashes(self) -> dict[str, Callable[[], FileHash]]:
+        """What gives size and sha256 of the large files, as they were read back."""
+        return {name: one.result for name, one in self._following.items()}
 
     def settle(self) -> None:
         """Wait until every file is on the disk; raises `OSError` where one cannot be written there."""
@@ -255,6 +281,8 @@ class Staging:
 
     def _discard(self) -> None:
         self._settling.stop()
+        for one in self._following.values():
+            one.stop()
         if self.folder:
             with contextlib.suppress(OSError):
                 self._disk.remove(self.folder)

@@ -37,12 +37,13 @@ def account(
     there = {tensor.name: tensor for tensor in after}
     counts = {"copied bit by bit": 0, "made of others without computing": 0, "computed, within their rounding": 0}
     wrong: list[str] = []
+    pieces = _Pieces(source, written)
     for tensors, blocks in groups(before, edits):
         for name, held in replayed(source, tensors, blocks).items():
             kind = 0 if held.source is not None else 1 if held.is_exact else 2
             counts[list(counts)[kind]] += 1
             new = there.pop(name, None)
-            if new is None or not _is_equal(source, held, written, new):
+            if new is None or not _is_equal(source, held, written, new, pieces):
                 wrong.append(name)
     if wrong:
         return Shown(
@@ -65,7 +66,7 @@ def copied(fates: Mapping[str, str], before: Mapping[str, FileHash], after: Mapp
     return Shown("files", "proven", f"{count:,} other file{'s' * (count != 1)} with the sha256 of before")
 
 
-def _is_equal(source: Readable, held: Held, written: Readable, new: TensorInfo) -> bool:
+def _is_equal(source: Readable, held: Held, written: Readable, new: TensorInfo, pieces: _Pieces) -> bool:
     old = held.source
     if old is None:
         return equal(held, written, new)
@@ -73,11 +74,30 @@ def _is_equal(source: Readable, held: Held, written: Readable, new: TensorInfo) 
         return False
     if old.span is None:
         return bool((bits(source, old).reshape(held.shape) == bits(written, new)).all())
-    start, end = old.span
-    if new.span[1] - new.span[0] != end - start:
-        return False
-    return all(
-        source.read(old.file, start + at, min(_CHUNK, end - start - at))
-        == written.read(new.file, new.span[0] + at, min(_CHUNK, end - start - at))
-        for at in range(0, end - start, _CHUNK)
+    return new.span[1] - new.span[0] == old.span[1] - old.span[0] and pieces.equal(
+        old.file, old.span, new.file, new.span[0]
     )
+
+
+class _Pieces:
+    """Two files read side by side, into memory that is used again: to take it anew for each piece costs more than to read."""
+
+    def __init__(self, source: Readable, written: Readable) -> None:
+        self._sides = tuple(
+            (one, getattr(one, "fill", None), held := bytearray(_CHUNK), memoryview(held)) for one in (source, written)
+        )
+
+    def equal(self, old: str, span: tuple[int, int], new: str, start: int) -> bool:
+        """Whether the bytes `span` of one are those of the other from `start`."""
+        for at in range(0, span[1] - span[0], _CHUNK):
+            count = min(_CHUNK, span[1] - span[0] - at)
+            if self._piece(0, old, span[0] + at, count) != self._piece(1, new, start + at, count):
+                return False
+        return True
+
+    def _piece(self, side: int, name: str, start: int, count: int) -> bytes | bytearray:
+        source, fill, held, view = self._sides[side]
+        if fill is None:
+            return source.read(name, start, count)
+        fill(name, start, view[:count])
+        return held if count == _CHUNK else held[:count]
