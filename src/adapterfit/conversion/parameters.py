@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterfit.causes.names.moe_layout_changed import MARKED_SINCE_5
+from adapterfit.causes.names._experts_turned import MARKED_SINCE_5
 from adapterfit.consumers.versions import version_range
 from adapterfit.conversion.neutral import Layer, Parameter
 from adapterfit.conversion.numbers import Tensor

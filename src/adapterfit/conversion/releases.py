@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from adapterfit.causes.names.moe_layout_changed import MARKED_SINCE_5
+from adapterfit.causes.names._experts_turned import MARKED_SINCE_5
 from adapterfit.consumers.versions import version_range
 from adapterfit.conversion.base_model import Copied
 from adapterfit.conversion.methods import METHODS

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapterfit.causes import anatomy, evidence, renames
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
-from adapterfit.causes.names.moe_layout_changed import is_exchanged
+from adapterfit.causes.names._experts_turned import is_exchanged
 from adapterfit.causes.shapes.rank_mismatch import differs
 from adapterfit.causes.sizes import IMAGES, ranks, sizes_of
 from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Module, Suspicion, TensorInfo
