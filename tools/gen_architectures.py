@@ -5,6 +5,7 @@ python tools/gen_architectures.py --all             every type that has a file a
 python tools/gen_architectures.py --new             every type of transformers that has none
 python tools/gen_architectures.py --check llama     only say whether the file would change
 python tools/gen_architectures.py --lengths         note in files that are there which lists must not have another length
+python tools/gen_architectures.py --names           note in files that are there when a field's other names are not heard
 """
 
 from __future__ import annotations
@@ -59,6 +60,21 @@ def noted(options: argparse.Namespace) -> int:
     return 0
 
 
+def named(options: argparse.Namespace) -> int:
+    """Note in files that are there when a field's other names are not heard."""
+    from architectures.emit import text
+    from architectures.yielding import with_them
+
+    for model_type in wanted(options):
+        target = options.out / f"{model_type}.json"
+        old = json.loads(target.read_text())
+        new = with_them(model_type, old)
+        if new != old:
+            target.write_text(text(new))
+            print(f"{model_type}: {new.get('yields')}", flush=True)
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("types", nargs="*")
@@ -66,6 +82,7 @@ def main() -> int:
     parser.add_argument("--new", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--lengths", action="store_true")
+    parser.add_argument("--names", action="store_true")
     parser.add_argument("--samples", type=int, default=28)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=int, default=180, help="CPU time for one type")
@@ -96,6 +113,8 @@ def main() -> int:
 
     if options.lengths:
         return noted(options)
+    if options.names:
+        return named(options)
     changed = 0
     for model_type, told, why, seconds in farm(work, wanted(options), options.workers, options.seconds):
         if told is None:

@@ -290,6 +290,26 @@ def test_that_a_gap_about_a_field_counts_only_where_the_field_is_read_and_is_giv
     assert made.doubts() == ["the facts about field width absent: why"]
 
 
+@pytest.mark.parametrize(
+    ("model_type", "config", "field", "value"),
+    [
+        ("glm_moe_dsa", {"num_experts": None, "n_routed_experts": 3}, "n_routed_experts", 3),
+        ("glm_moe_dsa", {"num_experts": 5, "n_routed_experts": 3}, "n_routed_experts", 5),
+        ("qwen3_moe", {"num_experts": 5, "num_local_experts": 3}, "num_local_experts", 3),
+        ("qwen3_moe", {"num_experts": 5}, "num_local_experts", 5),
+        ("mixtral", {"num_experts": 5, "num_local_experts": 3}, "num_local_experts", 5),
+    ],
+)
+def test_that_another_name_of_a_field_is_heard_as_its_config_class_hears_it(model_type, config, field, value):
+    assert Fields(modules.facts(model_type), config, modules.facts)[field] == value
+
+
+def test_that_a_list_of_no_layers_is_no_container():
+    found = by_name(tree({**LLAMA, "num_hidden_layers": 0}))
+    assert found["model.layers"].kind == "other"
+    assert by_name(tree(LLAMA))["model.layers"].kind == "container"
+
+
 @pytest.mark.parametrize("layers", [1, 2, 12])
 def test_that_second_paths_are_as_many_as_layers(layers):
     found = tree({"model_type": "openai-gpt", "n_layer": layers}, "OpenAIGPTModel")

@@ -45,9 +45,8 @@ def base(model_type: str) -> dict[str, Any]:
 def edits(model_type: str) -> list[Edit]:
     """Every single change, in a fixed order."""
     config = AutoConfig.for_model(model_type)
-    sizes = sorted(
-        {value for path, value in _values(config) if path[-1].endswith(("_size", "_dim", "d_model"))} - {None}, key=str
-    )
+    sized = (value for path, value in _values(config) if path[-1].endswith(("_size", "_dim", "d_model")))
+    sizes = sorted({value for value in sized if type(value) is int}, key=str)
     found: list[Edit] = []
     for path, value in _values(config):
         if not _IDLE.search(path[-1]):

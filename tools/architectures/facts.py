@@ -9,7 +9,7 @@ from typing import Any
 
 import transformers
 
-from architectures import rules
+from architectures import rules, yielding
 from architectures.defaults import Defaults
 from architectures.emit import Fragments, inline_single_uses
 from architectures.grow import Grower, Seen, activation_classes, agrees
@@ -69,7 +69,7 @@ class Job:
         rule_lists = _shared_rules(classes)
         defaults = Defaults(self.sampler, self.envs, self.activations)
         fields = defaults.fields([bodies, fragments, classes])
-        return {
+        found = {
             "model_type": self.model_type,
             "made": {
                 "by": f"python tools/gen_architectures.py {self.model_type}",
@@ -91,6 +91,7 @@ class Job:
             "fragments": fragments,
             "classes": classes,
         }
+        return yielding.with_them(self.model_type, found)
 
     # ---------------------------------------------------------------------------------------- one class
 

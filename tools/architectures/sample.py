@@ -20,7 +20,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import ALLOWED_MLP_LAYER_TYPES
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from architectures import layered
+from architectures import coupled, layered
 from architectures.popped import Popped, named
 
 #: Activations that are one plain module without parameters.
@@ -96,6 +96,10 @@ _HARMLESS = {
 def is_depth(name: str) -> bool:
     """Whether a field counts layers: always kept small, since defaults are deep and teach nothing more."""
     return _LAYERS.search(name) is not None
+
+
+def _is_sizes(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(n, int) and n > 0 for n in value)
 
 
 def _plain(text: str) -> Any:
@@ -243,6 +247,7 @@ class Sampler:
             if value is not dataclasses.MISSING and name not in self.frozen and rng.random() < 0.6:
                 out[name] = value
         self._dependent(out)
+        coupled.couple(self.model_type, out, rng)
         if self.layered and rng.random() < _GIVEN and (own := layered.drawn(self.layered, out, rng, even)):
             out[layered.KEY] = own
         self.drawn |= set(out)
@@ -269,6 +274,8 @@ class Sampler:
             return 0
         if name.endswith(("token_id", "token_index")):
             return rng.randint(0, 9)
+        if _is_sizes(default):  # one for each stage, whatever the name says of a single number
+            return None if none and rng.random() < 0.1 else self._listing(name, list(default))
         if _HEADS.search(name):
             return heads
         if _KV.search(name):
@@ -312,8 +319,6 @@ class Sampler:
             return rng.choice((default, default, 1, 2, 3, 5 if default <= 16 else prime))
         if isinstance(default, float) and _RATIO.search(name):
             return rng.choice((default, default, 2 * default, default + 0.5, default + 1))
-        if isinstance(default, (list, tuple)) and default and all(isinstance(n, int) and n > 0 for n in default):
-            return self._listing(name, list(default))
         if default is None and "list[str]" in self._annotation(name) and name != "layer_types":
             items = self._literals(name)
             chosen = [item for item in items if rng.random() < 0.5]

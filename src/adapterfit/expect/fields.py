@@ -107,16 +107,22 @@ class Fields:
         return value if given == "given" else compile_formula(given)(_Given(self, value))
 
     def _given(self, name: str) -> tuple[bool, Any]:
-        """Whether config.json has the field, under its name or an alias (which wins, being set last), and its value."""
+        """Whether config.json has the field, under its name or an alias (most win, being set last), and its value."""
         head, _, leaf = name.rpartition(".")
         section = self.section(head) if head else self.raw
         if leaf.endswith(_LISTED):
             return _BY_LAYER in section, self._layers(name, section.get(_BY_LAYER))
         found = (leaf in section, section.get(leaf))
         for alias, real in self.facts["aliases"].items():
-            if real == name and alias.rpartition(".")[2] in section:
-                found = (True, section[alias.rpartition(".")[2]])
+            other = alias.rpartition(".")[2]
+            if real == name and other in section and not self._yields(alias, section[other], leaf in section):
+                found = (True, section[other])
         return found
+
+    def _yields(self, alias: str, value: object, given: bool) -> bool:
+        """Whether the config class does not hear this name: some not where it is null, some not beside the field's own."""
+        how = self.facts.get("yields", {}).get(alias)
+        return (how == "given" and given) or (how == "null" and value is None)
 
     def _layers(self, name: str, changed: object) -> list[Any] | None:
         """What each layer has of a field, where config.json says what single layers have otherwise than the rest."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
 from adapterfit import limits
@@ -147,6 +147,9 @@ class Growth:
             given = self._values(part.more["each"])
             raise FormulaError(f"{count} entries of {show(path)}, where {given}; at most {limits.LAYERS} are plausible")
         prefix = f"{path}." if path else ""
+        if not count:  # a list without entries is no container
+            self.modules[-1] = replace(self.modules[-1], kind="norm" if "Norm" in part.cls else "other")
+            return
         if not any(child.loops for child in part.children):
             self._copies(part, prefix, count, turn, found)
             return
@@ -158,8 +161,6 @@ class Growth:
 
     def _copies(self, part: Part, prefix: str, count: int, turn: _Turn, found: Facts) -> None:
         """Equal turns: the first is grown, the others are copies under another number."""
-        if not count:
-            return
         start = len(self.modules)
         for child in part.children:
             if "if" not in child.more or turn.value(child.more["if"]):
