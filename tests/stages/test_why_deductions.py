@@ -49,6 +49,12 @@ DEDUCED = {
         "adapter-name-in-keys",
         'RuntimeError: Missing key(s) in state_dict: "h.0.q.lora_A.mine.weight". \n\tUnexpected key(s) in state_dict: "h.0.q.lora_A.weight". ',
     ),
+    "checkpointing is told, and nothing has a gradient": (
+        "checkpointing-cuts-gradients", "RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn (LoRA, gradient checkpointing)",
+    ),
+    "checkpointing is switched off": (
+        "adapter-frozen", "model = PeftModel.from_pretrained(model, 'out')\n--gradient_checkpointing False\nRuntimeError: element 0 of tensors does not require grad and does not have a grad_fn",
+    ),
 }  # fmt: skip
 #: Errors of a run with adapters that have nothing to do with them.
 OUTSIDE = (
@@ -58,7 +64,6 @@ OUTSIDE = (
     "ValueError: Tokenizer class TokenizersBackend does not exist or is not currently imported. (lora)",
     "Exception: data did not match any variant of untagged enum ModelWrapper at line 757272 column 3 (adapter/tokenizer.json)",
     "requests.exceptions.SSLError: HTTPSConnectionPool(host='huggingface.co', port=443): Max retries exceeded with url: /api/models/x/lora",
-    "RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn (LoRA, gradient checkpointing)",
     "OSError: [Errno 28] No space left on device: 'out/adapter_model.safetensors'",
     "PermissionError: [Errno 13] Permission denied: '/data/lora-out/adapter_model.safetensors'",
     "RuntimeError: probability tensor contains either `inf`, `nan` or element < 0 (lora)",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import TYPE_CHECKING, TypeVar
 
 from adapterfit.records import Fix, Suspicion
 from adapterfit.text import show
@@ -18,6 +19,23 @@ _CHARS = 240
 HIGH, MEDIUM = 0.9, 0.5
 #: Two answers that differ by less are as likely as each other; it only says which of them is named first.
 ALIKE = 0.005
+
+_Read = TypeVar("_Read")
+
+
+def once(read: Callable[[Symptoms], _Read]) -> Callable[[Symptoms], _Read]:
+    """A reading that some thirty causes ask for: made once for the text that was asked about last."""
+    last: list[tuple[Symptoms, _Read]] = []
+
+    @wraps(read)
+    def asked(symptoms: Symptoms) -> _Read:
+        known = last[0] if last else None
+        if known is None or known[0] is not symptoms:
+            known = (symptoms, read(symptoms))
+            last[:] = [known]
+        return known[1]
+
+    return asked
 
 
 def said(symptoms: Symptoms, *phrases: str, most: int = 20) -> tuple[int, ...]:

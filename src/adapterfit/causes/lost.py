@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapterfit import limits
-from adapterfit.causes.heard import ALIKE
+from adapterfit.causes.heard import ALIKE, once
 from adapterfit.causes.sizes import ENDS, HEADS, PROJECTORS, diffusion, tuner
 from adapterfit.symptoms import Symptoms
 
@@ -99,6 +99,7 @@ Readings = Mapping[str, Names]
 _Step = Callable[[Symptoms], Readings]
 
 
+@once
 def read_names(symptoms: Symptoms) -> Readings:
     """Cause → what missing and unexpected names say about it."""
     if not (symptoms.missing or symptoms.unexpected or symptoms.keys):

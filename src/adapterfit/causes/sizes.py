@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from adapterfit import limits
 from adapterfit.causes.evidence import TUNER_PREFIXES
-from adapterfit.causes.heard import ALIKE
+from adapterfit.causes.heard import ALIKE, once
 from adapterfit.records import Shape
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class Reading(NamedTuple):
 Readings = Mapping[str, Reading]
 
 
+@once
 def read_sizes(symptoms: Symptoms) -> Readings:
     """Cause → what the sizes say about it; empty where the log has none."""
     shapes = symptoms.misshapen

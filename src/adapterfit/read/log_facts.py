@@ -47,6 +47,8 @@ _ENTRY = re.compile(
 )
 _AMOUNT = r"(?<![\w.-])(?P<size>\d{1,12}(?:\.\d{1,3})?)[\s-]?(?:bytes?|(?P<unit>[KMG])i?B?)\b"
 _WEIGHTS = r"(?P<name>[\w-]{1,120}\.(?:bin|safetensors|pth?))"
+#: What stands in every line with such a file: looked for first, since that is cheap.
+_ENDINGS = (".bin", ".safetensors", ".pt")
 _SIZED = re.compile(rf"{_WEIGHTS}[`'\"]?[^\n]{{0,60}}?{_AMOUNT}", re.IGNORECASE)
 _SIZED_BEFORE = re.compile(rf"{_AMOUNT}[^\n]{{0,40}}?{_WEIGHTS}", re.IGNORECASE)
 #: A folder's files on one line, as `ls` and people write them.
@@ -74,7 +76,8 @@ def _files(text: Text) -> Iterator[LogFile]:
         if len(named) > 2:
             yield from (LogFile(name, number) for name in named)
             continue
-        sized = _SIZED.search(line) or _SIZED_BEFORE.search(line)
+        weights = any(mark in line.lower() for mark in _ENDINGS)
+        sized = (_SIZED.search(line) or _SIZED_BEFORE.search(line)) if weights else None
         if sized is not None:
             yield LogFile(sized["name"], number, _size(sized["size"], (sized["unit"] or "").upper()))
 

@@ -12,6 +12,8 @@ from adapterfit.symptoms import LogError, LogFrame
 _RAISED = re.compile(
     r"(?<![\w.'])(?:[a-zA-Z_]\w{0,60}\.){0,8}(?P<kind>[A-Z]\w{1,60}(?:Error|Exception|Warning|NotFound))(?::(?P<told>.{0,2000})|\s{0,80}$)"
 )
+#: How the name of an error ends: looked for first, since that is cheap.
+_KINDS = ("Error", "Exception", "Warning", "NotFound")
 #: The head of IPython's tracebacks; the message stands at their end, if the paste goes that far.
 _HEADER = re.compile(r"\s{0,20}(?P<kind>[A-Z]\w{1,60}(?:Error|Exception)) {2,200}Traceback \(most recent")
 _FRAMES = (
@@ -93,10 +95,13 @@ def errors(text: Text, seen: tuple[LogFrame, ...]) -> tuple[tuple[LogError, ...]
 def _raised(text: Text, seen: tuple[LogFrame, ...]) -> Iterator[LogError]:
     at = 0
     library = ""
-    reported = {match["kind"] for line in text.lines for match in [_RAISED.search(line)] if match is not None}
+    raising = [line for line in text.lines if any(mark in line for mark in _KINDS)]
+    reported = {match["kind"] for line in raising for match in [_RAISED.search(line)] if match is not None}
     for number, line in enumerate(text.lines):
         while at < len(seen) and seen[at].line <= number:
             library, at = seen[at].library, at + 1
+        if not any(mark in line for mark in _KINDS):
+            continue
         header = _HEADER.match(line)
         if header is not None and header["kind"] not in reported:
             yield LogError(header["kind"], "", number)
