@@ -360,7 +360,8 @@ class Slot:
     `key` is the name in the file, `model_key` the parameter it lands on (adapter called `default`).
     `role`: `tuner`, `saved-module`, `tokens`, `prompt`. `if_missing`: `raises`, `warns`, `silent`.
     An `optional` slot holds nothing that training changes, or nothing that PEFT saves. `shares` is the `model_key`
-    of another slot whose tensor this one is too: whatever fills either fills both.
+    of another slot whose tensor this one is too: whatever fills either fills both. A `still` one has no effect by itself:
+    what training changes is elsewhere.
     """
 
     key: str
@@ -371,6 +372,7 @@ class Slot:
     if_missing: str = "warns"
     optional: bool = False
     shares: str = ""
+    still: bool = False
 
 
 @dataclass(frozen=True)

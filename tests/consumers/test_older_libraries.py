@@ -239,3 +239,41 @@ def test_a_module_that_is_saved_whole_is_no_target(peft):
     """Loaded with 0.4, 0.5, 0.11 and 0.14: the output layer, saved whole, gets no LoRA beside."""
     itself = make.lora("llama", target_modules=["q_proj", "lm_head"], modules_to_save=["lm_head"])
     assert report(itself, f"peft=={peft},transformers==4.51.3").predicted == "loads"
+
+
+def rotations(peft, **fields):
+    """BOFT as PEFT 0.11 writes it."""
+    facts = peft_facts.method("BOFT")
+    known = {name: facts.fields[name].default for name in facts.fields_of(peft) - {"peft_type", "boft_block_size"}}
+    return make.adapter("llama", peft_type="BOFT", **{**known, "target_modules": ["q_proj"], **fields})
+
+
+@pytest.mark.parametrize(("peft", "second"), [("0.11.0", "raises"), ("0.12.0", "raises"), ("0.13.0", "loads")])
+def test_a_second_boft_has_the_factor_of_its_config_before_0_13(peft, second):
+    """Measured with 0.11.0 and 0.13.2: the first adapter has 1 without the CUDA extension, a second one what its config says."""
+    sample = rotations("0.11.0", boft_block_size=4, boft_n_butterfly_factor=2)
+    who = f"peft=={peft},transformers==4.44.2"
+    found = adapterfit.check(sample.adapter, sample.case.base, who, loader="PeftModel.load_adapter")
+    assert (found.predicted, report(sample, who).predicted) == (second, "loads")
+    assert found.verdict == ("fits" if second == "loads" else "fits-after-fix")
+    assert second == "loads" or "size mismatch for" in found.raised.text
+
+
+@pytest.mark.parametrize(
+    ("factor", "line"),
+    [(2, None), (7, "Invalid combination of in_features (64), boft_n_butterfly_factor (7) and boft_block_size (4)!")],
+)
+def test_a_factor_that_the_blocks_do_not_take_is_refused_of_a_second_boft(factor, line):
+    sample = rotations("0.11.0", boft_block_size=4, boft_n_butterfly_factor=factor)
+    who = "peft==0.12.0,transformers==4.44.2"
+    made = sample.reshaped(lambda name: "boft_R" in name, lambda shape: (factor, *shape[1:]))
+    found = adapterfit.check(made.adapter, made.case.base, who, loader="PeftModel.load_adapter")
+    assert (found.raised.line if found.raised else None) == line
+
+
+def test_the_directions_of_tinylora_have_no_effect_without_its_vectors():
+    sample = make.adapter("llama", peft_type="TINYLORA", target_modules=["q_proj"], r=2, u=4)
+    who = "peft==0.20.0,transformers==5.17.0"
+    found = adapterfit.check(sample.adapter, sample.case.base, who, loader="model.load_adapter")
+    assert found.predicted == "loads-without-effect"
+    assert report(sample, who).predicted == "loads"

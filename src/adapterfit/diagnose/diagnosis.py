@@ -159,7 +159,9 @@ def _predicted(case: Case, diff: Diff | None, raised: Raised | None, findings: S
         return _settled(diff, findings)
     empty = [slot for slot in diff.missing if not slot.optional]
     idle = {name for found in findings if found.idle for name in found.at}
-    landed = bool(diff.overwrites) or any(match.tensor.name not in idle for match in diff.matched)
+    landed = bool(diff.overwrites) or any(
+        match.tensor.name not in idle and not match.slot.still for match in diff.matched
+    )
     whole = not empty and not diff.extra and not diff.misshapen
     if whole and idle:
         return "loads-partly" if landed else "loads-without-effect"

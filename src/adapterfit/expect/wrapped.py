@@ -91,6 +91,7 @@ class Wrapped:
                     if_missing="silent" if slot.optional or slot.silent else self.if_missing,
                     optional=slot.optional,
                     shares=slot.shares,
+                    still=slot.still,
                 )
 
     def _saved_slots(self, name: str) -> Iterator[Slot]:

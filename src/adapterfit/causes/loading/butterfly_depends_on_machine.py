@@ -2,7 +2,8 @@
 
 What this means: `boft_n_butterfly_factor` above 1 needs a CUDA extension that PEFT compiles when it is first used. Where that
 fails (no nvcc, no ninja, no GPU) PEFT takes 1 instead, with a warning. The factor is the first dimension of every `boft_R`, so
-the same config makes tensors of different shapes, and an adapter of one kind of machine is refused by the other.
+the same config makes tensors of different shapes, and an adapter of one kind of machine is refused by the other. PEFT 0.11 and
+0.12 take 1 for the first adapter of a model only, so that there the same file loads alone and is refused as a second one.
 
 Why it happens: the machine of the training and that of the load differ in whether the extension can be built.
 
@@ -70,6 +71,7 @@ def check(_case: Case, diff: Diff) -> Iterator[Finding]:
     if config.get("peft_type") != "BOFT" or not isinstance(factor, int) or factor <= 1:
         return
     larger = [entry for entry in diff.misshapen if _is_rotation(entry.tensor.name) and entry.found[:1] == (factor,)]
+    smaller = [entry for entry in diff.misshapen if _is_rotation(entry.tensor.name) and entry.found[:1] == (1,)]
     plain = [match for match in diff.matched if _is_rotation(match.tensor.name)]
     if larger and not plain:
         yield finding(
@@ -78,6 +80,14 @@ def check(_case: Case, diff: Diff) -> Iterator[Finding]:
             at=[entry.tensor for entry in larger],
             predicted="raises",
             fix=Fix("unsafe", "load and merge it on a machine with nvcc, ninja and a GPU"),
+        )
+    elif smaller and not plain:
+        yield finding(
+            f"boft_n_butterfly_factor is {factor}, but the rotations were made with 1, on a machine without PEFT's CUDA "
+            "extension: a second adapter is given the factor of its config, and the file is refused",
+            at=[entry.tensor for entry in smaller],
+            predicted="raises",
+            fix=Fix("safe", "set boft_n_butterfly_factor to 1, which they were made with", _one()),
         )
     elif plain and not larger:
         yield finding(

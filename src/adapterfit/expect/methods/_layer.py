@@ -17,7 +17,7 @@ class LayerSlot(NamedTuple):
     """A tensor of one wrapped module. `key` is its name in a file, `model_key` in the model, both after the module's.
 
     `silent`: PEFT says nothing where the file lacks it. `shares` is the whole model key of the tensor that this one
-    is a second name of. `optional`: not saved, or nothing that training changes.
+    is a second name of. `optional`: not saved, or nothing that training changes. `still`: by itself it has no effect.
     """
 
     key: str
@@ -26,6 +26,7 @@ class LayerSlot(NamedTuple):
     optional: bool = False
     silent: bool = False
     shares: str = ""
+    still: bool = False
 
 
 class InjectionFails(Exception):
@@ -46,9 +47,9 @@ def submodule(name: str, shape: Shape, leaf: str = "weight") -> LayerSlot:
     return LayerSlot(f"{name}.{leaf}", f"{name}.{ADAPTER}.{leaf}", shape)
 
 
-def parameter(name: str, shape: Shape, *, optional: bool = False) -> LayerSlot:
+def parameter(name: str, shape: Shape, *, optional: bool = False, still: bool = False) -> LayerSlot:
     """A weight that lives in an `nn.ParameterDict`: `ia3_l` in the file, `ia3_l.default` in the model."""
-    return LayerSlot(name, f"{name}.{ADAPTER}", shape, optional)
+    return LayerSlot(name, f"{name}.{ADAPTER}", shape, optional, still=still)
 
 
 def second_name(name: str, leaf: str, shape: Shape) -> LayerSlot:

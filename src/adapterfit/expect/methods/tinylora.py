@@ -67,11 +67,15 @@ def layer(module: Module, name: str, _rank: int, config: Mapping[str, Any]) -> t
     if module.kind == "Embedding":
         width, height = height, width
     rank, length = min(whole(config, "r"), width, height), whole(config, "u")
-    slots = [parameter("tinylora_A", (rank, width)), parameter("tinylora_B", (height, rank))]
+    slots = [parameter(name, shape, still=True) for name, shape in _directions(width, height, rank)]
     saved = bool(config.get("save_projection", True))
     if saved or module.kind == "Embedding":  # an embedding's stays in the state dict, and still is not saved
-        slots.append(parameter("tinylora_P", (length, rank, rank), optional=not saved))
+        slots.append(parameter("tinylora_P", (length, rank, rank), optional=not saved, still=True))
     return (*slots, *(second_name("tinylora_v", group, (length,)) for group in config["surveyed"]))
+
+
+def _directions(width: int, height: int, rank: int) -> tuple[tuple[str, tuple[int, int]], ...]:
+    return ("tinylora_A", (rank, width)), ("tinylora_B", (height, rank))
 
 
 def shared(config: Mapping[str, Any]) -> tuple[Slot, ...]:
