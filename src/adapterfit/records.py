@@ -1,4 +1,6 @@
-"""Every frozen record that crosses a stage border; no behaviour. The stages and what they hand on::
+"""Every frozen record that crosses a stage border; no behaviour.
+
+The stages and what they hand on::
 
     read ──► Case   expect ──► Expectation   compare ──► Diff   diagnose ──► Report   plan ──► Plan
 """
@@ -355,10 +357,9 @@ class ModuleTree:
 class Slot:
     """One tensor that PEFT would look for in the file.
 
-    `key` is the name in the file, `model_key` the parameter it lands on (adapter called `default`). `role`: `tuner`,
-    `saved-module`, `tokens`, `prompt`. `if_missing`: `raises`, `warns`, `silent`. An `optional` slot holds nothing that training
-    changes, or nothing that PEFT saves; a `still` one has no effect by itself. `shares` is the `model_key` of another slot whose
-    tensor this one is too: whatever fills either fills both.
+    `key` is its name in the file, `model_key` the parameter it lands on (adapter called `default`). `role`: `tuner`, `saved-module`,
+    `tokens`, `prompt`. `if_missing`: `raises`, `warns`, `silent`. An `optional` slot holds nothing that training changes or PEFT
+    saves; a `still` one has no effect by itself. What fills it fills the slot too whose `model_key` it `shares`.
     """
 
     key: str
