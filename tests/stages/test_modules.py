@@ -153,6 +153,21 @@ def test_that_dense_and_sparse_layers_are_told_apart():
     assert [f"model.layers.{at}.mlp.experts" in found for at in range(4)] == [False, True, False, False]
 
 
+@pytest.mark.parametrize("sizes", [[], [5], [3, 256, 256, 2]])
+def test_that_children_numbered_under_one_word_are_as_many_as_a_list_is_long(sizes):
+    tree = modules.tree(Base("x", config={"model_type": "tapas", "type_vocab_sizes": sizes}), "TapasModel")
+    found = [m.params["weight"][0] for m in tree.modules if "token_type_embeddings_" in m.name]
+    assert found == sizes
+    assert not tree.doubts
+
+
+def test_that_a_million_children_under_one_word_are_refused():
+    with pytest.raises(BadInput, match="at most"):
+        modules.tree(
+            Base("x", config={"model_type": "switch_transformers", "num_experts": 10**6}), "SwitchTransformersModel"
+        )
+
+
 def test_that_parts_of_a_vision_language_model_come_from_their_own_types():
     config = {
         "model_type": "llava",
@@ -465,7 +480,7 @@ def test_that_every_file_of_facts_holds_only_formulas_of_the_language(path):
             for dims in (rest[0] if rest else {}).values():
                 for dim in dims:
                     compile_formula(dim["if"] if isinstance(dim, dict) else dim)
-            for key in {"if", "each", "groups"} & set(rest[1] if rest[1:] else {}):
+            for key in {"if", "each", "times", "groups"} & set(rest[1] if rest[1:] else {}):
                 compile_formula(rest[1][key])
 
 

@@ -356,7 +356,7 @@ def _line_names(line: list[Any]) -> set[str]:
         for dim in dims:
             found |= names_in(dim["if"] if isinstance(dim, dict) else dim)
     for key, value in line[4].items() if len(line) > 4 else ():
-        if key in {"if", "each", "groups"}:
+        if key in {"if", "each", "times", "groups"}:
             found |= names_in(value)
         elif key in {"act", "by"}:
             found.add(value if key == "act" else value[0])

@@ -19,6 +19,8 @@ def lines(spec: Spec, path: str = "", condition: str = "true") -> list[Line]:
         return [[path, "@", spec.opaque, {}, more] if more else [path, "@", spec.opaque]]
     if spec.each:
         more["each"] = spec.each
+    if spec.times:
+        more["times"] = spec.times
     if spec.groups != "1":
         more["groups"] = spec.groups
     if spec.transposed == "true":
@@ -56,11 +58,11 @@ class Fragments:
     def share(self, spec: Spec, path: str = "", condition: str = "true", inside: bool = False) -> list[Line]:
         """`lines`, with big enough sub-trees replaced by `[path, "=", fragment]`."""
         own = lines(spec, path, condition)
-        if len(own) >= self.least and not spec.each and not inside:
+        if len(own) >= self.least and not spec.each and not spec.times and not inside:
             name = self._name(spec)
             more = {} if condition == "true" else {"if": condition}
             return [[path, "=", name, {}, more] if more else [path, "=", name]]
-        if spec.each or spec.opaque:
+        if spec.each or spec.times or spec.opaque:
             return own
         return [own[0]] + [
             line

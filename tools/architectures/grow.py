@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from transformers.activations import ACT2CLS, ACT2FN
@@ -26,6 +27,8 @@ from architectures.told import from_told
 Seen = tuple[Env, Node]
 #: So many loops of several turns must agree, turn by turn, before a loop is thought not to matter.
 _AGREEING = 6
+#: Children that are counted by the number in their name, and how many there must be somewhere.
+_NUMBERED, _ROW = re.compile(r"(.*\D)(\d+)"), 3
 #: Values that a field may have to be told apart by conditions.
 _CASES = 4
 
@@ -165,13 +168,42 @@ class Grower:
         return [env for env, _ in rows.values()], [value for _, value in rows.values()]
 
     def _children(self, path: str, spec: Spec, seen: list[Seen]) -> None:
-        for name in self.order(path, [list(node.children) for _, node in seen]):
+        rows = self._rows(path, seen)
+        for name in self.order(path, [_shortened(node, rows) for _, node in seen]):
             where = f"{path}.{name}" if path else name
+            if name in rows:
+                count, inner = rows[name]
+                for when, child in self.variants(where, inner):
+                    child.times = count
+                    spec.children.append((name, when, child))
+                continue
             present = [name in node.children for _, node in seen]
             condition = self.condition(where, [env for env, _ in seen], present)
             having = [(env, node.children[name]) for env, node in seen if name in node.children]
             for inner, child in self.variants(where, having):
                 spec.children.append((name, _both(condition, inner), child))
+
+    def _rows(self, path: str, seen: list[Seen]) -> dict[str, tuple[str, list[Seen]]]:
+        """`expert_*` → how many there are, and all of them, where children are numbered under one word and a field counts."""
+        var = "j" if "i" in seen[0][0] else "i"
+        found = {}
+        stems = {m[1] for _, node in seen for name in node.children if (m := _NUMBERED.fullmatch(name))}
+        for stem in sorted(stems):
+            counts = [_count(node, stem) for _, node in seen]
+            inner = [
+                (self._loop_env(env, var, at), node.children[f"{stem}{at}"])
+                for (env, node), count in zip(seen, counts)
+                for at in range(count)
+            ]
+            if len(set(counts)) < 2 or min(counts) < 0 or max(counts) < _ROW or len({n.cls for _, n in inner}) > 1:
+                continue
+            before = len(self.doubts)
+            count = self.number(f"{path} count of {stem}", [env for env, _ in seen], counts)
+            if count == "unknown":
+                del self.doubts[before:]
+            else:
+                found[f"{stem}*"] = (count, inner)
+        return found
 
     # ---------------------------------------------------------------------------------------- searches
 
@@ -305,6 +337,12 @@ class Grower:
     def _few_numbers(self, what: str, envs: list[Env], values: list[int]) -> str:
         """A size, else one of few numbers by conditions."""
         before = len(self.doubts)
+        if 1 < len(set(values)) <= _CASES:  # before the long search, that is: few numbers rarely are sizes
+            try:
+                return self.numbers.find(envs, values, 0)
+            except NotFoundError:
+                if cases := self._cases(envs, values):
+                    return cases
         text = self.number(what, envs, values)
         if text == "unknown" and (cases := self._cases(envs, values)):
             del self.doubts[before:]
@@ -350,6 +388,20 @@ class Grower:
         return text + said.most_common()[0][0]
 
 
+def _count(node: Node, stem: str) -> int:
+    """How many children are numbered from 0 on under this word, one after another; -1 where they are otherwise."""
+    at = [n for n, name in enumerate(node.children) if (m := _NUMBERED.fullmatch(name)) and m[1] == stem]
+    names = list(node.children)
+    in_order = all(names[at[0] + n] == f"{stem}{n}" for n in range(len(at))) if at else True
+    return len(at) if in_order else -1
+
+
+def _shortened(node: Node, rows: Mapping[str, object]) -> list[str]:
+    """The names of the children, those of a row as one."""
+    starred = [_NUMBERED.sub(lambda m: f"{m[1]}*" if f"{m[1]}*" in rows else m[0], name) for name in node.children]
+    return list(dict.fromkeys(starred))
+
+
 def predict(spec: Spec, env: Env, activations: dict[str, str], path: str = "") -> list[tuple[Any, ...]]:
     """What the learned tree says about one config, as `Node.flat` says it; formulas that fail give nothing."""
 
@@ -367,7 +419,12 @@ def predict(spec: Spec, env: Env, activations: dict[str, str], path: str = "") -
         turns = [{**env, var: at} for at in range(value(spec.each))]
     for turn in turns:
         for name, when, child in spec.children:
-            if compile_formula(when)(turn):
+            if child.times:
+                var = "j" if "i" in turn else "i"
+                for at in range(value(child.times)):
+                    step = name.replace("*", str(at))
+                    rows += predict(child, {**turn, var: at}, activations, f"{path}.{step}" if path else step)
+            elif compile_formula(when)(turn):
                 step = str(turn["j" if "j" in turn else "i"]) if spec.each else name
                 rows += predict(child, turn, activations, f"{path}.{step}" if path else step)
     return rows

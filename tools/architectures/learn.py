@@ -12,6 +12,8 @@ from transformers.activations import ACT2CLS
 
 from adapterfit.expect.formulas import FormulaError, compile_formula, names_in
 from architectures import layered, trace
+from architectures.choices import choice
+from architectures.monomials import Monomials
 
 Env = dict[str, Any]
 Row = Any
@@ -22,20 +24,23 @@ _FEW_WORDS = 6
 _answers: dict[tuple[int, ...], tuple[list[Env], str]] = {}
 _tables: dict[tuple[int, ...], tuple[list[Env], _Literals]] = {}
 _KEPT = 30
+#: More samples than this are searched in part only; how often that is tried.
+_MANY, _ROUNDS = 250, 4
+#: Comparisons of the models themselves that are tried.
+_COMPARED = 150
 #: How many pairs of fields are tried for sizes that are one or the other, and how many samples each must explain alone.
 _PAIRS, _SIDE = 3, 3
-_COEFFICIENTS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
 
 
 class Effort:
     """How many more hopeless searches one model type may cost: counted, not timed, so that a second run writes the same."""
 
-    splits, conditions = 150, 12
+    splits, conditions = 40, 12
 
     @classmethod
     def renew(cls) -> None:
         """For the next model type."""
-        cls.splits, cls.conditions = 150, 12
+        cls.splits, cls.conditions = 40, 12
 
 
 class NotFoundError(Exception):
@@ -101,57 +106,9 @@ def _vector(text: str, envs: list[Env]) -> tuple[int, ...] | None:
     return values if all(_is_int(v) for v in values) else None
 
 
-class _Table(dict[tuple[int, ...], list[str]]):
-    """Value vectors over few samples → texts that have them, simplest first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ends: set[tuple[int, int]] = set()
-        self.steps: dict[tuple[int, ...], int] = {}
-
-    def put(self, vec: tuple[int, ...], text: str) -> None:
-        """Note that `text` has these values."""
-        self.ends.add((vec[0], vec[-1]))
-        texts = self.setdefault(vec, [])
-        if not texts:
-            self.steps[vec] = 1 if "*(" in text else text.count("*") + text.count("//")
-        if len(texts) < 8:
-            texts.append(text)
-
-
-def _monomials(envs: list[Env]) -> _Table:
-    """f, f*g, f//g, f//g*(f//g), f//g*h, f//g//h, f*g*h."""
-    atoms = {text: vec for text in _int_fields(envs) + _list_terms(envs) if (vec := _vector(text, envs)) is not None}
-    found = _Table()
-    for text, vec in atoms.items():
-        found.put(vec, text)
-    quotients = {}
-    for (a, va), (b, vb) in itertools.product(atoms.items(), repeat=2):
-        if a <= b:
-            found.put(tuple(x * y for x, y in zip(va, vb)), f"{a}*{b}")
-        if a != b and all(vb):
-            vec = tuple(x // y for x, y in zip(va, vb))
-            if any(vec):
-                quotients[f"{a}//{b}"] = vec
-                found.put(vec, f"{a}//{b}")
-    for q, vq in quotients.items():
-        found.put(tuple(x * x for x in vq), f"{q}*({q})")
-    for (q, vq), (a, va) in itertools.product(quotients.items(), atoms.items()):
-        found.put(tuple(x * y for x, y in zip(vq, va)), f"{q}*{a}")
-        if all(va):
-            vec = tuple(x // y for x, y in zip(vq, va))
-            if any(vec):
-                found.put(vec, f"{q}//{a}")
-    for (a, va), (b, vb), (c, vc) in itertools.combinations_with_replacement(list(atoms.items()), 3):
-        found.put(tuple(x * y * z for x, y, z in zip(va, vb, vc)), f"{a}*{b}*{c}")
-    return found
-
-
-def _scaled(text: str, coefficient: int) -> str:
-    """`//` binds to the left, so the coefficient of a quotient stands behind it."""
-    if coefficient == 1:
-        return text
-    return f"{text}*{coefficient}" if "//" in text else f"{coefficient}*{text}"
+def _atoms(envs: list[Env]) -> dict[str, tuple[int, ...]]:
+    """What products are made of, with its values."""
+    return {text: vec for text in _int_fields(envs) + _list_terms(envs) if (vec := _vector(text, envs)) is not None}
 
 
 def _probe(envs: list[Env], count: int = 12) -> list[int]:
@@ -163,7 +120,7 @@ class Numbers:
     """Searches sizes; remembers monomials per set of samples, since a model asks for the same sizes again and again."""
 
     def __init__(self) -> None:
-        self.monomials: dict[tuple[int, ...], _Table] = {}
+        self.monomials: dict[tuple[int, ...], Monomials] = {}
         self.known: dict[tuple[Any, ...], str] = {}
 
     def find(self, envs: list[Env], values: list[int], depth: int = 2) -> str:
@@ -179,9 +136,10 @@ class Numbers:
 
     def _search(self, envs: list[Env], values: list[int], depth: int) -> str:
         text = self._flat(envs, values) or _one_of_two(envs, values)
-        for level, numbers in ((1, 0), (2, 0), (1, 1)):
-            text = text or (self._split(envs, values, level, numbers) if level <= depth else "")
-        return text
+        for level, numbers in ((1, 0), (2, 0), (1, 1)) if depth > 1 else ():
+            text = text or choice(envs, values, literals(envs, numbers), level)
+            text = text if text and holds(text, envs, values) else ""
+        return text or (self._split(envs, values, 1, 0) if depth else "")
 
     def _flat(self, envs: list[Env], values: list[int]) -> str:
         at = _probe(envs)
@@ -189,9 +147,8 @@ class Numbers:
         target = tuple(values[i] for i in at)
         key = tuple(id(env) for env in few)
         if key not in self.monomials:
-            self.monomials[key] = _monomials(few)
-        table = self.monomials[key]
-        for text in _candidates(table, target):
+            self.monomials[key] = Monomials(_atoms(few))
+        for text in self.monomials[key].candidates(target):
             if holds(text, envs, values):
                 return text
         return ""
@@ -251,46 +208,6 @@ def _one_of_two(envs: list[Env], values: list[int]) -> str:
 
 def _wrapped(text: str) -> str:
     return f"({text})" if "?" in text else text
-
-
-def _cost(text: str) -> tuple[int, int, int]:
-    """Fewer operations first, plain fields before lists, then the shorter."""
-    return sum(map(text.count, "*/+-")), text.count("len(") + text.count("["), len(text)
-
-
-def _candidates(table: _Table, target: tuple[int, ...]) -> list[str]:
-    """Formulas that fit the few samples: c*m, else m±constant and c*m + d*m2; shortest first."""
-    found = []
-    for c in _COEFFICIENTS:
-        if all(t % c == 0 for t in target):
-            found += [_scaled(text, c) for text in table.get(tuple(t // c for t in target), ())]
-    if found:
-        return sorted(found, key=_cost)
-    for most in (1, 2):
-        for vec, texts in table.items():
-            if table.steps[vec] > most:
-                continue
-            for c in (1, 2, 3, 4):
-                found += _sums(table, target, vec, texts[0], c)
-        if found:
-            break
-    return sorted(found, key=_cost)[:60]
-
-
-def _sums(table: _Table, target: tuple[int, ...], vec: tuple[int, ...], text: str, c: int) -> list[str]:
-    """`target` as c*m plus a constant, or plus d*m2. Two samples decide fast that most do not go."""
-    first, last = target[0] - c * vec[0], target[-1] - c * vec[-1]
-    if first == last != 0:
-        rest = {t - c * v for t, v in zip(target, vec)}
-        return [f"{_scaled(text, c)}{'+' if first > 0 else '-'}{abs(first)}"] if len(rest) == 1 else []
-    found = []
-    for d in (1, 2, 3, 4):
-        if first < 0 or last < 0 or first % d or last % d or (first // d, last // d) not in table.ends:
-            continue
-        rest = tuple(t - c * v for t, v in zip(target, vec))
-        if all(r % d == 0 for r in rest):
-            found += [f"{_scaled(text, c)}+{_scaled(other, d)}" for other in table.get(tuple(r // d for r in rest), ())]
-    return found
 
 
 # ------------------------------------------------------------------------------------------------ conditions
@@ -372,6 +289,7 @@ def _loop_literals(envs: list[Env]) -> list[str]:
 def _compared(envs: list[Env]) -> list[str]:
     """Comparisons that the models made themselves; in loops also with the loop variable in place of a number."""
     texts = [text for text in trace.compared if names_in(text) <= envs[0].keys() and layered.SUFFIX not in text]
+    texts = sorted(texts, key=len)[:_COMPARED] if len(texts) > _COMPARED else texts
     for loop in [name for name in ("i", "j") if name in envs[0]]:
         texts = [*dict.fromkeys(_BARE.sub(loop, text, count=1) for text in texts if _BARE.search(text)), *texts]
     return texts
@@ -412,6 +330,19 @@ def find_condition(envs: list[Env], truth: list[bool]) -> str:
 
 
 def _found(envs: list[Env], truth: list[bool]) -> str:
+    """Searched on a part of many samples, and again with those that the condition is wrong on."""
+    step = max(1, len(envs) // _MANY)
+    at = list(range(0, len(envs), step))
+    for _ in range(_ROUNDS):
+        text = _searched([envs[n] for n in at], [truth[n] for n in at])
+        wrong = [n for n, env in enumerate(envs) if step > 1 and text and not decides(text, [env], [truth[n]])]
+        if not wrong:
+            return text
+        at = sorted({*at, *wrong[:: max(1, len(wrong) // _MANY)]})
+    return ""
+
+
+def _searched(envs: list[Env], truth: list[bool]) -> str:
     wanted, care = np.array(truth, dtype=np.float32), np.ones(len(truth), dtype=np.float32)
     for numbers in (0, 1, 2):
         table = _table(envs, numbers)
@@ -534,7 +465,7 @@ def merged_order(sequences: list[list[str]]) -> list[str]:
 
 @dataclass
 class Spec:
-    """A learned module: what `emit` writes. `each` is the count of a loop over its one child spec."""
+    """A learned module: what `emit` writes. `each` is the count of a loop over its one child spec, `times` how often it stands itself."""
 
     kind: str
     cls: str
@@ -544,4 +475,5 @@ class Spec:
     opaque: str = ""
     by: tuple[str, dict[str, str]] | None = None
     each: str = ""
+    times: str = ""
     children: list[tuple[str, str, Spec]] = field(default_factory=list)

@@ -198,10 +198,13 @@ class Sampler:
         default = attribute(self.default, name)
         if type(default) is not int or any(one.search(name) for one in (_LAYERS, _HEADS, _KV, _HIDDEN)):
             return False
+        lines = self._lines(name)
+        kept = {word for line in lines for word in re.findall(rf"\bself\.(\w+) = config\.{name}\b", line)}
         asked = re.compile(
-            rf"\b(?:if|and|or|not)\s+\(?(?:self\.)?(?:config\.)?{name}\s*(?:[:)]|and\b|or\b|else\b|[!=]= *0|> *0)"
+            rf"\b(?:if|and|or|not)\s+\(?(?:self\.)?(?:config\.)?(?:{'|'.join(sorted({name, *kept}))})"
+            r"\s*(?:[:)]|and\b|or\b|else\b|[!=]= *0|> *0)"
         )
-        return any(map(asked.search, self._lines(name)))
+        return any(map(asked.search, [*lines, *(line for word in sorted(kept) for line in self._lines(word))]))
 
     def _lines(self, name: str) -> list[str]:
         """Lines of the config's and the model's source that speak of `name`."""
@@ -297,6 +300,8 @@ class Sampler:
         if isinstance(default, bool) or name == "tie_word_embeddings":
             return rng.random() < 0.5
         if isinstance(default, str):
+            if none:
+                return None
             options = self.strings.get(name)
             return rng.choice(options) if options else default
         if name == "image_size":

@@ -67,7 +67,7 @@ def _params(given: Mapping[str, list[Any]]) -> list[tuple[str, str, tuple[str, .
 def _mark(part: Part) -> bool:
     """Note on each part whether anything in it depends on a loop variable, and so must be computed per turn."""
     texts = [text for _, when, dims in part.params for text in (when, *dims)]
-    texts += [part.more[key] for key in ("if", "each", "groups") if key in part.more]
+    texts += [part.more[key] for key in ("if", "each", "times", "groups") if key in part.more]
     below = [_mark(child) for child in part.children]
     part.loops = any(map(reads_loop, texts)) or any(below)
     return part.loops
@@ -117,7 +117,9 @@ class Growth:
             self._loop(part, path, turn, found)
             return
         for child in part.children:
-            if "if" not in child.more or turn.value(child.more["if"]):
+            if "times" in child.more:
+                self._row(child, path, turn, found)
+            elif "if" not in child.more or turn.value(child.more["if"]):
                 self._one(child, f"{path}.{child.name}" if path else child.name, turn, found)
 
     def _shape(self, dims: Iterable[str], turn: _Turn) -> Shape:
@@ -140,6 +142,16 @@ class Growth:
         return ", ".join(map(self.fields.told, names)) or "no field decides"
 
     # -------------------------------------------------------------------------------------------- loops
+
+    def _row(self, child: Part, path: str, turn: _Turn, found: Facts) -> None:
+        """Children that are numbered under one word, as `expert_0`, `expert_1`."""
+        count = self._size(child.more["times"], turn)
+        if count > limits.LAYERS:
+            given = self._values(child.more["times"])
+            raise FormulaError(f"{count} of {show(child.name)}, where {given}; at most {limits.LAYERS} are plausible")
+        for at in range(count):
+            name = child.name.replace("*", str(at))
+            self._one(child, f"{path}.{name}" if path else name, turn.inner(at), found)
 
     def _loop(self, part: Part, path: str, turn: _Turn, found: Facts) -> None:
         count = self._size(part.more["each"], turn)
@@ -224,4 +236,4 @@ class _Turn:
     def __getitem__(self, name: str) -> Any:
         if name == "i":
             return self.loop[0]
-        return self.loop[1] if name == "j" else self.fields[name]
+        return self.loop[-1] if name == "j" else self.fields[name]
