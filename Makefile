@@ -14,7 +14,7 @@ SIMULATED := 4.51.3 5.8.1 5.12.1 5.23.0
 # Where the tests of other programs write which claims they bear out.
 RECORD := --record src/adapterfit/consumers/verified.jsonl
 
-.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix claims differential hunt packed fix-score fuzz load-sim oracles oracles-older coverage-architectures
+.PHONY: demo test lint fast slow python39 bench docs pages clean why-score matrix claims differential hunt packed fix-score lint-score fuzz load-sim oracles oracles-older coverage-architectures
 
 demo: .venv/core
 	$(BIN)/adapterfit demo
@@ -74,6 +74,9 @@ hunt: .venv/dev
 
 fix-score: .venv/dev
 	$(BIN)/python tools/fix_score.py
+
+lint-score: .venv/dev
+	$(BIN)/python tools/lint_score.py
 
 coverage-architectures: .venv/dev
 	$(BIN)/python tools/architecture_coverage.py

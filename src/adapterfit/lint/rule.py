@@ -84,8 +84,9 @@ class Rule:
 class Snippet:
     """An example. `fixed`: what it looks like mended, empty where no fix is offered; `safety` of that fix.
 
-    `files`: what lies beside it. `also`: other rules that rightly fire on it. `runs`: the mended code runs as it stands, beside a tiny base in `base`
-    and its adapter in `adapter`, and the tests run it.
+    `files`: what lies beside it. `also`: other rules that rightly fire on it. `runs`: the mended code runs beside the tiny models that
+    the tests make (a base in `base`, its adapter in `adapter`), with `then` below it where nothing in it calls its functions.
+    `needs`: one more library that it imports; without it the tests say that it was not run.
     """
 
     code: str
@@ -93,6 +94,8 @@ class Snippet:
     safety: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     runs: bool = False
+    then: str = ""
+    needs: str = ""
     also: tuple[str, ...] = ()
 
 

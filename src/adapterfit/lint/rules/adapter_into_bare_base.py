@@ -158,23 +158,24 @@ missing, unexpected = safetensors.torch.load_model(model, Path("run") / "adapter
     Snippet(
         """
 import torch
-from transformers import AutoModel
+from transformers import AutoModelForCausalLM
 
-model = AutoModel.from_pretrained("base")
+model = AutoModelForCausalLM.from_pretrained("base")
 state = torch.load("out/tuned.bin", weights_only=True)
 model.load_state_dict(state)
 """,
         """
 import torch
-from transformers import AutoModel
+from transformers import AutoModelForCausalLM
 from peft import PeftModel
 
-model = AutoModel.from_pretrained("base")
+model = AutoModelForCausalLM.from_pretrained("base")
 state = torch.load("out/tuned.bin", weights_only=True)
 model = PeftModel.from_pretrained(model, "out")
 """,
         UNSAFE,
         files={"out/tuned.bin": "", "out/adapter_config.json": '{"peft_type": "LORA"}'},
+        runs=True,
     ),
     Snippet(
         """

@@ -126,6 +126,7 @@ from huggingface_hub import hf_hub_download
 state = torch.load(hf_hub_download("someone/lora", filename="adapter_model.bin"), "cpu", weights_only=True)
 """,
         SAFE,
+        runs=True,
     ),
     Snippet(
         """

@@ -86,6 +86,7 @@ model = PeftModel.from_pretrained(base, "tuned")
 """,
         SAFE,
         files=_FILES,
+        runs=True,
     ),
     Snippet(
         """
@@ -95,6 +96,8 @@ BASE = "org/base"
 
 def load(adapter="./tuned"):
     return peft.PeftModel.from_pretrained(transformers.LlamaForCausalLM.from_pretrained(BASE), adapter)
+
+load()
 """,
         f"""
 import peft, transformers
@@ -103,9 +106,12 @@ BASE = "org/base"
 
 def load(adapter="./tuned"):
     return peft.PeftModel.from_pretrained(transformers.LlamaForCausalLM.from_pretrained(BASE, revision="{_SHA}"), adapter)
+
+load()
 """,
         SAFE,
         files=_FILES,
+        runs=True,
     ),
     Snippet(
         """
@@ -130,6 +136,7 @@ model = PeftModel.from_pretrained(model, "tuned")
 """,
         SAFE,
         files=_FILES,
+        runs=True,
     ),
 )
 SILENT = (

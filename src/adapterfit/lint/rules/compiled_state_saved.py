@@ -95,6 +95,8 @@ def export(model: PeftModel):
     torch.save(weights, "lora.pt")
 """,
         UNSAFE,
+        runs=True,
+        then='from peft import AutoPeftModelForCausalLM\nexport(AutoPeftModelForCausalLM.from_pretrained("adapter"))\n',
     ),
     Snippet(
         """

@@ -41,66 +41,96 @@ def check(code: Code) -> Iterator[Hit]:
             )
 
 
+_TRAINED = """
+from datasets import Dataset
+from peft import AutoPeftModelForCausalLM
+from trl import SFTConfig
+
+arguments = SFTConfig(output_dir="out", max_steps=1, report_to=[], use_cpu=True, bf16=False, save_strategy="no")
+model = AutoPeftModelForCausalLM.from_pretrained("adapter", is_trainable=True)
+train(model, args=arguments, train_dataset=Dataset.from_dict({"text": ["a b c"]}))
+"""
 FIRES = (
     Snippet(
         """
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
-from trl import SFTTrainer
+from trl import SFTConfig, SFTTrainer
 
-config = LoraConfig(r=4)
+data = Dataset.from_dict({"text": ["a b c"]})
+arguments = SFTConfig(output_dir="out", max_steps=1, report_to=[], use_cpu=True, bf16=False, save_strategy="no")
+config = LoraConfig(r=4, task_type="CAUSAL_LM")
 model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), config)
-trainer = SFTTrainer(model, peft_config=config, train_dataset=[])
+trainer = SFTTrainer(model, arguments, peft_config=config, train_dataset=data)
+trainer.train()
 """,
         """
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
-from trl import SFTTrainer
+from trl import SFTConfig, SFTTrainer
 
-config = LoraConfig(r=4)
+data = Dataset.from_dict({"text": ["a b c"]})
+arguments = SFTConfig(output_dir="out", max_steps=1, report_to=[], use_cpu=True, bf16=False, save_strategy="no")
+config = LoraConfig(r=4, task_type="CAUSAL_LM")
 model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), config)
-trainer = SFTTrainer(model, train_dataset=[])
+trainer = SFTTrainer(model, arguments, train_dataset=data)
+trainer.train()
 """,
         UNSAFE,
+        runs=True,
+        needs="trl",
     ),
     Snippet(
         """
 import trl
+from datasets import Dataset
 from peft import AutoPeftModelForCausalLM, LoraConfig
 
+data = Dataset.from_dict({"prompt": ["a b"], "chosen": ["c"], "rejected": ["d"]})
 trainer = trl.DPOTrainer(
-    model=AutoPeftModelForCausalLM.from_pretrained("sft"),
-    train_dataset=[],
+    model=AutoPeftModelForCausalLM.from_pretrained("adapter", is_trainable=True),
+    args=trl.DPOConfig(output_dir="out", report_to=[], use_cpu=True, bf16=False),
+    train_dataset=data,
     peft_config=LoraConfig(r=4),  # for DPO
 )
 """,
         """
 import trl
+from datasets import Dataset
 from peft import AutoPeftModelForCausalLM, LoraConfig
 
+data = Dataset.from_dict({"prompt": ["a b"], "chosen": ["c"], "rejected": ["d"]})
 trainer = trl.DPOTrainer(
-    model=AutoPeftModelForCausalLM.from_pretrained("sft"),
-    train_dataset=[],  # for DPO
+    model=AutoPeftModelForCausalLM.from_pretrained("adapter", is_trainable=True),
+    args=trl.DPOConfig(output_dir="out", report_to=[], use_cpu=True, bf16=False),
+    train_dataset=data,  # for DPO
 )
 """,
         UNSAFE,
+        runs=True,
+        needs="trl",
     ),
     Snippet(
         """
 from peft import LoraConfig, PeftModel
 from trl.trainer.sft_trainer import SFTTrainer as T
 
-def train(model: PeftModel):
-    T(peft_config=LoraConfig(), model=model).train()
+def train(model: PeftModel, **more):
+    T(peft_config=LoraConfig(), model=model, **more).train()
 """,
         """
 from peft import LoraConfig, PeftModel
 from trl.trainer.sft_trainer import SFTTrainer as T
 
-def train(model: PeftModel):
-    T(model=model).train()
+def train(model: PeftModel, **more):
+    T(model=model, **more).train()
 """,
         UNSAFE,
+        runs=True,
+        then=_TRAINED,
+        needs="trl",
     ),
 )
 SILENT = (

@@ -86,20 +86,27 @@ Trainer(model=model, args=arguments, train_dataset=data).train()
     ),
     Snippet(
         """
+import torch
 from peft import AutoPeftModelForSeq2SeqLM as Auto
-from transformers import Seq2SeqTrainer
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
-trainer = Seq2SeqTrainer(model=Auto.from_pretrained("adapter"), train_dataset=[])
+data = [{"input_ids": torch.ones(3, dtype=torch.long), "labels": torch.ones(3, dtype=torch.long)}]
+arguments = Seq2SeqTrainingArguments(output_dir="out", max_steps=1, report_to=[], use_cpu=True, save_strategy="no")
+trainer = Seq2SeqTrainer(Auto.from_pretrained("summary"), arguments, train_dataset=data)
 trainer.train(resume_from_checkpoint=False)
 """,
         """
+import torch
 from peft import AutoPeftModelForSeq2SeqLM as Auto
-from transformers import Seq2SeqTrainer
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
-trainer = Seq2SeqTrainer(model=Auto.from_pretrained("adapter", is_trainable=True), train_dataset=[])
+data = [{"input_ids": torch.ones(3, dtype=torch.long), "labels": torch.ones(3, dtype=torch.long)}]
+arguments = Seq2SeqTrainingArguments(output_dir="out", max_steps=1, report_to=[], use_cpu=True, save_strategy="no")
+trainer = Seq2SeqTrainer(Auto.from_pretrained("summary", is_trainable=True), arguments, train_dataset=data)
 trainer.train(resume_from_checkpoint=False)
 """,
         SAFE,
+        runs=True,
     ),
     Snippet(
         """

@@ -118,18 +118,20 @@ model = get_peft_model(transformers.AutoModelForSequenceClassification.from_pret
 from peft import PeftModel
 from transformers import AutoModel
 
-def load(path="tuned"):
-    return PeftModel.from_pretrained(AutoModel.from_pretrained("base"), path)
+def load(path="summary"):
+    return PeftModel.from_pretrained(AutoModel.from_pretrained("t5"), path)
 """,
         """
 from peft import PeftModel
 from transformers import AutoModel, AutoModelForSeq2SeqLM
 
-def load(path="tuned"):
-    return PeftModel.from_pretrained(AutoModelForSeq2SeqLM.from_pretrained("base"), path)
+def load(path="summary"):
+    return PeftModel.from_pretrained(AutoModelForSeq2SeqLM.from_pretrained("t5"), path)
 """,
         UNSAFE,
-        files={"tuned/adapter_config.json": '{"peft_type": "LORA", "task_type": "SEQ_2_SEQ_LM"}'},
+        files={"summary/adapter_config.json": '{"peft_type": "LORA", "task_type": "SEQ_2_SEQ_LM"}'},
+        runs=True,
+        then="load()\n",
     ),
     Snippet(
         """
@@ -145,6 +147,7 @@ from transformers import AutoModel, AutoModelForTokenClassification
 model = get_peft_model(AutoModelForTokenClassification.from_pretrained("base"), peft_config=LoraConfig(task_type="TOKEN_CLS"))
 """,
         UNSAFE,
+        runs=True,
     ),
 )
 SILENT = (

@@ -73,6 +73,15 @@ def _hit(code: Code, call: Call, model: Value | None, node: cst.BaseExpression |
     )
 
 
+_ONE_PROCESS = """
+import os
+from peft import AutoPeftModelForCausalLM
+
+os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0", TORCHELASTIC_USE_AGENT_STORE="False")
+torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+save(AutoPeftModelForCausalLM.from_pretrained("adapter", is_trainable=True), "adapter.pt")
+torch.distributed.destroy_process_group()
+"""
 FIRES = (
     Snippet(
         """
@@ -103,7 +112,7 @@ from torch.nn.parallel import DistributedDataParallel as DDP
 from peft import PeftModel, get_peft_model_state_dict
 
 def save(model: PeftModel, path):
-    model = DDP(model, device_ids=[0])
+    model = DDP(model)
     torch.save(get_peft_model_state_dict(model), path)
 """,
         """
@@ -112,10 +121,12 @@ from torch.nn.parallel import DistributedDataParallel as DDP
 from peft import PeftModel, get_peft_model_state_dict
 
 def save(model: PeftModel, path):
-    model = DDP(model, device_ids=[0])
+    model = DDP(model)
     torch.save(get_peft_model_state_dict(model.module), path)
 """,
         SAFE,
+        runs=True,
+        then=_ONE_PROCESS,
     ),
     Snippet(
         """

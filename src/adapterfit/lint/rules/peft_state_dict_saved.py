@@ -104,6 +104,8 @@ def export(net: PeftModel, folder):
     net.save_pretrained(folder)
 """,
         UNSAFE,
+        runs=True,
+        then='from peft import AutoPeftModelForCausalLM\nexport(AutoPeftModelForCausalLM.from_pretrained("adapter"), "out")\n',
     ),
     Snippet(
         """

@@ -97,6 +97,8 @@ def save(acc: accelerate.Accelerator, net: PeftModel):
     acc.unwrap_model(ready).save_pretrained("out", state_dict=acc.get_state_dict(ready))
 """,
         SAFE,
+        runs=True,
+        then='from peft import AutoPeftModelForCausalLM\nsave(accelerate.Accelerator(cpu=True), AutoPeftModelForCausalLM.from_pretrained("adapter"))\n',
     ),
     Snippet(
         """
