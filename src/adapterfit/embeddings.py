@@ -45,7 +45,7 @@ def steps(now: Report, source: Source, *, drop_copies: bool) -> Iterator[Step]:
     base, diff = now.case.base, now.diff
     if base is None or diff is None or base.opened is None or not (drop_copies or diff.misshapen):
         return
-    theirs = _weights(base, diff.expectation.tree.class_name, diff.expectation.tree.tied)
+    theirs = weights_of(base, diff.expectation.tree.class_name, diff.expectation.tree.tied)
     with contextlib.closing(base.opened):
         sight = _Sight(now, diff, source, base.opened, theirs)
         yield from _copies(sight, list(diff.overwrites) if drop_copies else [])
@@ -247,7 +247,7 @@ def _parameter(tensor: TensorInfo) -> str:
     return next((f"{name[: -len(end)]}.weight" for end in _ITSELF if name.endswith(end)), name)
 
 
-def _weights(base: Base, class_name: str, tied: Any) -> Mapping[str, TensorInfo]:
+def weights_of(base: Base, class_name: str, tied: Any) -> Mapping[str, TensorInfo]:
     """The base's tensors by the names of its parameters, tied ones under each of theirs."""
     found = dict(places(base, class_name))
     for group in tied:

@@ -53,15 +53,15 @@ def planned(
     steps, now = _possible(report, cured, steps, list(first), impossible) or (steps, report)
     for _ in range(_ROUNDS):
         offered = cures(now)
-        left_out.update({step.cause: step for step in offered if step.safety != "safe" and not unsafe})
+        left_out.update({step.cause: step for step in offered if step.safety == "unsafe" and not unsafe})
         fresh = [step for step in apart(offered, unsafe=unsafe) if step not in steps]
         kept, now = _possible(report, cured, steps, fresh, impossible) or (steps, now)
         if len(kept) == len(steps):
             break
         steps = kept
     wished = list(more(now)) if more is not None else []
-    left_out.update({step.cause: step for step in wished if step.safety != "safe" and not unsafe})
-    taken_too = [step for step in wished if step.safety == "safe" or unsafe]
+    left_out.update({step.cause: step for step in wished if step.safety == "unsafe" and not unsafe})
+    taken_too = [step for step in wished if step.safety != "unsafe" or unsafe]
     steps, now = _possible(report, cured, steps, taken_too, impossible) or (steps, now)
     if now.verdict == "fits" and not unsafe and any(map(stays, report.findings)):
         # A cure took away what it was seen by, such as fields that date the config: it is there all the same.
@@ -204,7 +204,7 @@ def _with_base(source: Source, report: Report, plan: Plan) -> Source:
 
 def _is_worth_writing(plan: Plan, after: Report) -> bool:
     """It fits, or as far as can be told; or the user asked for what can be saved, and that at least loads."""
-    saved = any(step.safety != "safe" for step in plan.steps) and after.predicted != "raises"
+    saved = any(step.safety == "unsafe" for step in plan.steps) and after.predicted != "raises"
     return plan.after in _WORTH_WRITING or saved
 
 
@@ -221,7 +221,7 @@ def _nothing_asked(plan: Plan, report: Report) -> Plan:
 def _must_be_applicable(plan: Plan, source: Source, *, unsafe: bool) -> None:
     from adapterfit.repair.hashes import hashed
 
-    risky = [step.cause for step in plan.steps if step.safety != "safe"]
+    risky = [step.cause for step in plan.steps if step.safety == "unsafe"]
     if risky and not unsafe:
         raise CannotCheck(f"the plan has unsafe steps ({shorten(risky)}): add --unsafe to carry them out")
     now = hashed(source, source.names())

@@ -28,7 +28,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Step:
-    """One cure of a plan: the cause it is for, why, and its edits. `far` says of an unsafe one how far it goes, or why."""
+    """One cure of a plan: the cause it is for, why, and its edits.
+
+    `safety`: `safe` is provably without effect on what the adapter computes; `told` is as right as what the user said, which
+    nothing in the files shows; `unsafe` may change it. `far` says of the last two how far, or why.
+    """
 
     cause: str
     why: str

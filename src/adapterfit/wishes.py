@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Callable
 
-from adapterfit import casting, embeddings
+from adapterfit import casting, embeddings, heads
 from adapterfit.edits import Edit, SetConfig
 from adapterfit.errors import BadEdit
 from adapterfit.plans import Step
@@ -15,6 +15,10 @@ from adapterfit.text import quote, show
 if TYPE_CHECKING:
     from adapterfit.read.source import Source
     from adapterfit.records import Report
+
+
+#: What the word of a user weighs, where nothing else speaks.
+_STRENGTH = "no tensor shows it: the adapter is as strong as you say"
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,9 @@ def born(report: Report, cured: Callable[[Report, tuple[Edit, ...]], Report], wi
             "adapter-config-missing",
             "there is no adapter_config.json: the tensors show all of it but the strength, which --alpha tells",
             f"write one, with lora_alpha = {fields['lora_alpha']} divided by {scale}",
-            "safe",
+            "told",
             by_leaf if _selects_no_other(report, cured, by_leaf) else by_path,
+            _STRENGTH,
         ),
     )
 
@@ -90,6 +95,7 @@ def steps(now: Report, source: Source, wishes: Wishes) -> tuple[Step, ...]:
         *_named(now, wishes.base_name),
         *_told(now, wishes.alpha),
         *embeddings.steps(now, source, drop_copies=wishes.drop_copies),
+        *heads.steps(now),
         *casting.steps(now, source, wishes.dtype),
     )
 
@@ -105,8 +111,9 @@ def _told(now: Report, alpha: float | None) -> Iterator[Step]:
                 found.id,
                 f"{found.message}; --alpha tells the strength",
                 f"set {said} and lora_alpha = {told.value}",
-                "safe",
+                "told",
                 (*set_rank, told),
+                _STRENGTH,
             )
 
 
@@ -114,10 +121,11 @@ def _named(now: Report, name: str | None) -> Iterator[Step]:
     config = now.case.adapter.config
     if name is None or config is None or config.raw.get("base_model_name_or_path") == name:
         return
-    was = quote(config.raw.get("base_model_name_or_path"), 200)
+    old = config.raw.get("base_model_name_or_path")
+    was = "no base" if old is None else f"the base {quote(old, 200)}"
     yield Step(
         "base-name-differs",
-        f"adapter_config.json names the base {was}; --base-name asks for {quote(name, 200)}",
+        f"adapter_config.json names {was}; --base-name asks for {quote(name, 200)}",
         f"set base_model_name_or_path to {quote(name, 200)}",
         "safe",
         (SetConfig("base_model_name_or_path", name),),

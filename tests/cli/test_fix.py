@@ -49,6 +49,11 @@ def test_a_plan_is_shown_like_a_review_and_nothing_is_written(here, capsys):
     assert sorted(here.rglob("*")) == before
 
 
+def test_a_strength_that_was_told_and_not_needed_is_said_to_be_unused(here, capsys):
+    assert fix("whole", "--base", "base", "--out", "same", "--alpha", "16") == 0
+    assert "--alpha was not used" in capsys.readouterr().err
+
+
 def test_mended_is_0_and_says_where_and_how_it_is_proven(here, capsys):
     assert fix("wrapped", "--base", "base", "--out", "good") == 0
     out = capsys.readouterr().out

@@ -225,7 +225,7 @@ def test_a_config_that_the_tensors_show_is_written_once_alpha_is_told(what, how,
     assert mended.adapterfit.fix(bad, base=str(base), out=tmp_path / "no").out == ""
     told = {"rslora": True} if what == "rsLoRA" and how is _without_config else {}  # a config that is there says it
     receipt = mended.mend(bad, base, tmp_path / "good", alpha=16, **told)
-    assert {step.safety for step in receipt.plan.steps} == {"safe"}
+    assert {step.safety for step in receipt.plan.steps} == {"told"}
     found, missing = mended.outputs(base, tmp_path / "good")
     assert missing == []
     assert torch.equal(found, mended.outputs(base, adapter)[0])

@@ -6,6 +6,9 @@ import struct
 import pytest
 
 import adapterfit
+from adapterfit.fixing import read_plan
+from adapterfit.plan.file import as_json
+from adapterfit.report._receipt import render_plan
 from adapterfit.testing import make
 from adapterfit.testing.disk import lay
 
@@ -138,6 +141,79 @@ def test_a_plan_that_somebody_edited_to_scale_a_tensor_is_not_proven(base, tmp_p
     with pytest.raises(NotProven):
         adapterfit.fix(adapter, base, tmp_path / "out", plan=dataclasses.replace(plan, steps=(more,)))
     assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------------------------ what the user tells
+
+
+def test_the_strength_that_the_user_tells_is_taken_without_more_ado_and_not_called_safe(base, tmp_path):
+    files = make.as_files(make.lora())
+    adapter = lay(tmp_path / "a", {make.WEIGHTS: files[make.WEIGHTS]})
+    assert adapterfit.fix(adapter, base, tmp_path / "no").out == ""
+    receipt = adapterfit.fix(adapter, base, tmp_path / "out", alpha=32)
+    (step,) = receipt.plan.steps
+    assert (step.cause, step.safety, receipt.plan.after) == ("adapter-config-missing", "told", "fits")
+    assert json.loads((tmp_path / "out" / make.CONFIG).read_bytes())["lora_alpha"] == 32
+    assert "(as you told: no tensor shows it: the adapter is as strong as you say)" in render_plan(receipt.plan)
+    plan = read_plan(json.dumps(as_json(adapterfit.fix(adapter, base, alpha=32).plan)).encode())
+    assert adapterfit.fix(adapter, base, tmp_path / "by-plan", plan).out
+
+
+def test_a_rank_that_is_wrong_is_set_with_the_strength_that_the_user_tells(base, tmp_path):
+    adapter = lay(tmp_path / "a", make.as_files(make.lora(r=4).with_config(r=16, lora_alpha=16)))
+    assert adapterfit.fix(adapter, base, tmp_path / "no").out == ""
+    receipt = adapterfit.fix(adapter, base, tmp_path / "out", alpha=8)
+    assert [(step.cause, step.safety) for step in receipt.plan.steps] == [("rank-mismatch", "told")]
+    config = json.loads((tmp_path / "out" / make.CONFIG).read_bytes())
+    assert (config["r"], config["lora_alpha"]) == (4, 8)
+
+
+# ------------------------------------------------------------------------------------------------ heads of prompts
+
+HEAD = {"classifier.weight": ("BF16", [3, 64], bytes(range(128)) * 3), "classifier.bias": ("BF16", [3], b"abcdef")}
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    """A classifier whose head has numbers."""
+    config = json.dumps({**make.base("bert").config, "num_labels": 3}).encode()
+    return str(lay(tmp_path / "bert", {"config.json": config, "model.safetensors": filled(HEAD)}))
+
+
+def prompt(folder, **fields):
+    """A prompt for it as PEFT 0.15 saved one: with these fields, and without a head."""
+    sizes = {"encoder_hidden_size": 64, "num_attention_heads": 4, "num_layers": 2, "token_dim": 64}
+    of_0_15 = {
+        **dict.fromkeys(("auto_mapping", "revision")),
+        "prefix_projection": False,
+        "num_transformer_submodules": 1,
+    }
+    options = {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "task_type": "SEQ_CLS", **sizes, **of_0_15}
+    made = make.adapter("bert", **options, **fields)
+    return lay(folder, make.as_files(made.dropped(lambda name: "classifier" in name)))
+
+
+def test_the_bases_own_head_is_put_beside_a_prompt_of_peft_0_15_only_where_that_is_asked_for(classifier, tmp_path):
+    adapter = prompt(tmp_path / "a")
+    refused = adapterfit.fix(adapter, classifier, tmp_path / "no")
+    assert (refused.out, [step.safety for step in refused.plan.left_out]) == ("", ["unsafe"])
+    receipt = adapterfit.fix(adapter, classifier, tmp_path / "out", unsafe=True)
+    assert receipt.plan.after == "fits"
+    written = (tmp_path / "out" / make.WEIGHTS).read_bytes()
+    assert all(data in written for *_, data in HEAD.values())
+    assert [one.detail for one in receipt.proof.shown if one.what == "bytes"] == [
+        "tensors: 1 copied bit by bit, 2 made of others without computing"
+    ]
+    assert adapterfit.fix(tmp_path / "out", classifier, tmp_path / "again").plan.before == "fits"
+
+
+def test_a_head_is_not_taken_from_the_base_where_a_later_peft_wrote_the_prompt_or_the_base_has_none(
+    classifier, tmp_path
+):
+    later = prompt(tmp_path / "a", peft_version="0.21.2")
+    assert adapterfit.fix(later, classifier, unsafe=True).plan.steps == ()
+    bare = lay(tmp_path / "bare", {"config.json": json.dumps(dict(make.base("bert").config)).encode()})
+    assert adapterfit.fix(prompt(tmp_path / "b"), bare, unsafe=True).plan.steps == ()
 
 
 # ------------------------------------------------------------------------------------------------ trained embeddings

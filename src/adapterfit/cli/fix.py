@@ -74,7 +74,7 @@ def command(
 
     ADAPTER is a folder, a file, or hf://owner/name[@revision][/folder]; it is only read. The new folder has the
     repaired adapter, all other files of the old one, and receipt.json. Edits that may change what the adapter
-    computes are listed, and taken with --unsafe only.
+    computes are listed, and taken with --unsafe only; what rests on your word (--alpha) is called so.
 
     Exit code: 0 mended, or nothing to do; 1 no safe repair makes it fit; 2 could not, or whether it fits cannot be told.
     """
@@ -95,6 +95,11 @@ def command(
             python=python, online=online, progress=progress, loader=loader, base_name=base_name, drop_copies=drop_copies, alpha=alpha, rslora=rslora,
             dtype={"float32": "F32", "float16": "F16", "bfloat16": "BF16"}.get(dtype or ""),
         )  # fmt: skip
+    if alpha is not None and all(step.safety != "told" for step in receipt.plan.steps):
+        click.echo(
+            "adapterfit: --alpha was not used: adapter_config.json is there, and its ranks are those of the tensors",
+            err=True,
+        )
     if only_plan and plan_file is not None:
         _save(receipt.plan, plan_file, [path for path in (adapter, base) if path])
     if form == "json":

@@ -31,7 +31,7 @@ def apart(steps: Iterable[Step], *, unsafe: bool = False) -> tuple[Step, ...]:
     """
     chosen: list[Step] = []
     touched: set[str] = set()
-    wanted = [step for step in steps if step.safety == "safe" or unsafe]
+    wanted = [step for step in steps if step.safety != "unsafe" or unsafe]
     for step in sorted(wanted, key=lambda step: step.safety != "safe"):
         names = {name for edit in step.edits for name in touches(edit)}
         if not names & touched:

@@ -74,8 +74,8 @@ def parse(found: object) -> Plan:
 
 def _step(found: object) -> Step:
     one = _object(found, "a step")
-    if one.get("safety") not in ("safe", "unsafe"):
-        raise CannotCheck('a step of the plan is neither "safe" nor "unsafe"')
+    if one.get("safety") not in ("safe", "told", "unsafe"):
+        raise CannotCheck('a step of the plan is neither "safe" nor "told" nor "unsafe"')
     return Step(
         cause=_text(one, "cause"),
         why=_text(one, "why"),

@@ -94,9 +94,15 @@ def _base_path(raw: Mapping[str, Any], file: str) -> Iterator[Flaw]:
         return
     value = raw["base_model_name_or_path"]
     problem, severity = _path_problem(value)
-    if problem:
-        words = f"names the base {quote(value, 80)}: {problem}. It was neither opened nor fetched; --base says where the base is"
-        yield _flaw(file, words, "base-path-not-portable", severity=severity, found=quote(value, 80))
+    if not problem:
+        return
+    if value is None or value == "":
+        written = "null" if value is None else '""'
+        words = f"has base_model_name_or_path = {written}: {problem}; --base says where it is"
+        yield _flaw(file, words, "base-path-not-portable", severity=severity, found=written)
+        return
+    words = f"names the base {quote(value, 80)}: {problem}. It was neither opened nor fetched; --base says where the base is"
+    yield _flaw(file, words, "base-path-not-portable", severity=severity, found=quote(value, 80))
 
 
 def _path_problem(value: object) -> tuple[str, str]:

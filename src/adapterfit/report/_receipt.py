@@ -129,7 +129,8 @@ def _list(title: str, entries: Iterable[str], width: int, style: str) -> Iterato
 
 def _step(step: Step, width: int) -> Iterator[Line]:
     style = "bold green" if step.safety == "safe" else "bold yellow"
-    yield Line(f"{show(step.cause)} ({step.safety}{_far(step)})", style)
+    safety = "as you told" if step.safety == "told" else step.safety
+    yield Line(f"{show(step.cause)} ({safety}{_far(step)})", style)
     yield from _wrap(f"because {show(step.why, limits.REPORT_MESSAGE_CHARS)}", width, "  ")
     lines = list(grouped(step.edits))
     for sign, text in lines[:_EDITS]:

@@ -141,8 +141,7 @@ def _step(source: Readable, table: dict[str, Held], edit: Edit) -> None:
         array = np.concatenate([one.array for one in both])
         table[edit.name] = Held(old.dtype, array.shape, array=array, slack=old.slack)
     elif isinstance(edit, Fill):
-        array = np.full(edit.shape, edit.value)
-        table[edit.new] = Held(edit.dtype, edit.shape, array=array, slack=_ROUNDING[edit.dtype][0])
+        table[edit.new] = _filled(edit)
     else:
         olds = [loaded(source, table.pop(name)) for name in uses(edit)]
         if isinstance(edit, (Join, JoinDiagonal)):
@@ -153,6 +152,16 @@ def _step(source: Readable, table: dict[str, Held], edit: Edit) -> None:
             table[name] = Held(dtype, array.shape, array=array, slack=slack)
         if isinstance(edit, (Cast, Scale)):
             table[edit.name] = _computed(table[edit.name], olds[0], edit)
+
+
+def _filled(edit: Fill) -> Held:
+    """Every number the same, rounded once; without any number nothing is."""
+    import numpy as np
+
+    if 0 in edit.shape:
+        word = np.dtype(f"<u{DTYPE_BITS[edit.dtype] // 8}")
+        return Held(edit.dtype, edit.shape, array=np.zeros(edit.shape, word))
+    return Held(edit.dtype, edit.shape, array=np.full(edit.shape, edit.value), slack=_ROUNDING[edit.dtype][0])
 
 
 def _rows_of_base(source: Readable, edit: Extend, old: Held) -> Held:

@@ -12,9 +12,12 @@ is older than 0.18, and `use_cayley_neumann` is on (0.17). With `coft` rotations
 nothing.
 
 Fix: what 0.14 and 0.15 saved is today's BOFT with one factor, block for block: `oft_r` becomes `boft_R`, `oft_s` becomes
-`boft_s`, and the config says so; blocks that were shared are written out. Not with `coft`, whose projection BOFT does not have.
-For the other generations there is none: they are different mathematics. Load with the PEFT it was saved with, merge it there
-with `merge_and_unload()` and save the merged model, or train anew.
+`boft_s`, and the config says so; blocks that were shared are written out. With `coft` that is unsafe: each run cut the blocks
+back to a norm, which BOFT does not, and the last step of training may have left them above it.
+For the other generations there is none, as loads of adapters of 0.7 to 0.17 show. A rotation of the outputs is no rotation of
+the inputs. A series that ended with twice its last power is no rotation quite, and no other number of terms gives it, nor does
+`use_cayley_neumann: false`. Load with the PEFT it was saved with, merge it there with `merge_and_unload()` and save the merged
+model, or train anew.
 
 Workaround: `pip install peft==0.13.2`, `0.15.2` or `0.17.1`.
 
@@ -106,13 +109,17 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
             at=(),
             predicted="warns",
             expected="PEFT 0.16 or 0.17",
-            fix=Fix("unsafe", "load it with peft==0.17.1, or train it anew"),
+            fix=Fix(
+                "unsafe",
+                "load it with peft==0.17.1, or train it anew: its series ended with twice the last power, which no setting of a "
+                "later PEFT computes",
+            ),
             differs=True,
         )
 
 
 def _old_tensors(case: Case, names: list[str], diff: Diff) -> Finding:
-    edits = _as_boft(case, diff)
+    edits, config = _as_boft(case, diff), case.adapter.config
     empty = [slot.key for slot in diff.missing if slot.role == "tuner"]
     return finding(
         f"{evidence.count(len(names), 'tensor')} of OFT as PEFT 0.15 and before saved it (`oft_r`); PEFT 0.21 drops them, and "
@@ -121,13 +128,30 @@ def _old_tensors(case: Case, names: list[str], diff: Diff) -> Finding:
         predicted="warns" if diff.warned else "silent",
         found="oft_r",
         expected="oft_R.weight",
-        fix=Fix("safe", "write it as BOFT with one factor, which computes what OFT did in PEFT 0.14 and 0.15", edits)
-        if edits
-        else Fix(
-            "unsafe", "load it with peft==0.15.2 (or 0.13.2, if that refuses it), merge it there, or train it anew"
+        fix=_cure(
+            edits, constrained=config is not None and bool(config.raw.get("coft")), of_outputs=_turns_outputs(names)
         ),
         explains=(*names, *empty),
     )
+
+
+def _turns_outputs(names: list[str]) -> bool:
+    """Whether they are of PEFT 0.13 and before, which scaled nothing."""
+    return not any(evidence.parts(name).leaf == "oft_s" for name in names)
+
+
+def _cure(edits: tuple[Edit, ...], *, constrained: bool, of_outputs: bool) -> Fix:
+    """As BOFT; else the release that computes it, and why no later one does."""
+    as_boft = "write it as BOFT with one factor, which computes what OFT did in PEFT 0.14 and 0.15"
+    if edits and constrained:
+        far = "the same where every block is within the norm that coft allows; a block beyond it is turned too far"
+        return Fix("unsafe", as_boft, edits, far)
+    if edits:
+        return Fix("safe", as_boft, edits)
+    if of_outputs:
+        why = "PEFT 0.13 and before rotated the outputs of a layer, every later one its inputs"
+        return Fix("unsafe", f"load it with peft==0.13.2, merge it there, or train it anew: {why}")
+    return Fix("unsafe", "load it with peft==0.15.2, merge it there, or train it anew")
 
 
 def _as_boft(case: Case, diff: Diff) -> tuple[Edit, ...]:
@@ -139,7 +163,7 @@ def _as_boft(case: Case, diff: Diff) -> tuple[Edit, ...]:
     config, by_name = case.adapter.config, anatomy.modules(diff)
     values = config.raw if config is not None else {}
     held = anatomy.of_modules(case.adapter.tensors)
-    if values.get("coft") or values.get("bias", "none") != "none" or len(case.adapter.tensors) != 2 * len(held):
+    if values.get("bias", "none") != "none" or len(case.adapter.tensors) != 2 * len(held):
         return ()
     blocks: list[tuple[int, int]] = []
     edits: list[Edit] = []
