@@ -52,6 +52,27 @@ DEDUCED = {
     "checkpointing is told, and nothing has a gradient": (
         "checkpointing-cuts-gradients", "RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn (LoRA, gradient checkpointing)",
     ),
+    "trainable parameters counted in words": ("adapter-frozen", "m = PeftModel.from_pretrained(base, 'mine')\nprint_trainable_parameters says the trainable params is 0, why?"),
+    "gradients that are none, in words": ("checkpointing-cuts-gradients", "With gradient checkpointing my LoRA does not learn: the gradients are all None."),
+    "diffusers has read the dialect, and its module is not there": (
+        "diffusion-wrong-base", "Loading adapter weights from state_dict led to unexpected keys found in the model: blocks.7.attn2.add_k_proj.lora_A.fast.weight, blocks.7.attn2.add_k_proj.lora_B.fast.weight",
+    ),
+    "the adapter's name of PEFT stood in the file": (
+        "diffusion-key-format", "Loading adapter weights from state_dict led to unexpected keys found in the model: blocks.7.attn2.to_k.lora_A.default.weight, blocks.7.attn2.to_k.lora_B.default.weight",
+    ),
+    "a traceback that breaks off while the layers are made": (
+        "target-modules-not-found",
+        '  File "/x/site-packages/peft/mapping.py", line 183, in get_peft_model\n  File "/x/site-packages/peft/peft_model.py", line 155, in __init__\n    self.base_model = cls(model, peft_config)',
+    ),
+    "an option of a server is no error of it": (
+        "served-without-effect", "vllm serve base --enable-lora --lora-target-modules qkv_proj\nThe LoRA adapter is loaded and the server silently serves the base model.",
+    ),
+    "each line of Chinese by itself": (
+        "loader-drops-keys-silently", "tokenizer = AutoTokenizer.from_pretrained('x')\nm = PeftModel.from_pretrained(base, 'mine').merge_and_unload()\n合并完之后和原来模型参数完全一致，没有变化",
+    ),
+    "a sampler's sizes are those of an image model": (
+        "diffusion-wrong-base", "Load network: my_lora.safetensors\nERROR step=base args={'prompt_embeds': 'cuda:0'} The size of tensor a (64) must match the size of tensor b (320) at non-singleton dimension 1",
+    ),
     "checkpointing is switched off": (
         "adapter-frozen", "model = PeftModel.from_pretrained(model, 'out')\n--gradient_checkpointing False\nRuntimeError: element 0 of tensors does not require grad and does not have a grad_fn",
     ),
@@ -80,3 +101,9 @@ def test_a_cause_is_deduced(cause, text):
 def test_an_error_from_outside_is_answered_with_nothing_or_with_a_guess(text):
     causes = adapterfit.why(text).causes
     assert not causes or causes[0].confidence == "low"
+
+
+def test_options_of_a_training_are_no_names_of_tensors():
+    told = adapterfit.why("lora_unet_layer: null\nlora_unet_rank: 4\nRuntimeError: CUDA error: out of memory")
+    assert told.symptoms.keys == ()
+    assert adapterfit.why("lora_unet_down_blocks_0_attentions_0_proj_in.alpha is odd").symptoms.keys != ()

@@ -18,8 +18,10 @@ TRAINABLE = "model.print_trainable_parameters(): 0 means that the adapter is fro
 _RAISED = ("does not require grad and does not have a grad_fn", "none of the inputs have requires_grad=true")
 _EMPTY = "optimizer got an empty parameter list"
 _CUT = ("none of the inputs have requires_grad=true", "incompatible with gradient checkpointing")
-_ASKED = re.compile(r"gradient[_ -]?checkpointing(?!\W{0,3}(?:=|:|\s)\s?\W?(?:false|none)\b)")
-_NUMBER = re.compile(r"(?:number of )?trainable param(?:eter)?s\W{1,4}(\d[\d,.]{0,20})")
+_ASKED = re.compile(r"gradient[_ -]?checkpoint(?:ing)?\b(?!\W{0,3}(?:=|:|\s)\s?\W?(?:false|none)\b)")
+_NUMBER = re.compile(r"(?:number of )?trainable param(?:eter)?s(?: is| are|\W{1,4}) ?(\d[\d,.]{0,20})")
+#: The same in words: gradients that are none, where checkpointing is spoken of.
+_NONE = re.compile(r"\bgrad(?:ient)?s?\b[^.\n]{0,40}\b(?:none|zeros?|empty|missing)\b|\bno grad(?:ient)?s?\b")
 _LOADED = re.compile(r"(?:peft\w{0,40}\.from_pretrained|load_adapter)\((?P<options>[^()]{0,300})")
 _ADAPTER = re.compile(r"(?<![a-z])q?lora|peft|adapter|\|\| all params: ")
 
@@ -38,9 +40,14 @@ class Gradient(NamedTuple):
 def read_gradient(symptoms: Symptoms) -> Gradient | None:
     """What a text tells about a training without gradients; None where it is about something else."""
     lines, empty = said(symptoms, *_RAISED, most=2), said(symptoms, _EMPTY, most=1)
-    if not (lines or empty) or _ADAPTER.search(symptoms.folded) is None:
-        return None
     number = _NUMBER.search(symptoms.folded)
+    about = _ADAPTER.search(symptoms.folded) is not None or (
+        number is not None and bool(said(symptoms, _CUT[0], most=1))
+    )
+    if not about:
+        return None
+    if not (lines or empty):
+        return _in_words(symptoms, number)
     if number is not None:
         at = (line_of(symptoms, number.start()),)
         nothing = not number[1].strip(",.0")
@@ -56,3 +63,17 @@ def read_gradient(symptoms: Symptoms) -> Gradient | None:
     if cut_at:
         return Gradient(0.4 if loaded else 0.25, 0.7, lines, frozen_at, cut_at)
     return Gradient(0.75, 0.3, lines, frozen_at) if loaded else Gradient(0.35, 0.45, lines)
+
+
+def _in_words(symptoms: Symptoms, number: re.Match[str] | None) -> Gradient | None:
+    """Nothing raised: a number of trainable parameters that is 0, or gradients that are none where checkpointing is spoken of."""
+    if symptoms.errors:
+        return None
+    loaded = _LOADED.search(symptoms.folded)
+    if number is not None and not number[1].strip(",.0"):
+        at = tuple(line_of(symptoms, one.start()) for one in (number, loaded) if one is not None)
+        return Gradient(0.8 if loaded is not None else 0.6, 0, (), at)
+    asked, none = _ASKED.search(symptoms.folded), _NONE.search(symptoms.folded)
+    if asked is None or none is None:
+        return None
+    return Gradient(0.2, 0.5, (line_of(symptoms, none.start()),), (), (line_of(symptoms, asked.start()),))

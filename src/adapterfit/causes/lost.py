@@ -71,6 +71,11 @@ _PART = re.compile(r"\.(?:lora_|base_layer|modules_to_save|original_module|weigh
 #: What is left for each of several causes that names do not tell apart.
 _SHARED = 0.45
 #: How kohya-ss begins the names of a network.
+#: Names as diffusers writes them once it has read a file, with the adapter's name (never PEFT's `default`, which stood in the file); and how names begin that it has not read.
+_OWN = re.compile(
+    r"(?:attn\d?|ff|to_[qkv]|add_[qkv]_proj|image_embedder|time_embedder|proj_(?:in|out)|norm\w*)\.(?:[\w]+\.)*lora_[AB]\.(?!default\.)[^.]+\.(?:weight|bias)$"
+)
+_PARTS = ("transformer.", "unet.", "diffusion_model.", "base_model.", "text_encoder", "lora_", "model.")
 _FLAT = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_", "lycoris_")
 #: Names from which on a program's own words are a list.
 _LIST = 3
@@ -164,6 +169,10 @@ def _image(symptoms: Symptoms) -> Readings:
     encoders = tuple(key for key in names if key.name.startswith(("lora_te_", "lora_te1_", "lora_te2_", "lora_te3_")))
     if len(encoders) == len(names):
         return {"diffusion-wrong-base": Names(0.6, encoders), "diffusion-key-format": Names(0.5, encoders)}
+    own = tuple(key for key in names if key.wording == "diffusers" and _OWN.search(key.name))
+    if len(own) == len(names) and not any(key.name.startswith(_PARTS) for key in names):
+        # diffusers has read the dialect, down to the adapter's name in the keys: what is left over is not in this model.
+        return {"diffusion-wrong-base": Names(0.6, own), "diffusion-key-format": Names(0.5, own), "loader-drops-keys-silently": Names(0.4, own)}  # fmt: skip
     sure = 0.5 if symptoms.misshapen else 0.85  # names that fit, in other sizes: then it is no matter of a dialect
     return {"diffusion-key-format": Names(sure, names), "diffusion-wrong-base": Names(0.3, names)}
 

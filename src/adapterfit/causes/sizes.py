@@ -45,6 +45,10 @@ IMAGES = (
     "diffusers",
     "unet",
     "automatic1111",
+    "prompt_embeds",
+    "sd-scripts",
+    "sd_scripts",
+    "onetrainer",
 )
 _MLP = (
     "gate_proj",

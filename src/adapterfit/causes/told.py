@@ -36,6 +36,8 @@ _HEADS = ("classif", "seq_cls", "token_cls", "num_labels", "sequenceclassificati
 #: Words of an author who says that it is right elsewhere.
 _ELSEWHERE = ("works perfectly", "works fine", "works well", "works as expected", "works correctly", "fine with", "correct with", "good with", "is correct in", "works in ", "works with ", "is ok", "is fine", "are fine", "is alright", "is normal", "much better", "correct answer", "fine in ", "but with", "but when", "whereas", "while with")  # fmt: skip
 
+#: Beside frames without an error, which are about another attempt, a sentence counts less.
+_BESIDE_FRAMES = 0.8
 _CHECK = "adapterfit check ADAPTER --base BASE --values: names that fit nothing, no tensors, or a B that is all zero"
 
 
@@ -97,16 +99,16 @@ def in_words(symptoms: Symptoms, cause: str, *, fix: str) -> Iterator[Suspicion]
 
 
 def _answers(symptoms: Symptoms) -> Iterator[tuple[str, Told]]:
-    measured = symptoms.frames or symptoms.errors or symptoms.missing or symptoms.unexpected or symptoms.misshapen
-    if measured or not symptoms.statements:
+    if symptoms.errors or symptoms.missing or symptoms.unexpected or symptoms.misshapen or not symptoms.statements:
         return
+    sure = _BESIDE_FRAMES if symptoms.frames else 1.0
     seen = {statement.seen for statement in symptoms.statements}
     for statement in symptoms.statements:
         alone = statement.seen == "nan-somewhere" and "constant" not in seen
         kind = "nan" if statement.seen == "nan-somewhere" and not alone else statement.seen
         for where in _where(symptoms, statement):
             for cause, likelihood in _ANSWERS.get((kind, where), {}).items():
-                yield cause, Told(likelihood, statement, where)
+                yield cause, Told(likelihood * sure, statement, where)
 
 
 def _where(symptoms: Symptoms, statement: LogStatement) -> tuple[str, ...]:

@@ -218,9 +218,14 @@ def _said(text: Text) -> Iterator[LogKey]:
             continue
         for match in _SAID.finditer(words):
             name = match[0].rstrip(",")
-            if ("." in name or name.startswith(_FLAT)) and name not in seen and _is_tensor(name):
+            if ("." in name or _is_flat(name)) and name not in seen and _is_tensor(name):
                 seen.add(name)
                 yield LogKey(name, line)
+
+
+def _is_flat(name: str) -> bool:
+    """`lora_unet_down_blocks_0_…` is a tensor's name; `lora_unet_rank` is an option."""
+    return name.startswith(_FLAT) and any(char.isdigit() for char in name)
 
 
 def _is_tensor(name: str) -> bool:

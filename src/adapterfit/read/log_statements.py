@@ -81,6 +81,7 @@ _AS_IF = re.compile(
     r"|\b(?:as if|as though|like) (?:it|they|i|this|that)\w*(?:'s| is| was|'m)? (?:just |only |still )?(?:using |running |talking to )?(?:the )?(?:base|original)\b"
     r"|\bfall(?:s|ing)? back (?:to|on) (?:the |a |an )?(?:base|original|default|different|other)\b|\b(?:serv|run|generat|answer|done|render|work)\w* (?:\w+ )?without (?:the |any |my )?(?:loras?|adapt[eo]rs?)\b|\bstill (?:\w+ ){0,3}(?:the )?(?:base|original) model\b"
     r"|\b(?:same )?as (?:it was |they were )?before (?:the )?(?:fine-?tun\w+|training)\b|(?:n't|\bnot) (?:seem to )?have (?:any )?(?:loras?|adapt[eo]rs?|learn(?:ing|ed))\b"
+    r"|\b(?:silently|actually|simply|just|only) (?:serv|us|run|return|answer)\w* (?:\w+ )?(?:the )?(?:base|original) model\b"
     r"|\bmodel (?:remains?|remained|stays?|stayed) (?:\w+ ){0,2}?(?:the )?(?:base|original|unchanged)\b"
 )
 _IGNORED = re.compile(
@@ -197,7 +198,8 @@ def _in_chinese(text: Text, folded: str) -> Iterator[LogStatement]:
     start = 0
     told = bool(_HAN_ADAPTER.search(folded[:_TEXT]))
     most = min(len(folded), _TEXT)
-    for end in [*(match.end() for match in _HAN_END.finditer(folded, 0, most)), most]:
+    stops = {match.end() for match in _HAN_END.finditer(folded, 0, most)}
+    for end in sorted({*stops, *(at for at in text.starts if at < most), most}):
         sentence = folded[start:end][-_SENTENCE:]
         if told and _HAN.search(sentence) and not _HAN_OTHER.search(sentence):
             for seen, words in (("no-effect", _HAN_EFFECT), ("garbage", _HAN_GARBAGE)):

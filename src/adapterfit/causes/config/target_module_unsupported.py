@@ -135,7 +135,7 @@ HINTS = (
 
 
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
-STOPS = {("peft", "_create_new_module"): 0.75, ("peft", "_create_and_replace"): 0.45}
+STOPS = {("peft", "_create_new_module"): 0.75, ("peft", "_create_and_replace"): 0.45, ("peft", "__init__"): 0.38}
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:

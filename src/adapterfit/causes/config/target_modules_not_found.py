@@ -185,7 +185,7 @@ HINTS = (
 
 
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
-STOPS = {("peft", "inject_adapter"): 0.55, ("peft", "_find_and_replace"): 0.55}
+STOPS = {("peft", "inject_adapter"): 0.55, ("peft", "_find_and_replace"): 0.55, ("peft", "__init__"): 0.42}
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:

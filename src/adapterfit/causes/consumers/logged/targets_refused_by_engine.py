@@ -116,7 +116,11 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     for phrase, likelihood in _WORDS:
         told = said(symptoms, phrase)
         if told and "expected" not in lists:
-            yield suspect(symptoms, "the server cannot wrap what the adapter was trained on", likelihood, told, fix=fix)
+            option = phrase.startswith("--") and not symptoms.errors  # a command line, not what came of it
+            yield suspect(
+                symptoms, "the server cannot wrap what the adapter was trained on", 0.4 if option else likelihood, told, fix=fix,
+                apart="whether the server's log names modules that it skips or refuses",
+            )  # fmt: skip
             break
     without = None if "expected" in lists else _WITHOUT.search(symptoms.text)
     if without is not None:
