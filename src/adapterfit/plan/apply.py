@@ -44,7 +44,17 @@ def apply(adapter: Adapter, edits: Iterable[Edit], reparse: Reparse, remark: Rem
         values=_values(adapter, edits),
         stamp=restamped(adapter, edits, reparse),
         layout="peft" if born or adapter.weights is None else adapter.layout,
-        flaws=tuple(flaw for flaw in adapter.flaws if not gone(flaw)),
+        flaws=tuple(_reached(flaw, config) for flaw in adapter.flaws if not gone(flaw)),
+    )
+
+
+def _reached(flaw: Flaw, config: AdapterConfig | None) -> Flaw:
+    """A loader that no longer stops at the config comes to what it did not come to before."""
+    stops = config is None or any(one.predicted == "raises" and one.severity == "error" for one in config.flaws)
+    return (
+        dataclasses.replace(flaw, predicted="raises")
+        if flaw.raised and flaw.predicted == "none" and not stops
+        else flaw
     )
 
 

@@ -172,8 +172,8 @@ def _raises(config: AdapterConfig | None) -> bool:
 
 
 def _never_reached(flaw: Flaw) -> Flaw:
-    """The loader stops at the config, before it looks for the weights."""
-    return replace(flaw, predicted="none", raised="")
+    """The loader stops at the config, before it looks for the weights; `raised` is what it would say if it came so far."""
+    return replace(flaw, predicted="none")
 
 
 def _is_peft(config: AdapterConfig | None) -> bool:
