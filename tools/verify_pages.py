@@ -39,6 +39,9 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault(
+    "HF_MODULES_CACHE", str(Path(sys.prefix, "modules"))
+)  # where transformers copies a base's own code
 
 from transformers.utils import logging as transformers_logging
 

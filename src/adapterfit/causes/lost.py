@@ -139,7 +139,9 @@ def _image(symptoms: Symptoms) -> Readings:
     said = tuple(key for key in (*names, *symptoms.keys) if tuner(key.name) or key.name.startswith("lora_"))
     if names and all(_is_magnitude(key.name) and key.wording not in {"vllm", "llama.cpp"} for key in names):
         return {"dora-magnitude-misplaced": Names(0.95, names)}
-    foreign = tuple(key for key in said if _is_lycoris(key.name) and key.wording != "peft")
+    foreign = tuple(
+        key for key in said if _is_lycoris(key.name) and key.wording != "peft" and not _is_of_peft(key.name)
+    )
     if foreign and (names or symptoms.errors):
         return {"lycoris-not-lora": Names(0.92, foreign)}
     shared = [key for key in names if key.wording == "diffusers"]  # transformers' mixin says the same
@@ -187,6 +189,11 @@ def _is_lycoris(name: str) -> bool:
         part.startswith(("hada_", "lokr_", "lora_mid", "oft_diag")) or part in {"diff", "diff_b", "w_norm", "on_input"}
         for part in name.split(".")[1:]
     )
+
+
+def _is_of_peft(name: str) -> bool:
+    """PEFT has a LoHa and a LoKr of its own, in its own names."""
+    return name.startswith("base_model.")
 
 
 def _prompted(symptoms: Symptoms) -> Readings:

@@ -237,6 +237,15 @@ def _packed(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     return {"quantised-base-packed": Reading(0.93, grown)} if grown and len(grown) * 2 >= len(shapes) else {}
 
 
+def _packed_model(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """Slots made for a layer of four-bit weights, which PEFT took for a matrix of one column: (height x width / 2, 1)."""
+    slots = [(s, file, model) for s, file, model in _whole(shapes) if tuner(s.key) and len(file) == len(model) == 2]
+    column = [s for s, file, model in slots if model[1] == 1 < file[1]]
+    grown = [s for s, file, model in slots if model[0] >= 8 * file[0] and model[1] == file[1]]
+    found = (*column, *grown) if column and grown else ()
+    return {"quantised-base-unsupported": Reading(0.93, found)} if len(found) * 2 >= len(shapes) and found else {}
+
+
 def _projector(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     extra = tuple(s for s in shapes if any(mark in s.key for mark in PROJECTORS))
     if not extra or len(extra) < len(shapes):
@@ -520,6 +529,7 @@ _STEPS: tuple[Callable[[Symptoms, tuple[LogShape, ...]], Readings], ...] = (
     _emptied,
     _merged_linear,
     _packed,
+    _packed_model,
     _base_partitioned,
     _projector,
     _experts,

@@ -17,29 +17,36 @@ Workaround: train again with plain LoRA, which works on all packed modules that 
 
 Prevention: train on the base that you will serve on, quantised or not.
 
-Setup:
-    quantised = "a folder whose config.json has a quantization_config"
+Needs: bitsandbytes
 
-Not run: it needs a quantiser's library beside PEFT; every method was loaded and run on eight kinds of packed bases by `make packed`.
+Setup:
+    from transformers import BitsAndBytesConfig
+
+    FOUR_BITS = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    LlamaForCausalLM(llama(hidden_size=64, intermediate_size=128)).save_pretrained("base")
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), peft.LoHaConfig(r=2, target_modules=["q_proj", "v_proj"]))
 
 Broken:
-    base = AutoModelForCausalLM.from_pretrained("base", quantization_config=BitsAndBytesConfig(load_in_4bit=True))
-    model = PeftModel.from_pretrained(base, "loha-adapter")
-    # raises RuntimeError: Error(s) in loading state_dict for PeftModel: size mismatch for ...hada_w1_a.default
+    base = AutoModelForCausalLM.from_pretrained("base", quantization_config=FOUR_BITS)
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises RuntimeError: size mismatch for ...hada_w1_a.default
 
 Fixed:
-    base = AutoModelForCausalLM.from_pretrained("base", dtype=torch.bfloat16)
-    model = PeftModel.from_pretrained(base, "loha-adapter")
+    base = AutoModelForCausalLM.from_pretrained("base")  # the original, in 16 bits or more
+    model = PeftModel.from_pretrained(base, "adapter")
+    as_trained(model)  # -> True
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import line_of, said, suspect
+from adapterfit.causes.sizes import sizes_of
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import shorten, show
 
@@ -53,9 +60,14 @@ CAUSE = Cause(
         "ValueError: GPTQLoraLinear does not support DoRA yet, please set it to False",
         "RuntimeError: mat1 and mat2 shapes cannot be multiplied (8192x1 and 128x128)",
         "KeyError: 'base_model.model.model.layers.0.self_attn.k_proj.weight.absmax'",
+        "RuntimeError: Error(s) in loading state_dict for PeftModel: size mismatch for ...hada_w1_a.default: copying a param with shape torch.Size([64, 2]) from checkpoint, the shape in current model is torch.Size([2048, 2]).",
     ),
     versions="measured with peft 0.21",
     needs=("config", "diff"),
+)
+#: A square of the base's width meets its packed weight, which has one column: `(8192x1 and 128x128)`.
+_PRODUCT = re.compile(
+    r"shapes cannot be multiplied \((?P<packed>\d{2,10})x1 and (?P<tall>\d{1,6})x(?P<width>\d{1,6})\)"
 )
 #: Outcome → what it does to the user, and how the report calls it.
 _DOES = {
@@ -104,6 +116,18 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     refused = said(symptoms, "linear does not support dora yet")
     if refused:
         yield suspect(symptoms, "PEFT has no DoRA for layers packed this way", 0.85, refused, fix=fix)
+    sizes = sizes_of(symptoms, "quantised-base-unsupported")
+    if sizes is not None:
+        yield suspect(
+            symptoms, "PEFT made room for a matrix of one column: it took the packed bytes of a 4-bit layer for weights", sizes.likelihood, sizes.lines,
+            fix=fix,
+        )  # fmt: skip
+    product = _PRODUCT.search(symptoms.text)
+    if product is not None and int(product["packed"]) * 2 == int(product["width"]) * int(product["tall"]):
+        yield suspect(
+            symptoms, f"a weight of one column, {product['packed']} x 1, is packed: two numbers of a matrix of {product['width']} columns in each byte", 0.86,
+            [line_of(symptoms, product.start())], fix=fix, apart="whether the same adapter runs on the base in 16 bits",
+        )  # fmt: skip
     lacking = [
         e.line for e in symptoms.errors if e.kind == "KeyError" and e.message.strip("'\" .").lower().endswith(_STATES)
     ]
@@ -115,13 +139,16 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
 
 
 def logs() -> dict[str, list[str]]:
-    """Both; a state that a checkpoint without an adapter lacks."""
+    """All of them; another width; a state that a checkpoint without an adapter lacks."""
+    slot = "size mismatch for base_model.model.h.0.q.{}.default: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
     return {
         "fires": [
             "ValueError: GPTQLoraLinear does not support DoRA yet, please set it to False",
             "KeyError: 'base_model.model.model.layers.3.self_attn.q_proj.weight.absmax'",
+            f"{slot.format('hada_w1_a', '96, 4', '4608, 4')} {slot.format('hada_w1_b', '4, 96', '4, 1')}",
+            "PEFT: RuntimeError: mat1 and mat2 shapes cannot be multiplied (4608x1 and 96x96)",
         ],
-        "silent": ["KeyError: 'encoder.layers.3.weight.absmax'"],
+        "silent": [slot.format("hada_w1_b", "4, 96", "4, 128"), "KeyError: 'encoder.layers.3.weight.absmax'"],
     }
 
 

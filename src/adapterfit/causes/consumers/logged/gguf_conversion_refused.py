@@ -14,7 +14,7 @@ Workaround: rename the keys to the names of the base's checkpoint before convert
 
 Prevention: train without modules_to_save and without lm_head as a target, if GGUF is the goal.
 
-Not run: it needs llama.cpp's converter, which is a script of its repository and no package.
+Not run: it needs llama.cpp's sources and a base with a tokenizer; `make oracles` runs that converter on such adapters, and it refuses them.
 
 Broken:
     # saved with modules_to_save=["lm_head"]: a whole head, which is neither lora_A nor lora_B

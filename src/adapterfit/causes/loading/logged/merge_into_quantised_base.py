@@ -14,16 +14,28 @@ Workaround: do not merge: serve the adapter beside the quantised base.
 
 Prevention: keep the 16-bit base at hand; an adapter trained on a quantised base is merged into the unquantised one.
 
-Not run: it needs a quantised base with its library (GPTQ, AWQ, bitsandbytes) and a GPU.
+Needs: bitsandbytes
+
+Setup:
+    from transformers import BitsAndBytesConfig
+
+    LlamaForCausalLM(llama(hidden_size=64, intermediate_size=128)).save_pretrained("base")
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
+    FOUR_BITS = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
 
 Broken:
-    base = AutoModelForCausalLM.from_pretrained("a-gptq-model", device_map="auto")
-    model = PeftModel.from_pretrained(base, "adapter").merge_and_unload()
+    base = AutoModelForCausalLM.from_pretrained("base", quantization_config=FOUR_BITS)
+    model = PeftModel.from_pretrained(base, "adapter")
+    unmerged = logits(model)
+    merged = model.merge_and_unload()
+    # warns: Merge lora module to 4-bit linear may get different generations due to rounding errors.
+    torch.allclose(logits(merged), unmerged, atol=1e-2)  # -> False
 
 Fixed:
-    base = AutoModelForCausalLM.from_pretrained("the-16-bit-original", dtype=torch.bfloat16, device_map="cpu")
-    model = PeftModel.from_pretrained(base, "adapter").merge_and_unload()
-    model.save_pretrained("merged")  # and quantise that
+    base = AutoModelForCausalLM.from_pretrained("base")  # the original, in 16 bits or more
+    merged = PeftModel.from_pretrained(base, "adapter").merge_and_unload()
+    as_trained(merged)  # -> True
+    merged.save_pretrained("merged")  # and quantise that
 """
 
 from __future__ import annotations
@@ -44,6 +56,7 @@ CAUSE = Cause(
     messages=(
         "ValueError: Cannot merge LORA layers when the model is loaded in 8-bit mode",
         "ValueError: Cannot merge LORA layers when the model is gptq quantized",
+        "UserWarning: Merge lora module to 4-bit linear may get different generations due to rounding errors.",
     ),
 )
 #: Words → how sure they are. The middle of PEFT's sentence names the method (`LORA`, `ia3`, `OFT`).

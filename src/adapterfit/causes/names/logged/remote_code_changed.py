@@ -1,7 +1,8 @@
 """The base runs code from its own repository, and that code has changed since the training.
 
 What this means: with `trust_remote_code` the classes and names of the base come from its repository. A new commit there renames
-modules or changes a config: some weights are "not used" or "newly initialized", and the adapter's targets are gone.
+modules or changes a config: some weights are "not used" or "newly initialized", and the adapter's targets are gone. Where the names
+stay and the code computes something else, nobody says a word.
 
 Why it happens: the base's revision was not pinned, so today's code is loaded for yesterday's adapter.
 
@@ -13,18 +14,54 @@ Workaround: find the last commit before the training on the base's page.
 
 Prevention: pin the revision in training (`get_peft_model(base, config, revision=...)` records it), and stamp the adapter.
 
-Not run: it needs a repository on the Hub with its own code, at two commits.
+Setup:
+    NUMBERS = {"query.weight": torch.randn(8, 8), "query.bias": torch.zeros(8)}
+    CODE = '''import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+
+    class OwnConfig(PreTrainedConfig):
+        model_type = "own"
+
+
+    class OwnModel(PreTrainedModel):
+        config_class = OwnConfig
+
+        def __init__(self, config):
+            super().__init__(config)
+            self.query = torch.nn.Linear(8, 8)
+            self.post_init()
+
+        def forward(self, x):
+            return self.query(x)
+    '''
+
+    def repository(folder, code):
+        Path(folder).mkdir()
+        Path(folder, "modeling_own.py").write_text(code)
+        classes = {"AutoConfig": "modeling_own.OwnConfig", "AutoModel": "modeling_own.OwnModel"}
+        Path(folder, "config.json").write_text(json.dumps({"model_type": "own", "auto_map": classes}))
+        save_file(NUMBERS, f"{folder}/model.safetensors", metadata={"format": "pt"})
+
+    repository("own-then", CODE)
+    repository("own-today", CODE.replace("self.query(x)", "self.query(x.flip(-1))"))
+    model = AutoModel.from_pretrained("own-then", trust_remote_code=True)
+    model = noise(get_peft_model(model, LoraConfig(r=2, target_modules=["query"])))
+    model.save_pretrained("own-adapter")
+    x = torch.arange(8.0)
+    expected = model(x)
 
 Broken:
-    base = AutoModelForCausalLM.from_pretrained("somebody/own-model", trust_remote_code=True)  # today's code
-    model = PeftModel.from_pretrained(base, "adapter-of-last-year")
+    # two commits of a repository are two folders here: the same weights, and code that was changed
+    base = AutoModel.from_pretrained("own-today", trust_remote_code=True)
+    model = PeftModel.from_pretrained(base, "own-adapter")
+    torch.allclose(model(x), expected)  # -> False
 
 Fixed:
-    commit = "0123456789abcdef0123456789abcdef01234567"  # the base's last commit before the training
-    base = AutoModelForCausalLM.from_pretrained(
-        "somebody/own-model", trust_remote_code=True, revision=commit, code_revision=commit
-    )
-    model = PeftModel.from_pretrained(base, "adapter-of-last-year")
+    # on the Hub: revision=COMMIT, code_revision=COMMIT
+    base = AutoModel.from_pretrained("own-then", trust_remote_code=True)
+    model = PeftModel.from_pretrained(base, "own-adapter")
+    torch.allclose(model(x), expected)  # -> True
 """
 
 from __future__ import annotations
