@@ -1,9 +1,13 @@
 """What older peft and transformers do with an adapter, each rule by itself."""
 
+import dataclasses
+
 import pytest
 
 import adapterfit
 from adapterfit.consumers import model_types
+from adapterfit.consumers.choice import choose
+from adapterfit.expect import targets
 from adapterfit.read import peft_facts
 from adapterfit.testing import make
 
@@ -277,3 +281,45 @@ def test_the_directions_of_tinylora_have_no_effect_without_its_vectors():
     found = adapterfit.check(sample.adapter, sample.case.base, who, loader="model.load_adapter")
     assert found.predicted == "loads-without-effect"
     assert report(sample, who).predicted == "loads"
+
+
+@pytest.mark.parametrize(
+    ("base", "kind", "peft", "line"),
+    [
+        ("llama", "LOHA", "0.16.0", "ValueError: Please specify `target_modules` in `peft_config`"),
+        ("llama", "LOHA", "0.17.0", None),
+        ("qwen2", "LORA", "0.11.1", "ValueError: Please specify `target_modules` in `peft_config`"),
+        ("qwen2", "LORA", "0.12.0", None),
+        ("llama", "LORA", "0.2.0", "TypeError: 'NoneType' object is not iterable"),
+    ],
+)
+def test_targets_that_are_left_open_are_those_of_the_release(base, kind, peft, line):
+    facts = peft_facts.method(kind)
+    known = (
+        {name: facts.fields[name].default for name in facts.fields_of(peft) - {"peft_type"}} if kind == "LOHA" else {}
+    )
+    fields = {**known, "peft_type": kind, "r": 4, "target_modules": ["q_proj", "v_proj"]}
+    sample = make.adapter(base, **fields).with_config(target_modules=None)
+    rules = choose(f"peft=={peft},transformers==4.44.2")
+    asked = dataclasses.replace(rules, rules={**rules.rules, "unknown-config-keys": "silent", "safetensors": True})
+    found = adapterfit.check(sample.adapter, sample.case.base, asked)
+    assert (found.raised.text if found.raised else None) == line
+
+
+@pytest.mark.parametrize(("peft", "raises"), [("0.7.1", True), ("0.8.0", False), ("0.13.0", False)])
+def test_all_linear_is_known_since_0_8(peft, raises):
+    who = choose(f"peft=={peft},transformers==4.43.4")
+    asked = dataclasses.replace(who, rules={**who.rules, "unknown-config-keys": "silent"})
+    sample = make.lora("llama", target_modules="all-linear")
+    found = adapterfit.check(sample.adapter, sample.case.base, asked)
+    assert (found.raised is not None) == raises
+
+
+@pytest.mark.parametrize(
+    ("how", "head"), [("full names", False), ("last names with heads", True), ("last names", False)]
+)
+def test_the_head_of_a_classifier_is_no_target_of_all_linear_since_0_13(how, head):
+    tree = report(make.lora("bert", target_modules=["query"], task_type="SEQ_CLS"), None).diff.expectation.tree
+    names = targets.all_linear(tree, "SEQ_CLS", how)
+    assert ("classifier" in names) == head
+    assert {name.rpartition(".")[2] for name in names} - {"classifier"} == {"query", "key", "value", "dense"}

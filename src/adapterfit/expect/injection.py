@@ -23,7 +23,7 @@ from adapterfit.expect.targets import (
     pattern_key,
     select,
 )
-from adapterfit.expect.versions import rule
+from adapterfit.expect.versions import LOADER, below, rule
 from adapterfit.expect.wrapped import Wrapped
 from adapterfit.record import dataclass
 from adapterfit.records import Module, ModuleTree
@@ -36,6 +36,8 @@ _FUSED_IN_MAMBA = ("conv1d", "out_proj")
 _MAMBA_TYPES = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
 _LORA_LIKE = frozenset({"LORA", "ADALORA", "XLORA", "RANDLORA"})
 _DEFAULTS = Path(__file__).with_name("default_targets.json")
+#: Since when the refusal of a method without targets names target_parameters too.
+_EITHER = {"LORA": "0.17", "ADALORA": "0.18"}
 
 
 @dataclass(frozen=True)
@@ -118,35 +120,55 @@ def _default_targets(method: Any, config: Mapping[str, Any], tree: ModuleTree) -
     for field, table in wanted.items():
         if config.get(field) is not None:
             continue
-        default = _table(table).get(tree.model_type) if table else None
+        default = _default(table, tree.model_type, config) if table else None
         if default is None and field == "target_modules" and hasattr(method, "default_targets"):
             default = method.default_targets(tree)
         if default is not None:
             found[field] = default
         elif field != "target_modules" or not config.get("target_parameters"):
-            either = "`target_modules` or `target_parameters`in" if table in ("LORA", "ADALORA") else f"`{field}` in"
+            if _below(config, "0.3"):
+                raise InjectionFails("TypeError", "'NoneType' object is not iterable")
+            either = f"`{field}` in"
+            if table in ("LORA", "ADALORA") and not _below(config, _EITHER[table]):
+                either = "`target_modules` or `target_parameters`in"
             raise InjectionFails("ValueError", f"Please specify {either} `peft_config`")
     return found
 
 
+def _default(name: str, model_type: str, config: Mapping[str, Any]) -> Any:
+    """The targets of a model type; of an older PEFT what its own table said, None where it said nothing or there was none."""
+    for release, otherwise in _table("then", name, ()):
+        if _below(config, release):
+            if otherwise is None or model_type in otherwise:
+                return (otherwise or {}).get(model_type)
+            break
+    return _table("tables", name, {}).get(model_type)
+
+
+def _below(config: Mapping[str, Any], release: str) -> bool:
+    """Whether the PEFT that is asked about is older than a release."""
+    return LOADER in config and below(str(rule(config, "peft")), release)
+
+
 @lru_cache(maxsize=1)
 def _defaults() -> Mapping[str, Any]:
-    loaded: Mapping[str, Any] = json.loads(_DEFAULTS.read_bytes())["tables"]
+    loaded: Mapping[str, Any] = json.loads(_DEFAULTS.read_bytes())
     return loaded
 
 
-def _table(name: str) -> Mapping[str, Any]:
-    """A method's table of default targets; a table that is a name stands for that other table."""
-    found = _defaults()[name]
-    table: Mapping[str, Any] = _defaults()[found] if isinstance(found, str) else found
-    return table
+def _table(kind: str, name: str, newest: Any) -> Any:
+    """What the file says of a method's default targets; a table that is a name stands for that other one."""
+    tables = _defaults()[kind]
+    found = tables.get(name, newest)
+    return tables[found] if isinstance(found, str) else found
 
 
 def _expand_targets(config: dict[str, Any], tree: ModuleTree) -> None:
     """`all-linear` becomes full names; a long list becomes the fewest suffixes."""
     targets = config.get("target_modules")
-    if isinstance(targets, str) and targets.lower() == ALL_LINEAR:
-        config["target_modules"] = targets = all_linear(tree, config.get("task_type"))
+    how = rule(config, "all-linear", "full names")
+    if isinstance(targets, str) and targets.lower() == ALL_LINEAR and how != "a pattern":
+        config["target_modules"] = targets = all_linear(tree, config.get("task_type"), how)
     if isinstance(targets, list) and len(set(targets)) >= CONDENSE_FROM and config["peft_type"] != "IA3":
         if "" in targets:
             raise InjectionFails("ValueError", "target_modules should not contain an empty string.")

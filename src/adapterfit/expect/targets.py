@@ -158,13 +158,18 @@ def pattern_key(table: Mapping[str, Any], name: str, patterns: Patterns, how: st
     return None
 
 
-def all_linear(tree: ModuleTree, task_type: str | None) -> list[str]:
+def all_linear(tree: ModuleTree, task_type: str | None, how: str = "full names") -> list[str]:
     """The full names that `all-linear` stands for: every Linear and Conv1D but the output layer.
 
-    The output layer is the output embedding, or for a classifier without one the first of `score`, `classifier`.
+    The output layer is the output embedding, or for a classifier without one the first of `score`, `classifier`. `how` an
+    older PEFT did it: the `last names` of all of them, without an output layer that has but one; or those with `heads` of
+    classifiers too.
     """
     names = [module.name for module in tree.modules if module.kind in ("Linear", "Conv1D")]
-    return [name for name in names if name != _output_layer(tree, task_type)]
+    output = _output_layer(tree, None if how == "last names with heads" else task_type)
+    if how == "full names":
+        return [name for name in names if name != output]
+    return sorted({name.rpartition(".")[2] for name in names} - {output})
 
 
 def _output_layer(tree: ModuleTree, task_type: str | None) -> str:
