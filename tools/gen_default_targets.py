@@ -117,7 +117,7 @@ def then(method: str, newest: Mapping[str, Any], every: list[Release]) -> Iterat
         old = release.table(method)
         types = sorted({*newest, *(old or ())})
         now = None if old is None else {t: old.get(t) for t in types if old.get(t) != newest.get(t)}
-        if now != before and before != {}:
+        if before not in (now, {}):
             yield [release.version, before]
         before = now
 
