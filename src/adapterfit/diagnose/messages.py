@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: How likely a cause is whose line stands in the text: alone, or beside others with the same line.
 _ALONE, _SHARED = 0.8, 0.7
+#: The same where that line is all there is, and how many lines and causes that may be.
+_GUESSED, _SHORT, _FEW = 0.3, 3, 5
 #: Lists of names and shapes: procedures read these, and the words around them say nothing.
 _READ = (
     "found missing adapter keys", "size mismatch for", "target modules", "copying a param", "missing key(s)", "unexpected key(s)",
@@ -58,6 +60,31 @@ def recognised_by_message(symptoms: Symptoms, found: list[Suspicion]) -> Iterato
         yield _of_page(line.entry, explained or (_SHARED if many else _ALONE), quoted)
 
 
+def guessed_by_message(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """For a line or two that no procedure answers: the causes whose pages show that line, as long as they are few.
+
+    They are guesses: whoever pastes one line says neither who raised it nor what else there was.
+    """
+    lines = [line for line in symptoms.lines if line.strip()]
+    if symptoms.frames or len(lines) > _SHORT:
+        return
+    said = {" ".join(line.lower().split()): line for line in lines}
+    heard: dict[str, tuple[Entry, str]] = {}
+    for entry in all_causes():
+        for message in entry.cause.messages:
+            whole = said.get(" ".join(message.lower().split()))
+            matched = [
+                line
+                for words, line in said.items()
+                if any(each.pattern.search(words) for each in _made(entry, message))
+            ]
+            for line in [whole] if whole is not None else matched:
+                heard.setdefault(entry.id, (entry, line))
+    if len(heard) <= _FEW:
+        for entry, line in heard.values():
+            yield _of_page(entry, _GUESSED, show(" ".join(line.split()), _CHARS))
+
+
 def _by_names(symptoms: Symptoms) -> Iterator[Suspicion]:
     """Those that missing names tell of, or do not tell from others."""
     readings = read_names(symptoms)
@@ -68,14 +95,15 @@ def _by_names(symptoms: Symptoms) -> Iterator[Suspicion]:
 
 
 def _of_page(entry: Entry, likelihood: float, quoted: str) -> Suspicion:
-    """An answer in the words of the cause's page."""
+    """An answer in the words of the cause's page; a check is named where it looks for that cause."""
+    looked = "adapterfit check ADAPTER --base BASE: " if hasattr(entry.module, "check") else ""
     return Suspicion(
         entry.id,
         _uncapped(_heading(entry, "")),
         likelihood,
         evidence=(quoted,),
         fix=Fix("unsafe", _heading(entry, "Fix")),
-        apart=f"adapterfit check ADAPTER --base BASE: {_uncapped(_heading(entry, 'Detection'))}",
+        apart=looked + _uncapped(_heading(entry, "Detection")),
     )
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from adapterfit.diagnose.likeness import likeness
-from adapterfit.diagnose.messages import recognised_by_message
+from adapterfit.diagnose.messages import guessed_by_message, recognised_by_message
 from adapterfit.diagnose.registry import Entry, all_causes
 from adapterfit.records import Diagnosis, Finding, Fix, Report, Suspicion
 from adapterfit.symptoms import LogFrame
@@ -62,7 +62,7 @@ def recognise(symptoms: Symptoms) -> Diagnosis:
         found += _hinted(symptoms, found)
     else:  # nothing in it speaks of an adapter: then what is no more than a guess is none, unless a page shows the line
         found = [suspicion for suspicion in found if suspicion.likelihood >= _MEDIUM or suspicion in shown]
-    causes = _ordered(found)
+    causes = _ordered(found or guessed_by_message(symptoms))
     return Diagnosis(symptoms, causes, tuple(_unread(symptoms, causes)))
 
 

@@ -49,7 +49,6 @@ CAUSE = Cause(
     minutes=2,
     messages=(
         "OSError: Incorrect path_or_model_id: './models/base'. Please provide either the path to a local folder or the repo_id",
-        "huggingface_hub.errors.RepositoryNotFoundError: 404 Client Error: https://huggingface.co/None/resolve/main/config.json",
         "OSError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': './models/base'. Use `repo_type` argument if needed.",
     ),
     codes=("base-path-not-portable", "base-revision-moves"),

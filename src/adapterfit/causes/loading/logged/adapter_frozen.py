@@ -81,6 +81,6 @@ def logs() -> dict[str, list[str]]:
         ],
         "silent": [
             f"trainable params: 4,194,304 || all params: 6,742,609,920 || trainable%: 0.06\nUserWarning: None of the inputs have requires_grad=True. Gradients will be None\n{raised}",
-            "ValueError: optimizer got an empty parameter list",
+            'Traceback (most recent call last):\n  File "run.py", line 3, in <module>\n    SGD([])\nValueError: optimizer got an empty parameter list',
         ],
     }
