@@ -272,7 +272,6 @@ def logs() -> dict[str, list[str]]:
         ],
         "silent": [
             line.format("base_model.model.lm_head.weight", "32001, 768", "32000, 768"),
-            'Traceback (most recent call last):\n  File "run.py", line 3, in <module>\n    cat(parts)\n'
-            "RuntimeError: Sizes of tensors must match except in dimension 1. Expected size 64 but got size 63 for tensor number 1 in the list.",
+            'Traceback (most recent call last):\n  File "run.py", line 3, in <module>\n    cat(parts)\nRuntimeError: Sizes of tensors must match except in dimension 1. Expected size 64 but got size 63 for tensor number 1 in the list.',
         ],
     }
