@@ -5,6 +5,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -24,7 +25,11 @@ ALPHAS = some.sampled_from([0.5, 1, 2, 3, 7, 16, 32, 0.1, 100])
 @tries(60)
 @given(form=some.sampled_from(sorted(MODULES)), draw=some.data())
 def test_there_and_back_is_the_same_adapter(form, draw):
-    """Ranks, alphas and rsLoRA at random; in bfloat16 every number comes back, and every scale to float32."""
+    """Ranks, alphas, rsLoRA, patterns and types at random, convolutions where the format has them: every number comes back.
+
+    And every scale, to float32. Where a format has one scale for all, the others are multiplied into B: in float32, that is
+    rounded twice; numbers of 16 bits are written in 32 meanwhile, and come back.
+    """
     modules = MODULES[form]
     some_modules = some.sampled_from(sorted(modules))
     ranks = draw.draw(some.dictionaries(some_modules, some.integers(1, 6), max_size=3))
@@ -42,10 +47,20 @@ def test_there_and_back_is_the_same_adapter(form, draw):
             if form in ("mlx", "gguf")
             else None
         )
-        source = peft_folder(folder / "a", modules, ranks, "BF16", **fields)
+        dtype = draw.draw(some.sampled_from(["BF16", "F16", "F32"]))
+        source = peft_folder(folder / "a", modules, ranks, dtype, **fields)
         adapterfit.convert(source, form, folder / "b", base=base)
         adapterfit.convert(folder / "b", "peft", folder / "c")
-        assert read(folder / "c/adapter_model.safetensors") == read(source / "adapter_model.safetensors")
+        old, new = (read(each / "adapter_model.safetensors") for each in (source, folder / "c"))
+        assert old.keys() == new.keys()
+        rounded = dtype == "F32" and form in ("mlx", "gguf")
+        for tensor, (kind, shape, data) in old.items():
+            assert new[tensor][:2] == (kind, shape)
+            if rounded and ".lora_B." in tensor:
+                ours, theirs = (np.frombuffer(each, "<f4") for each in (data, new[tensor][2]))
+                np.testing.assert_allclose(theirs, ours, rtol=2.5e-7, atol=0)
+            else:
+                assert new[tensor][2] == data
         before, after = scales(source), scales(folder / "c")
         assert before.keys() == after.keys()
         assert all(after[module] == pytest.approx(before[module], rel=1e-7) for module in before)
