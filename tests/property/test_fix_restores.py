@@ -85,7 +85,7 @@ WAYS = {
 #: What no reader can see: the result computes something else, and fits. It is here so that what is compared can fail.
 UNSEEN = "layers swapped"
 #: Ways to lay the files.
-LAID = ("one file", "shards", "another name")
+LAID = ("one file", "shards", "a name like it", "any name")
 
 
 def numbers(name, shape):
@@ -110,7 +110,9 @@ def safetensors(tensors):
 def files(tensors, config, laid):
     """The adapter's folder."""
     found = {make.CONFIG: json.dumps(config).encode()}
-    if laid == "another name":
+    if laid == "any name":
+        return {**found, "my_lora.safetensors": safetensors(tensors)}
+    if laid == "a name like it":
         return {**found, "adapter_model (1).safetensors": safetensors(tensors)}
     if laid == "one file" or len(tensors) < 2:
         return {**found, make.WEIGHTS: safetensors(tensors)}

@@ -173,7 +173,7 @@ def test_in_a_folder_a_file_of_another_name_is_not_what_peft_loads(tmp_path):
     (tmp_path / "mine.safetensors").write_bytes(DATA)
     adapter = read_adapter(FolderSource(tmp_path))
     assert adapter.weights is None
-    assert codes(adapter) == ["weights-file-missing"]
+    assert codes(adapter) == ["wrong-file-in-folder"]
 
 
 # ------------------------------------------------------------------------------------------------ dialects

@@ -21,6 +21,8 @@ _ARCHIVE = re.compile(r".*\.(?:zip|rar|7z|tar|tgz|gz|nemo)", re.IGNORECASE)
 _PICKLE = re.compile(
     r"optimizer\.(?:pt|bin)|scheduler\.(?:pt|bin)|scaler\.pt|training_args\.bin|rng_state.*\.pth|.*\.(?:pkl|pickle|ckpt|pt|pth)"
 )
+#: What mlx-lm and diffusers call theirs.
+_OF_OTHERS = ("adapters.safetensors", "pytorch_lora_weights.safetensors")
 _STEP = re.compile(r"global_step\d+")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _TRAINER = ("trainer_state.json", "training_args.bin", "optimizer.pt", "zero_to_fp32.py", "latest")
@@ -179,6 +181,9 @@ def missing_weights(folder: Folder) -> Flaw:
     if inner:
         problem = f"the weights lie in {shorten(map(quote, inner))}, the config above them"
         return _flaw("adapter-in-subfolder", problem, raised=raised, remedy="put both files into one folder")
+    alone = _alone(folder)
+    if alone:
+        return _flaw("wrong-file-in-folder", f"the one safetensors file here is called {quote(alone[0])}: PEFT looks for {WEIGHTS[0]} and {WEIGHTS[1]}", raised=raised, remedy=f"rename it to {WEIGHTS[0]}, if it is the adapter's")  # fmt: skip
     present = [*folder.matching(_ARCHIVE), *folder.matching(_MODEL), *folder.matching(_PICKLE)]
     beside = f"; {shorten(present)} is not what PEFT loads" if present else ""
     return _flaw(
@@ -186,11 +191,18 @@ def missing_weights(folder: Folder) -> Flaw:
     )
 
 
+def _alone(folder: Folder) -> list[str]:
+    """The one file of safetensors, whatever it is called; not a whole model's, and none that another program names so."""
+    found = [name for name in folder.top if name.lower().endswith(".safetensors")]
+    others = (*folder.matching(_MODEL), *folder.matching(_SHARD), *_OF_OTHERS)
+    return found if len(found) == 1 and found[0] not in others else []
+
+
 def unseen_weights(folder: Folder) -> list[str]:
-    """Weights under names that PEFT does not look for: shards, or else the one file that is named much like it."""
+    """Weights under names that PEFT does not look for: shards, or else one file that is named like it, or is alone."""
     shards = [name for name in folder.matching(_SHARD) if not name.endswith(".json")]
     named = [name for name in folder.matching(_LIKE_WEIGHTS) if not _PART.fullmatch(name)]
-    return shards or (named if len(named) == 1 else [])
+    return shards or (named if len(named) == 1 else [] if named else _alone(folder))
 
 
 def _hub_line(label: str) -> str:

@@ -5,7 +5,7 @@ A browser's "adapter_model (5).bin", a doubled ending, shards or the parts of a 
 
 Why it happens: the file was downloaded twice, split for an upload, or saved by another program.
 
-Detection: names that resemble the three, in the place of one of them.
+Detection: names that resemble the three, in the place of one of them; or one file of safetensors alone beside the config.
 
 Fix: `adapterfit fix` writes shards, parts, or weights under another name as the one file that PEFT reads. Or rename the file;
 join parts: `cat adapter_model.safetensors.part* > adapter_model.safetensors`.
@@ -35,6 +35,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import ALIKE, config_is_missing, said, suspect
 from adapterfit.edits import Gather
@@ -74,9 +75,9 @@ def cure(case: Case, _flaw: Flaw) -> Fix | None:
 
 
 def _is_ours(found: Weights) -> bool:
-    """Weights of an adapter, of which at least something is whole."""
+    """Weights of an adapter by their file's name or their own, of which at least something is whole."""
     whole = found.intact if found.refused else found.tensors
-    return bool(_LIKE.match(found.file)) and bool(whole)
+    return bool(whole) and (bool(_LIKE.match(found.file)) or any(evidence.parts(one.name).leaf for one in whole))
 
 
 def _twice(adapter: Adapter) -> bool:
@@ -94,6 +95,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
         {make.CONFIG: config, "adapter_model.safetensors.partaa": weights, "adapter_model.safetensors.partab": b""},
         {make.CONFIG: config, "adapter_model-00001-of-00002.safetensors": weights},
         {make.CONFIG: config, "model.safetensors": weights},
+        {make.CONFIG: config, "my_lora.safetensors": weights},
     ]
     return {"silent": [make.folder({**files, "README.md": b""})], "fires": [make.folder(each) for each in bad]}
 
