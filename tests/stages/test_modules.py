@@ -168,6 +168,19 @@ def test_that_a_million_children_under_one_word_are_refused():
         )
 
 
+def test_that_a_class_that_keeps_one_part_of_the_config_is_asked_for_that_part():
+    config = {
+        "model_type": "mllama",
+        "text_config": {"model_type": "mllama_text_model", "num_hidden_layers": 3, "n_head": 5},
+    }
+    whole = modules.tree(Base("x", config=config), "MllamaForConditionalGeneration").config
+    part = modules.tree(Base("x", config=config), "MllamaForCausalLM").config
+    assert whole["text_config"]["num_hidden_layers"] == 3
+    assert "num_hidden_layers" not in whole
+    assert part == whole["text_config"]
+    assert part["n_head"] == 5
+
+
 def test_that_parts_of_a_vision_language_model_come_from_their_own_types():
     config = {
         "model_type": "llava",
@@ -498,6 +511,8 @@ def test_that_every_file_of_facts_holds_only_formulas_of_the_language(path):
         ("word == 'x' & !(a in many)", True),
         ("a < b | a > b", True),
         ("many[i]", 2),
+        ("pairs[1][0]", 9),
+        ("pairs[i][i-1]", 9),
         ("len(many)+len(a)", 3),
         ("'y' in split(words)", True),
         ("words[2] == 'Y'", True),
@@ -515,6 +530,7 @@ def test_that_every_file_of_facts_holds_only_formulas_of_the_language(path):
 )
 def test_that_formulas_mean_what_they_say(text, value):
     env = {"a": 3, "b": 4, "c": None, "word": "x", "many": [1, 2], "i": 1, "words": "X|Y", "part.size": 5, "ratio": 2.5}
+    env["pairs"] = [[7, 8], [9, 6]]
     assert compile_formula(text)(env) == value
 
 

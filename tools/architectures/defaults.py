@@ -48,6 +48,7 @@ class Defaults:
         self.doubts: list[str] = []
         self.unlearned: set[str] = set()
         self.missing: list[str] = []
+        self.kept: set[str] = set()  # sub-configs that classes keep in place of the whole
         sampler.deepen()
         self.alias_map = self.aliases()
 
@@ -213,20 +214,21 @@ class Defaults:
         return value.text if isinstance(value, trace.Traced) else ""
 
     def prompt_fields(self) -> list[str]:
-        """The fields of `to_dict()` that PEFT reads, those of a `text_config` of fixed type dotted."""
+        """The fields of `to_dict()` that PEFT reads, those of a `text_config` or another part of fixed type dotted."""
         found = [name for name in PROMPT_FIELDS if name in self.sampler.config({}).to_dict()]
-        if "text_config" in self.sampler.specs and "text_config" not in self.sampler.auto:
-            inner = self.sampler.config({}).text_config.to_dict()
-            found += [f"text_config.{name}" for name in PROMPT_FIELDS if name in inner]
+        for key in ("text_config", *sorted(self.kept)):
+            if key in self.sampler.specs and key not in self.sampler.auto:
+                inner = getattr(self.sampler.config({}), key).to_dict()
+                found += [f"{key}.{name}" for name in PROMPT_FIELDS if name in inner]
         return found
 
     def aliases(self) -> dict[str, str]:
         """`attribute_map` of the config and of its sub-configs of fixed type."""
-        found = dict(self.sampler.cls.attribute_map)
+        found = {alias: real for alias, real in self.sampler.cls.attribute_map.items() if alias != real}
         found.update(self.older_names())
         for key, part in self.sampler.parts.items():
             if key not in self.sampler.auto:
-                found.update({f"{key}.{a}": f"{key}.{b}" for a, b in part.cls.attribute_map.items()})
+                found.update({f"{key}.{a}": f"{key}.{b}" for a, b in part.cls.attribute_map.items() if a != b})
         return found
 
     def older_names(self) -> dict[str, str]:
@@ -421,7 +423,7 @@ def _altered(raw: dict[str, Any], names: list[str], how: str) -> bool:
     present = [leaf for leaf in leaves if leaf in raw]
     if how == "absent":
         for leaf in present:
-            del raw[leaf]
+            raw.pop(leaf, None)  # two spellings may be one
     elif how == "null":
         raw[(present or leaves)[0]] = None
     else:

@@ -15,7 +15,16 @@ from architectures.emit import Fragments, inline_single_uses
 from architectures.grow import Grower, Seen, activation_classes, agrees
 from architectures.heads import heads
 from architectures.learn import Effort
-from architectures.observe import aliases, build, build_traced, embeddings, observe, opaque_parts, tied
+from architectures.observe import (
+    aliases,
+    build,
+    build_traced,
+    config_key,
+    embeddings,
+    observe,
+    opaque_parts,
+    tied,
+)
 from architectures.popped import Measure
 from architectures.ranges import links, pairs_of_growing
 from architectures.sample import Sampler, thinned
@@ -33,6 +42,7 @@ class Linked:
     tied: list[tuple[str, ...]]
     aliases: list[tuple[str, str]]
     rules: list[dict[str, Any]]
+    config: str
 
 
 class Job:
@@ -68,6 +78,7 @@ class Job:
             classes[name]["modules"] = body
         rule_lists = _shared_rules(classes)
         defaults = Defaults(self.sampler, self.envs, self.activations)
+        defaults.kept = {entry["config"] for entry in classes.values() if "config" in entry} - {"text_config"}
         fields = defaults.fields([bodies, fragments, classes])
         found = {
             "model_type": self.model_type,
@@ -147,9 +158,8 @@ class Job:
             seen.append((env, node))
             self.envs.append(env)
             told = [] if models else rules.rules(model, node.opaque_paths())
-            models.append(
-                Linked(model.base_model_prefix, embeddings(model), tied(model), list(aliases(model).items()), told)
-            )
+            links = (embeddings(model), tied(model), list(aliases(model).items()))
+            models.append(Linked(model.base_model_prefix, *links, told, config_key(model, config)))
             if len(seen) == count:
                 break
         return seen, models
@@ -157,6 +167,10 @@ class Job:
     def links(self, grower: Grower, envs: list[Any], models: list[Linked]) -> dict[str, Any]:
         """Prefix, embeddings, ties and second paths of a class."""
         found: dict[str, Any] = {"prefix": models[0].prefix}
+        if kept := {model.config for model in models} - {""}:
+            found["config"] = min(kept)
+            if len({model.config for model in models}) > 1:
+                grower.doubts.append("its own config: the whole or a part of it")
         pairs = [model.embeddings for model in models]
         for at, key in enumerate(("input_embeddings", "output_embeddings")):
             found[key] = grower.value(key, envs, [pair[at] for pair in pairs])

@@ -65,9 +65,11 @@ class Grower:
 
     def variants(self, path: str, seen: list[Seen]) -> list[tuple[str, Spec]]:
         """The module at `path` in its variants: (condition, what it is)."""
-        groups: dict[tuple[str, str, str], list[int]] = {}
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        varying = _of_many_ranks([node for _, node in seen])
         for at, (_, node) in enumerate(seen):
-            groups.setdefault((node.kind, "" if node.opaque else node.cls, node.opaque), []).append(at)
+            ranks = tuple(len(node.params.get(name, ())) for name in varying)
+            groups.setdefault((node.kind, "" if node.opaque else node.cls, node.opaque, *ranks), []).append(at)
         if len(groups) == 1:
             return [("true", self.module(path, seen))]
         by = self._by_field(seen)
@@ -386,6 +388,15 @@ class Grower:
             text += f"{f'({when})' if '?' in when else when} ? {one} : "
             left = [at for at, yes in zip(left, truth) if not yes]
         return text + said.most_common()[0][0]
+
+
+def _of_many_ranks(nodes: list[Node]) -> list[str]:
+    """Parameters that do not have the same number of dimensions everywhere."""
+    ranks: dict[str, set[int]] = {}
+    for node in nodes:
+        for name, shape in node.params.items():
+            ranks.setdefault(name, set()).add(len(shape))
+    return sorted(name for name, found in ranks.items() if len(found) > 1)
 
 
 def _count(node: Node, stem: str) -> int:

@@ -26,6 +26,8 @@ _tables: dict[tuple[int, ...], tuple[list[Env], _Literals]] = {}
 _KEPT = 30
 #: More samples than this are searched in part only; how often that is tried.
 _MANY, _ROUNDS = 250, 4
+#: Conditions that are joined by one sign.
+_MOST = 4
 #: Comparisons of the models themselves that are tried.
 _COMPARED = 150
 #: How many pairs of fields are tried for sizes that are one or the other, and how many samples each must explain alone.
@@ -243,7 +245,9 @@ def _small(key: str, values: list[Any]) -> list[str]:
     if any(isinstance(v, float) for v in values):
         return [key] if any(values) and not all(values) else []
     if any(isinstance(v, (list, tuple)) for v in values):
-        return []
+        lengths = {len(v) for v in values if isinstance(v, (list, tuple))}
+        counted = all(isinstance(v, (list, tuple, int)) for v in values) and 1 < len(lengths) <= _FEW_WORDS
+        return [f"len({key}) == {length}" for length in sorted(lengths)] if counted else []
     return [f"{key} == {v}" for v in sorted({v for v in values if _is_int(v) and 0 <= v <= 4})]
 
 
@@ -289,10 +293,13 @@ def _loop_literals(envs: list[Env]) -> list[str]:
 def _compared(envs: list[Env]) -> list[str]:
     """Comparisons that the models made themselves; in loops also with the loop variable in place of a number."""
     texts = [text for text in trace.compared if names_in(text) <= envs[0].keys() and layered.SUFFIX not in text]
-    texts = sorted(texts, key=len)[:_COMPARED] if len(texts) > _COMPARED else texts
     for loop in [name for name in ("i", "j") if name in envs[0]]:
-        texts = [*dict.fromkeys(_BARE.sub(loop, text, count=1) for text in texts if _BARE.search(text)), *texts]
-    return texts
+        numbered = [text for text in texts if _BARE.search(text)]
+        texts += [_BARE.sub(turn, text, count=1) for turn in (loop, f"({loop}+1)") for text in numbered]
+    texts = list(dict.fromkeys(texts))
+    if len(texts) > _COMPARED:  # those with a loop variable are few and say most
+        texts = sorted(texts, key=lambda text: ("i" not in names_in(text) and "j" not in names_in(text), len(text)))
+    return texts[:_COMPARED]
 
 
 def literals(envs: list[Env], numbers: int = 0) -> dict[str, int]:
@@ -302,18 +309,38 @@ def literals(envs: list[Env], numbers: int = 0) -> dict[str, int]:
     """
     found: dict[int, str] = {}
     full = (1 << len(envs)) - 1
-    for text in _plain_literals(envs, numbers) + _loop_literals(envs) + _compared(envs):
-        formula = compile_formula(text)
-        mask = 0
-        try:
-            for at, env in enumerate(envs):
-                if formula(env):
-                    mask |= 1 << at
-        except (FormulaError, KeyError, TypeError):
+    plain = [*_plain_literals(envs, numbers), *_loop_literals(envs), *_compared(envs)]
+    absent = {key for key in envs[0] if any(env.get(key) is None for env in envs)}
+    for text in [*plain, *_guarded(plain, absent)]:
+        mask = _mask(text, envs)
+        if mask is None:
             continue
         found.setdefault(mask, text)
         found.setdefault(full & ~mask, f"!({text})" if " " in text else f"!{text}")
     return {text: mask for mask, text in found.items()}
+
+
+def _mask(text: str, envs: list[Env]) -> int | None:
+    """The samples that the condition holds on, as bits; None where it cannot be asked of all."""
+    formula = compile_formula(text)
+    mask = 0
+    try:
+        for at, env in enumerate(envs):
+            if formula(env):
+                mask |= 1 << at
+    except (FormulaError, KeyError, TypeError):
+        return None
+    return mask
+
+
+def _guarded(texts: list[str], absent: set[str]) -> list[str]:
+    """Comparisons with a number that some samples lack, for those that have it: models ask for it only there."""
+    found = []
+    for text in texts:
+        lacking = names_in(text) & absent
+        if len(lacking) == 1 and "null" not in text and " " in text and "'" not in text:
+            found.append(f"!({next(iter(lacking))} == null) & {text}")
+    return found
 
 
 def find_condition(envs: list[Env], truth: list[bool]) -> str:
@@ -373,7 +400,8 @@ class _Literals:
             return self.texts[right[0]]
         if not depth:
             return ""
-        return self._pair(seen, wanted, wrong) or self._decision(seen, wanted, care, wrong, depth)
+        found = self._pair(seen, wanted, wrong) or self._decision(seen, wanted, care, wrong, depth)
+        return found or (self._several(seen, wanted, care) if depth == 1 else "")
 
     def _pair(self, seen: Row, wanted: Row, wrong: Row) -> str:
         """Two conditions that both hold wherever it is wanted and elsewhere never together; or the other way round."""
@@ -385,6 +413,23 @@ class _Literals:
             pairs = zip(*np.nonzero(np.triu(apart, 1)))
             found += [f"{self.texts[members[a]]} {sign} {self.texts[members[b]]}" for a, b in pairs]
         return min(found, key=_words) if found else ""
+
+    def _several(self, seen: Row, wanted: Row, care: Row) -> str:
+        """Up to `_MOST` conditions that together hold just where it is wanted, or one of which does: the widest first."""
+        above = np.flatnonzero(seen @ wanted == wanted.sum())
+        below = np.flatnonzero((seen @ (1 - wanted) == 0) & seen.any(axis=1))
+        for members, shut, sign in ((above, care - wanted, "&"), (below, wanted, "|")):
+            rows = care - seen[members] if sign == "&" else seen[members]
+            left, chosen = shut.copy(), []
+            while left.any() and len(members) and len(chosen) < _MOST:
+                gains = rows @ left
+                if not gains.max():
+                    break
+                chosen.append(self.texts[members[int(gains.argmax())]])
+                left *= 1 - rows[int(gains.argmax())]
+            if not left.any():
+                return f" {sign} ".join(chosen)
+        return ""
 
     def _decision(self, seen: Row, wanted: Row, care: Row, wrong: Row, depth: int) -> str:
         """`test ? yes : no`, the shortest: each test parts the samples in two that conditions are found for."""

@@ -195,3 +195,8 @@ def embeddings(model: PreTrainedModel) -> tuple[str, str]:
         except (NotImplementedError, AttributeError):
             found.append("")
     return found[0], found[1]
+
+
+def config_key(model: PreTrainedModel, given: Any) -> str:
+    """The sub-config of the given config that the model keeps as its own, and PEFT reads; empty where it keeps the whole."""
+    return next((key for key, part in vars(given).items() if part is model.config and key[:1] != "_"), "")

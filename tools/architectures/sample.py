@@ -199,7 +199,7 @@ class Sampler:
         if type(default) is not int or any(one.search(name) for one in (_LAYERS, _HEADS, _KV, _HIDDEN)):
             return False
         lines = self._lines(name)
-        kept = {word for line in lines for word in re.findall(rf"\bself\.(\w+) = config\.{name}\b", line)}
+        kept = {word for line in lines for word in re.findall(rf"\b(\w+) = config\.{name}\b", line)}
         asked = re.compile(
             rf"\b(?:if|and|or|not)\s+\(?(?:self\.)?(?:config\.)?(?:{'|'.join(sorted({name, *kept}))})"
             r"\s*(?:[:)]|and\b|or\b|else\b|[!=]= *0|> *0)"
@@ -324,6 +324,17 @@ class Sampler:
             return rng.choice((default, default, 1, 2, 3, 5 if default <= 16 else prime))
         if isinstance(default, float) and _RATIO.search(name):
             return rng.choice((default, default, 2 * default, default + 0.5, default + 1))
+        if isinstance(default, (list, tuple)) and len(default) > 4 and all(isinstance(n, float) for n in default):
+            return rng.sample(
+                list(default), rng.choice((len(default), len(default), len(default) - 1, len(default) - 2))
+            )
+        if (
+            isinstance(default, (list, tuple))
+            and len(default) > 1
+            and all(isinstance(n, (list, tuple)) for n in default)
+        ):
+            whole = list(default)
+            return rng.choice((whole, whole, whole[:-1], [*whole, whole[-1]]))
         if default is None and "list[str]" in self._annotation(name) and name != "layer_types":
             items = self._literals(name)
             chosen = [item for item in items if rng.random() < 0.5]
@@ -561,8 +572,9 @@ def environment(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
         elif key == "id2label":
             env[f"{prefix}num_labels"] = len(value)
     env.update({prefix + name: values for name, values in layered.lists(config).items()})
-    for alias in type(config).attribute_map:
-        env.pop(prefix + alias, None)
+    for alias, real in type(config).attribute_map.items():
+        if alias != real:
+            env.pop(prefix + alias, None)
     if f"{prefix}vocab_size" in env:
         env.setdefault(f"{prefix}tie_word_embeddings", bool(getattr(config, "tie_word_embeddings", False)))
     return env

@@ -220,12 +220,16 @@ class Fields:
         present, given = self._given(name)
         return name in self._values and how == ("absent" if not present else "null" if given is None else "given")
 
-    def prompt_config(self) -> dict[str, Any]:
-        """`model.config.to_dict()` as far as PEFT's prompt learning reads it."""
+    def prompt_config(self, key: str = "") -> dict[str, Any]:
+        """`model.config.to_dict()` as far as PEFT's prompt learning reads it; `key`: the sub-config that the model keeps."""
+        if key:
+            return self._kept(key)
         known = set(self.facts["prompt_fields"])
         found: dict[str, Any] = {name: self.raw[name] for name in PROMPT_FIELDS if self._is_extra(name, "", known)}
         for name in self.facts["prompt_fields"]:
             head, _, leaf = name.rpartition(".")
+            if head not in {"", "text_config"}:
+                continue
             (found.setdefault(head, {}) if head else found)[leaf] = _as_json(self[name])
         spec = self.facts["configs"].get("text_config", {})
         if spec.get("any"):
@@ -235,6 +239,16 @@ class Fields:
             inner, own = found.setdefault("text_config", {}), self.section("text_config")
             inner.update({n: own[n] for n in PROMPT_FIELDS if self._is_extra(n, "text_config.", known)})
         return found
+
+    def _kept(self, key: str) -> dict[str, Any]:
+        """The same of a class whose config is one part of the file's."""
+        if self.facts["configs"].get(key, {}).get("any"):
+            sub = self.sub(key)
+            return sub.prompt_config() if sub is not None else dict(self.section(key))
+        known = set(self.facts["prompt_fields"])
+        own = self.section(key)
+        found = {name: own[name] for name in PROMPT_FIELDS if self._is_extra(name, f"{key}.", known)}
+        return {**found, **{n: _as_json(self[f"{key}.{n}"]) for n in PROMPT_FIELDS if f"{key}.{n}" in known}}
 
     def _is_extra(self, name: str, head: str, known: set[str]) -> bool:
         """Whether the file has the key although the class has no such field: it is kept as it stands."""

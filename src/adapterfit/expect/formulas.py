@@ -3,7 +3,7 @@
 Grammar, loosest first::
 
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * / // %    **
-    12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  len(field)  split(field)  (…)
+    12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  field[i][0]  len(field)  split(field)  (…)
     int(x)  ceil(x)  floor(x)  round(x)  max(a, b)  min(a, b)  pair(x)  each(n, of i)
 
 An item of a text is one of its letters. `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
@@ -342,8 +342,12 @@ class _Parser:
                 given.append(self.ternary())
             self.need(")")
             return lambda env: do(*(one(env) for one in given))
-        if self.take("["):
-            index = self.ternary()
-            self.need("]")
-            return lambda env: _item(env[name], index(env))
-        return lambda env: env[name]
+        found: Formula = lambda env: env[name]  # noqa: E731 - one of the many small functions that formulas are made of
+        while self.take("["):
+            found = self.item(found)
+        return found
+
+    def item(self, whole: Formula) -> Formula:
+        index = self.ternary()
+        self.need("]")
+        return lambda env: _item(whole(env), index(env))

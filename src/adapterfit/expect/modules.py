@@ -123,7 +123,7 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         tied=_tied(entry, fields),
         input_embeddings=fields.value(entry["input_embeddings"]),
         output_embeddings=fields.value(entry["output_embeddings"]),
-        config=fields.prompt_config(),
+        config=fields.prompt_config(entry.get("config", "")),
         adapter_renames=adapter_renames(rules, entry["prefix"]) if found["converts_adapters"] else (),
         expert_fusion=found["expert_fusion"],
         doubts=_doubts(entry, fields, growth),
