@@ -52,3 +52,9 @@ def test_a_cause_has_logs_of_its_own_and_look_alikes(entry):
 @pytest.mark.parametrize("text", ["", "\n", "hello", "x" * 5000, "\x00\x1b[31m", "Traceback (most recent call last):"])
 def test_a_text_that_tells_nothing_gives_no_answer(entry, text):
     assert list(entry.module.recognise(adapterfit.why(text).symptoms)) == []
+
+
+@pytest.mark.parametrize(("cause", "text"), list(texts("fires")))
+def test_an_answer_that_is_not_certain_says_what_to_look_at(cause, text):
+    answers = adapterfit.why(text).causes
+    assert [one.id for one in answers if one.confidence != "high" and not one.apart] == []

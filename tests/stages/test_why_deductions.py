@@ -73,6 +73,15 @@ DEDUCED = {
     "a sampler's sizes are those of an image model": (
         "diffusion-wrong-base", "Load network: my_lora.safetensors\nERROR step=base args={'prompt_embeds': 'cuda:0'} The size of tensor a (64) must match the size of tensor b (320) at non-singleton dimension 1",
     ),
+    "no value head, as after most trainings": ("missing-base-keys-harmless", "WARNING:root:A model is loaded from './out', and no v_head weight is found. (LoRA)"),
+    "a layer has no adapter of a name that was given": (
+        "adapter-name-unknown", 'pipe.set_adapters(["ink", "pen"])\nFile "/x/site-packages/peft/tuners/lora/layer.py", line 123, in scale_layer\nKeyError: \'pen\'',
+    ),
+    "slots for packed bytes": (
+        "quantised-base-unsupported",
+        ("size mismatch for base_model.model.a.hada_w1_a.mine: copying a param with shape torch.Size([48, 3]) from checkpoint, the shape in current model is torch.Size([1152, 3]).\n"
+        "size mismatch for base_model.model.a.hada_w1_b.mine: copying a param with shape torch.Size([3, 48]) from checkpoint, the shape in current model is torch.Size([3, 1])."),
+    ),
     "checkpointing is switched off": (
         "adapter-frozen", "model = PeftModel.from_pretrained(model, 'out')\n--gradient_checkpointing False\nRuntimeError: element 0 of tensors does not require grad and does not have a grad_fn",
     ),
@@ -107,3 +116,18 @@ def test_options_of_a_training_are_no_names_of_tensors():
     told = adapterfit.why("lora_unet_layer: null\nlora_unet_rank: 4\nRuntimeError: CUDA error: out of memory")
     assert told.symptoms.keys == ()
     assert adapterfit.why("lora_unet_down_blocks_0_attentions_0_proj_in.alpha is odd").symptoms.keys != ()
+
+
+def test_rows_that_a_model_lacks_are_no_adapters_where_no_adapter_is_loaded():
+    line = 'ValueError: Trying to set a tensor of shape torch.Size([32001, 5120]) in "weight" (which has shape torch.Size([32000, 5120])), this looks incorrect.'
+    frame = 'File "/x/site-packages/{}/modeling.py", line 1, in load'
+    alone = adapterfit.why(f"{frame.format('transformers')}\n{line}").causes[0]
+    above = adapterfit.why(f"{frame.format('peft')}\n{frame.format('transformers')}\n{line}").causes[0]
+    assert (alone.id, alone.confidence) == ("vocabulary-grown", "medium")
+    assert (above.id, above.confidence) == ("vocabulary-grown", "high")
+
+
+def test_a_model_that_ollama_does_not_convert_is_no_adapter():
+    said = "ollama create mine -f Modelfile\nError: unsupported architecture"
+    assert {one.confidence for one in adapterfit.why(f'{said} "OddForCausalLM"').causes} <= {"low"}
+    assert adapterfit.why(f"converting adapter\n{said}").causes[0].confidence == "medium"

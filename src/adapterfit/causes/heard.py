@@ -17,6 +17,13 @@ _QUOTED = 3
 _CHARS = 240
 #: From here on an answer is called certain.
 HIGH, MEDIUM = 0.9, 0.5
+#: Words of TRL and LLaMA-Factory about a value head that is not there.
+VALUE_HEAD = (
+    "no v_head weight is found",
+    "does not contain value head weights",
+    "failed to load value_head",
+    "failed to load value head",
+)
 #: Two answers that differ by less are as likely as each other; it only says which of them is named first.
 ALIKE = 0.005
 

@@ -354,6 +354,10 @@ def _squeezed(shape: Shape) -> Shape:
     return shape[:end]
 
 
+#: How likely rows of an adapter are where no adapter is loaded in the traceback.
+_ALONE = 0.6
+
+
 def _vocabulary(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     """Rows of the embedding or the head, and nothing else but ranks; a head may have any name, but only one."""
     rows = [(s, *pair) for s in shapes for pair in [_rows(s)] if pair is not None]
@@ -364,9 +368,17 @@ def _vocabulary(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     pairs = [(file, model) for _, file, model in rows if file and model]
     file, model = pairs[0] if pairs else (next((file for _, file, _ in rows if file), 0), 0)
     readings = dict(_three_numbers(symptoms, held, file, model))
+    if _is_loaded_alone(symptoms, held):
+        readings = {name: one._replace(likelihood=min(one.likelihood, _ALONE)) for name, one in readings.items()}
     if rest:
         readings["rank-mismatch"] = Reading(0.85, rest)
     return readings
+
+
+def _is_loaded_alone(symptoms: Symptoms, held: tuple[LogShape, ...]) -> bool:
+    """Whether transformers fills a model, and no frame of PEFT is above it: then its own config and weights differ."""
+    libraries = {frame.library for frame in symptoms.frames}
+    return all(shape.wording == "set" for shape in held) and "transformers" in libraries and "peft" not in libraries
 
 
 def _only_rank(shape: LogShape) -> bool:

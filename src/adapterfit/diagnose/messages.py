@@ -95,16 +95,21 @@ def _by_names(symptoms: Symptoms) -> Iterator[Suspicion]:
 
 
 def _of_page(entry: Entry, likelihood: float, quoted: str) -> Suspicion:
-    """An answer in the words of the cause's page; a check is named where it looks for that cause."""
-    looked = "adapterfit check ADAPTER --base BASE: " if hasattr(entry.module, "check") else ""
+    """An answer in the words of the cause's page."""
     return Suspicion(
         entry.id,
         _uncapped(_heading(entry, "")),
         likelihood,
         evidence=(quoted,),
         fix=Fix("unsafe", _heading(entry, "Fix")),
-        apart=looked + _uncapped(_heading(entry, "Detection")),
+        apart=detection(entry),
     )
+
+
+def detection(entry: Entry) -> str:
+    """What to look at, to know whether it is this cause, in the words of its page; a check is named where it looks for that cause."""
+    run = "adapterfit check ADAPTER --base BASE: " if hasattr(entry.module, "check") else ""
+    return f"{run}{_uncapped(_heading(entry, 'Detection'))}"
 
 
 def _uncapped(sentence: str) -> str:

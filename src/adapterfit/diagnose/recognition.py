@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from adapterfit.diagnose.likeness import likeness
-from adapterfit.diagnose.messages import guessed_by_message, recognised_by_message
+from adapterfit.diagnose.messages import detection, guessed_by_message, recognised_by_message
 from adapterfit.diagnose.registry import Entry, all_causes
 from adapterfit.records import Diagnosis, Finding, Fix, Report, Suspicion
 from adapterfit.symptoms import LogFrame
@@ -62,7 +62,7 @@ def recognise(symptoms: Symptoms) -> Diagnosis:
         found += _hinted(symptoms, found)
     else:  # nothing in it speaks of an adapter: then what is no more than a guess is none, unless a page shows the line
         found = [suspicion for suspicion in found if suspicion.likelihood >= _MEDIUM or suspicion in shown]
-    causes = _ordered(found or guessed_by_message(symptoms))
+    causes = tuple(map(_asking, _ordered(found or guessed_by_message(symptoms))))
     return Diagnosis(symptoms, causes, tuple(_unread(symptoms, causes)))
 
 
@@ -135,7 +135,7 @@ def _hinted(symptoms: Symptoms, found: list[Suspicion]) -> Iterable[Suspicion]:
             likelihood + _ALIKE * alike.get(entry.id, 0.0),
             evidence=(show(" ".join(line.split()), _CHARS),),
             fix=Fix("unsafe", f"if it is this cause: adapterfit explain {entry.id}"),
-            apart="paste the whole traceback, or the list of keys: they decide, words do not",
+            apart=f"{detection(entry)}; or paste the whole traceback, or the list of keys: they decide, words do not",
         )
 
 
@@ -184,6 +184,13 @@ def _worded(one: Suspicion, *, doubted: bool) -> Suspicion:
     likelihood = min(one.likelihood, _DOUBTED) if doubted else one.likelihood
     words = "high" if likelihood >= _HIGH else "medium" if likelihood >= _MEDIUM else "low"
     return dataclasses.replace(one, confidence=words)
+
+
+def _asking(one: Suspicion) -> Suspicion:
+    """An answer that is not certain, with what to look at: the page's own *Detection*, where the cause says nothing nearer."""
+    if one.confidence == "high" or one.apart:
+        return one
+    return dataclasses.replace(one, apart=detection(next(entry for entry in all_causes() if entry.id == one.id)))
 
 
 def _unread(symptoms: Symptoms, causes: tuple[Suspicion, ...]) -> Iterable[str]:

@@ -35,7 +35,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import VALUE_HEAD, said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.records import Case, Diff, Finding, Suspicion
 from adapterfit.text import quote
@@ -93,6 +93,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "PEFT's own load is not strict, since the base's weights are never in an adapter's file", 0.5, own,
             fix="none needed, as long as no name with lora_ is missing",
             apart="whether a name that holds lora_ is among the missing keys",
+        )  # fmt: skip
+    valued = said(symptoms, *VALUE_HEAD, most=2)
+    if valued:
+        yield suspect(
+            symptoms, "no value head was saved, as after any training but PPO's and a reward model's; a new one is made", 0.55, valued,
+            fix="none needed before a PPO training; a reward model needs its head: value_head.safetensors, v_head.* or score",
+            apart="whether this is a reward model, or a PPO training that goes on: then its head is missing",
         )  # fmt: skip
     found = names_of(symptoms, "missing-base-keys-harmless")
     if found is not None:

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence, renames
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import suspect
+from adapterfit.causes.heard import VALUE_HEAD, said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import ENDS, HEADS
 from adapterfit.causes.told import in_words
@@ -224,6 +224,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         "head-not-restored",
         fix="save again with the head in modules_to_save; adapterfit check ADAPTER --base BASE lists the slots that stay at a new start",
     )
+    valued = said(symptoms, *VALUE_HEAD, most=2)
+    if valued:
+        yield suspect(
+            symptoms, "the value head is not in the folder: a reward model without it gives random scores", 0.5, valued,
+            fix="put v_head or score into modules_to_save and save again; nothing is wrong before a first PPO training",
+            apart="whether this is a reward model, or a PPO training that goes on: else a new head is as it should be",
+        )  # fmt: skip
     for error in symptoms.errors:
         name = error.message.strip("'\" .")
         if (

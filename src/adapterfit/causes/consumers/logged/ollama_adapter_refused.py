@@ -72,6 +72,13 @@ HINTS = (
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: Ollama's own lines."""
+    model = said(symptoms, 'unsupported architecture "', most=1)
+    if model and not said(symptoms, "adapter", "lora", most=1):
+        yield suspect(
+            symptoms, "Ollama names the architecture in quotes where it converts a model; an adapter's is not named", 0.3, model,
+            fix="convert the model to GGUF with llama.cpp's convert_hf_to_gguf.py", apart="whether the Modelfile has a line ADAPTER",
+        )  # fmt: skip
+        return
     for phrase, likelihood, meaning in _WORDS:
         told = said(symptoms, phrase)
         if told:

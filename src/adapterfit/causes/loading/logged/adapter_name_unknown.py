@@ -82,6 +82,14 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         "adapter-name-unknown",
         fix="ask for a name that is there (list(model.peft_config), /v1/models), and treat an unknown one as an error",
     )
+    for error in symptoms.errors:
+        name = error.message.strip("'\" .")
+        if error.kind == "KeyError" and name.isidentifier() and _is_given(symptoms, name):
+            yield suspect(
+                symptoms, f"a layer has no adapter {quote(name)}, although that name was given", 0.6, [error.line],
+                fix="load it under that name on every part of the model that the other adapters are on, or ask for the adapters one by one",
+                apart="the layers that list the name: {n for n, m in model.named_modules() if name in getattr(m, 'lora_A', ())}",
+            )  # fmt: skip
     if not any(
         word in symptoms.folded
         for word in (
@@ -113,6 +121,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         return
 
 
+def _is_given(symptoms: Symptoms, name: str) -> bool:
+    """Whether the text gives this name to an adapter."""
+    given = re.findall(r"adapter_names?\s?=\s?\[?['\"](\w{1,60})|set_adapters?\(([^()\n]{1,200})", symptoms.text)
+    return any(name in re.findall(r"\w+", f"{one} {several}") for one, several in given)
+
+
 def logs() -> dict[str, list[str]]:
     """Three loaders; a pipeline into which nothing was loaded; a path."""
     return {
@@ -123,6 +137,7 @@ def logs() -> dict[str, list[str]]:
             "ValueError: LoRA with name en-sql does not exist. Loaded LoRAs: dict_keys(['fr-sql'])",
             "ValueError: Adapter(s) ['b'] not found, available adapters: ['a']",
             "ValueError: supported adapter names are ['a'] - got ['default']",
+            "pipe.load_lora_weights('x', adapter_name='ink')\npipe.set_adapters(['ink', 'pen'])\nKeyError: 'pen'",
         ],
         "silent": [
             "ValueError: Adapter name(s) {'toon'} not in the list of present adapters: set().",

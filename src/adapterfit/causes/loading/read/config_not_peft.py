@@ -89,6 +89,14 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             yield suspect(
                 symptoms, "the config has no peft_type: it was not written for PEFT", 0.9, [error.line], fix=fix
             )
+        elif (
+            error.kind == "KeyError" and name == "base_model_name_or_path" and said(symptoms, "adapter_config", most=1)
+        ):
+            yield suspect(
+                symptoms, "transformers finds an adapter_config.json beside the model, and it names no base: another program wrote it", 0.7, [error.line],
+                fix="take that adapter_config.json out of the model's folder, or load the model from another one",
+                apart="the fields of that adapter_config.json: PEFT's has peft_type and base_model_name_or_path",
+            )  # fmt: skip
     asked = said(symptoms, "_get_peft_type(")
     if asked and not symptoms.errors:
         yield suspect(
@@ -116,6 +124,7 @@ def logs() -> dict[str, list[str]]:
         "fires": [
             "KeyError: 'peft_type'",
             "TypeError: PeftConfig.__init__() got an unexpected keyword argument 'architectures'",
+            "base = adapter_config['base_model_name_or_path']\nKeyError: 'base_model_name_or_path'",
         ],
         "silent": ["TypeError: LoraConfig.__init__() got an unexpected keyword argument 'use_dora'"],
     }
