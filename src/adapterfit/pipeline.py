@@ -90,6 +90,7 @@ def check(
     case = Case(found, _base(base, found.config, online=online), who, served=bool(engines))
     case = dataclasses.replace(case, seen=_seen(case, base, full=values))
     report = _after_cure(_worst(case, ranged, base_class, loader) if ranged else _best(case, base_class))
+    report = _together(report) if report.case.consumer.rules else report
     unlike = () if who.given or ranged else tuple(_not_for(other, who) for other in others_installed(who))
     report = dataclasses.replace(
         report,
@@ -117,6 +118,13 @@ def _served(report: Report, engines: tuple[str, ...]) -> Report:
     from adapterfit.serving import served
 
     return served(report, engines)
+
+
+def _together(report: Report) -> Report:
+    """With install lines that work beside the other library that was asked about."""
+    from adapterfit.consumers.installs import together
+
+    return together(report)
 
 
 def _not_for(other: str, who: Consumer) -> NotChecked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 
 from adapterfit.consumers import facts
@@ -28,9 +29,16 @@ def worst(case: Case, text: str, ask: Callable[[Case], Report], loader: str | No
 def _said(reports: list[Report]) -> str:
     """`raises with peft 0.6.0 to 0.13.2; loads with peft 0.14.0 to 0.21.2`, from bad to good."""
     known = facts.load("peft").releases
+    asked = Counter(each.case.consumer.peft for each in reports)
     parts = []
     for word in reversed(_BEST_FIRST):
-        versions = list(dict.fromkeys(each.case.consumer.peft for each in reports if each.predicted == word))
-        if versions:
-            parts.append(f"{word} with peft {spans(versions, known)}")
+        found = [each.case.consumer for each in reports if each.predicted == word]
+        always = [peft for peft, times in Counter(who.peft for who in found).items() if times == asked[peft]]
+        if always:
+            parts.append(f"{word} with peft {spans(always, known)}")
+        beside: dict[str, list[str]] = {}
+        for who in found:
+            if who.peft not in always:
+                beside.setdefault(who.transformers, []).append(who.peft)
+        parts += [f"{word} with peft {spans(each, known)} beside transformers {t}" for t, each in beside.items()]
     return "; ".join(parts)

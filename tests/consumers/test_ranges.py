@@ -72,3 +72,10 @@ def test_json_says_who_can_have_written_and_can_read_it(adapterfit, tmp_path):
     found = json.loads(adapterfit("check", ".", "--format", "json").stdout)["adapter"]
     assert found["written_by"] == {"oldest": "0.8.0", "newest": "0.21.2"}
     assert found["read_by"] == "0.8.0 to 0.21.2"
+
+
+def test_what_a_release_does_beside_one_transformers_alone_is_said_of_that_one():
+    found = check(make.lora("llama", use_dora=True), "transformers>=4.50")
+    parts = found.case.consumer.text.split(": ", 2)[2].split("; ")
+    assert any(part.startswith("raises ") and part.endswith("0.18.1 beside transformers 5.23.0") for part in parts)
+    assert any(part.startswith("loads ") and part.endswith("0.21.2 beside transformers 4.50.3") for part in parts)
