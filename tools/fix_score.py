@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+#: As `breaking` says it.
+BY_NUMBERS = "by the numbers that PEFT holds"
 WORDS = ("equal", "close", "untouched", "refused", "cannot tell", "wrong")
 HEADS = ("equal", "close", "fits", "refused", "unknown", "wrong")
 #: Of every adapter in how many, and of the matrix in how many, a sample is made.
@@ -170,6 +172,9 @@ def table(title: str, rows: list[Row], *, verbose: bool) -> int:
     done = mended + total["wrong"]
     if done:
         print(f"\nmended and right: {mended} of {done} ({100 * mended / done:.1f} %)")
+    still = {name for _, name, found in rows if found.why == BY_NUMBERS}
+    if still:
+        print(f"compared by the numbers that PEFT holds after loading, as they are not run here: {len(still)}")
     if unrun:
         print(f"not run, as no small model of it can be made or run here: {len(unrun)} ({', '.join(sorted(unrun))})")
     for kind, name, found in rows:

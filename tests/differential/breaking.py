@@ -262,18 +262,26 @@ WAYS: Mapping[str, Callable[[Files], Files | None]] = {
 }
 
 
+#: Said of what was compared without being run.
+BY_NUMBERS = "by the numbers that PEFT holds"
+
+
 class NotRun(Exception):
     """A small model of this architecture cannot be made, or not be run by tokens or an image alone."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """An adapter that real PEFT saved after its parameters became noise, and the logits it gives when loaded again."""
+    """An adapter that real PEFT saved after its parameters became noise, and the logits it gives when loaded again.
+
+    `measure` gives them; of a model that nobody here knows how to run, the numbers that PEFT holds after loading.
+    """
 
     folder: Path
     case: Any
     class_name: str
     logits: Any
+    measure: Callable[[Any], Any]
 
     def fresh(self) -> Any:
         return broken.real_base(self.case, self.class_name)
@@ -315,14 +323,21 @@ def _classes(model_type: str) -> list[str]:
     return list(json.loads((_FACTS / f"{model_type}.json").read_text())["classes"])
 
 
+def _sized(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes of a small model under the names that this config has, those of its parts too."""
+    small = {key: value for key, value in _SMALL.items() if key in fields}
+    for key, value in fields.items():
+        if isinstance(value, dict) and isinstance(value.get("model_type"), str):
+            small[key] = {"model_type": value["model_type"], **_sized(value)}
+    return small
+
+
 def _on(model_type: str) -> Any:
     """A LoRA on every Linear of a small model of this type."""
     import transformers
 
     default = transformers.AutoConfig.for_model(model_type)
-    sizes = {
-        key: value for key, value in _SMALL.items() if key in default.to_dict() and key not in default.attribute_map
-    }
+    sizes = _sized({key: value for key, value in default.to_dict().items() if key not in default.attribute_map})
     classes = _classes(model_type)
     chosen = next((name for head in _HEADS for name in classes if name.endswith(head)), classes[0])
     if "multi_query" in default.to_dict():  # says itself how many heads keys have
@@ -343,14 +358,20 @@ def saved(name: str, root: Path) -> Saved:
     try:
         _must_be_small(case)
         save(fresh(), config, folder)
-        logits = computed(mending.loaded(fresh(), folder))
+        loaded = mending.loaded(fresh(), folder)
     except Exception as error:
         if where:
             raise NotRun(f"{type(error).__name__}: {error}") from None
         raise
+    try:
+        logits = computed(loaded)
+    except Exception:  # whatever a model misses that is given tokens or an image alone
+        if not where:
+            raise
+        return Saved(folder, case, case.base.architecture, held(loaded), held)
     if not moved(logits, computed(fresh())):
         raise ValueError(f"{name} changes nothing, so nothing could be seen of it")
-    return Saved(folder, case, case.base.architecture, logits)
+    return Saved(folder, case, case.base.architecture, logits, computed)
 
 
 def _must_be_small(case: Any) -> None:
@@ -392,6 +413,18 @@ def computed(model: Any) -> Any:
     return oracle._logits(model).float().numpy()
 
 
+def held(model: Any) -> Any:
+    """All numbers of the adapter as PEFT holds them, name by name, and what each layer is multiplied by."""
+    import numpy as np
+    import peft
+
+    state = peft.get_peft_model_state_dict(model)
+    scales = [
+        layer.scaling["default"] for layer in model.modules() if isinstance(getattr(layer, "scaling", None), dict)
+    ]
+    return np.concatenate([*(state[name].float().flatten().numpy() for name in sorted(state)), np.array(scales, "f4")])
+
+
 def broke(one: Saved, way: str, folder: Path) -> bool:
     """The adapter broken this way in a new folder; false where the way does not apply to it."""
     from safetensors.torch import load_file, save_file
@@ -416,4 +449,5 @@ def mended(name: str, way: str, root: Path) -> mending.Outcome | None:
         return None
     out = root / "fixed"
     shutil.rmtree(out, ignore_errors=True)
-    return mending.compared(folder, one.case.base, out, one.fresh, computed, one.logits, CLOSE)
+    found = mending.compared(folder, one.case.base, out, one.fresh, one.measure, one.logits, CLOSE)
+    return found if one.measure is computed else dataclasses.replace(found, why=found.why or BY_NUMBERS)
