@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Callable
 
 import transformers
 
 from architectures import rules, yielding
 from architectures.defaults import Defaults
-from architectures.emit import Fragments, inline_single_uses
+from architectures.emit import Fragments, inline_single_uses, lines
 from architectures.grow import Grower, Seen, activation_classes, agrees
 from architectures.heads import heads
-from architectures.learn import Effort
+from architectures.learn import Effort, Spec
 from architectures.observe import (
     aliases,
     build,
@@ -54,6 +55,7 @@ class Job:
         self.sampler = Sampler(model_type, self.rng)
         self.activations = activation_classes()
         self.envs: list[dict[str, Any]] = []
+        self.known: dict[str, Spec] = {}
         self.proven: dict[str, list[str]] = {"numbers": [], "conditions": []}
 
     def facts(self) -> dict[str, Any]:
@@ -133,12 +135,43 @@ class Job:
         else:
             if not grower.doubts:
                 grower.doubts.append(f"the learned tree still failed on {len(wrong)} of {len(fresh)} fresh configs")
+        spec = self.as_in_others(spec, seen + fresh)
+        self.known.setdefault(spec.cls, spec)
         for kind, texts in grower.used.items():
             self.proven[kind] += [text for text in dict.fromkeys(texts) if text not in self.proven[kind]]
         facts = self.links(grower, [env for env, _ in seen + fresh], models + built)
         facts["doubts"] = sorted(set(grower.doubts))
         facts["rules"] = models[0].rules
         return shared.share(spec), facts
+
+    def as_in_others(self, spec: Spec, seen: list[Seen]) -> Spec:
+        """The tree with each part that is a class of its own learned as that was, where all samples agree.
+
+        Of a head's class fewer samples are drawn, and few of them may show what is rare in the part that all share.
+        """
+
+        def tried(inner: Spec, like: Spec, put: Callable[[Spec], None]) -> None:
+            if lines(inner) == lines(like):
+                return
+            put(like)
+            if all(agrees(top, one, self.activations) for one in seen):
+                return
+            put(inner)
+            named = {name: child for name, _, child in like.children}
+            for at, (name, when, child) in enumerate(inner.children):
+                if name in named and not inner.each:
+                    tried(child, named[name], partial(_put, inner.children, at, name, when))
+
+        def walk(inner: Spec) -> None:
+            for at, (name, when, child) in enumerate(inner.children):
+                if child.cls in self.known and not child.opaque:
+                    tried(child, self.known[child.cls], partial(_put, inner.children, at, name, when))
+                else:
+                    walk(child)
+
+        top = copy.deepcopy(spec)
+        walk(top)
+        return top
 
     def draw(self, cls: type, count: int) -> tuple[list[Seen], list[Linked]]:
         """Random configs that build, each as (fields, observed tree), and the models."""
@@ -183,6 +216,10 @@ class Job:
         ):
             found[key] = links(grower, key, envs, lists)
         return found
+
+
+def _put(children: list[tuple[str, str, Spec]], at: int, name: str, when: str, child: Spec) -> None:
+    children[at] = (name, when, child)
 
 
 def _numberless(doubt: str) -> str:
