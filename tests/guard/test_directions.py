@@ -1,4 +1,4 @@
-"""FRoD: directions of another machine are found out after the load; those of this machine go through."""
+"""FRoD and AdaMSS: what another machine computed is found out after the load; what this one computes goes through."""
 
 from __future__ import annotations
 
@@ -67,3 +67,53 @@ def test_a_basis_that_this_machine_does_not_compute_is_refused_and_computes_some
 def test_who_allows_what_cannot_be_told_gets_it(of_another_machine):
     with real.quiet():
         assert adapterfit.load(real.base(), of_another_machine, allow=("cannot-tell",)) is not None
+
+
+ADAMSS = {"r": 8, "num_subspaces": 3, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+
+
+@pytest.fixture
+def segmented(tmp_path):
+    pytest.importorskip("sklearn", reason="AdaMSS needs scikit-learn")
+    return real.saved(tmp_path / "adamss", kind="AdamssConfig", **ADAMSS)
+
+
+def test_segments_that_this_machine_finds_again_are_loaded_and_compute_as_with_plain_peft(segmented):
+    import torch
+
+    with real.quiet():
+        guarded = adapterfit.load(real.base(), segmented)
+    assert torch.equal(logits(guarded), logits(real.plain_load(real.base(), segmented)))
+    assert not torch.allclose(logits(guarded), logits(real.base()), atol=1e-3)
+
+
+def _other_seed(folder):
+    real.reconfigure(folder, random_seed=7)
+
+
+def _other_basis(folder):
+    real.rewrite(folder, lambda held: {name: -tensor if "newB" in name else tensor for name, tensor in held.items()})
+
+
+def _other_rows(folder):
+    real.rewrite(
+        folder, lambda held: {name: tensor[:-1] if "adamss_B.0" in name else tensor for name, tensor in held.items()}
+    )
+
+
+def _fewer_layers(folder):
+    real.rewrite(folder, lambda held: {name: tensor for name, tensor in held.items() if "layers.1." not in name})
+
+
+@pytest.mark.parametrize(
+    "change", [_other_seed, _other_basis, _other_rows, _fewer_layers], ids=lambda change: change.__name__
+)
+def test_segments_that_are_not_those_of_the_file_are_refused(segmented, change):
+    change(segmented)
+    with real.quiet(), pytest.raises((adapterfit.AdapterMisfit, RuntimeError)):
+        adapterfit.load(real.base(), segmented)
+
+
+def test_another_base_gives_other_segments_and_is_refused(segmented):
+    with real.quiet(), pytest.raises(adapterfit.AdapterMisfit, match="another basis on this machine"):
+        adapterfit.load(real.base(seed=5), segmented)

@@ -195,13 +195,13 @@ def drawn_without_a_seed(folder):
     real.reconfigure(folder, peft_version="0.19.1")
 
 
-def clustered(**fields):
+def clustered(release="", **fields):
     """AdaMSS: which rows a segment has is found anew from the base, with scikit-learn."""
 
     def make(folder):
         pytest.importorskip("sklearn", reason="AdaMSS needs scikit-learn")
         real.saved(folder, kind="AdamssConfig", r=4, target_modules=["q_proj"])
-        real.reconfigure(folder, **fields)
+        written_by(folder, release, *(("random_seed",) if release else ()), **fields)
 
     return make
 
@@ -301,7 +301,7 @@ SILENT = {
         other_method("OSFConfig", target_modules=["embed_tokens"], effective_rank=4, task_type="CAUSAL_LM"), {}, {},
     ),
     "TinyLoRA of 0.19 without its projections": (drawn_without_a_seed, {}, {}),
-    "AdaMSS of 0.19": (clustered(peft_version="0.19.1"), {}, {}),
+    "AdaMSS of 0.19": (clustered("0.19.1"), {}, {}),
     "AdaMSS with another seed": (clustered(random_seed=7), {}, {}),
     "UniLoRA without its vector": (
         without(lambda n: "theta" in n, kind="UniLoraConfig", r=4, target_modules=["q_proj"]), {}, {},

@@ -1,7 +1,8 @@
-"""What FRoD computed on this machine, beside what the basis in the file asks for.
+"""What FRoD and AdaMSS computed on this machine, beside what the file asks for.
 
-PEFT finds a layer's directions beside a basis that it computes from the base, then reads the basis of the file and keeps the
-directions. They belong together where this machine computes the basis that is in the file; the live model shows whether it did.
+PEFT finds a layer's directions (FRoD) or the rows of its segments (AdaMSS) beside a basis that it computes from the base, then reads
+the basis of the file and keeps the rest. They belong together where this machine computes the basis that is in the file; the
+live model shows whether it did.
 """
 
 from __future__ import annotations
@@ -22,32 +23,45 @@ _ROUNDING = 1e-3
 
 
 def shows_after_load(report: Report) -> bool:
-    """Whether all that cannot be told is whether FRoD's directions belong to the basis of the file."""
+    """Whether all that cannot be told is whether what was computed here belongs to the basis of the file."""
     config = report.case.adapter.config
-    if config is None or config.peft_type != "FROD" or report.predicted != "cannot-tell" or report.diff is None:
+    if config is None or report.predicted != "cannot-tell" or report.diff is None:
+        return False
+    if any(found.severity == "error" for found in report.findings):
         return False
     unsure = [found.id for found in report.findings if found.undecided]
-    wrong = any(found.severity == "error" for found in report.findings)
-    return unsure == ["seed-dependent"] and not wrong and not report.diff.expectation.doubts
+    doubts = report.diff.expectation.doubts
+    if (
+        config.peft_type == "ADAMSS"
+    ):  # of it nothing is known before: names, sizes and numbers are proven after the load
+        return not unsure and len(doubts) == 1 and report.case.adapter.tensors != ()
+    return config.peft_type == "FROD" and unsure == ["seed-dependent"] and not doubts
 
 
 def refuse_strayed(model: PeftModel, adapter_name: str, report: Report, allow: Collection[str]) -> None:
-    """Raise where a layer's directions are not those beside the basis that was read from the file.
+    """Raise where what was computed here is not what belongs to the basis that was read from the file.
 
     Raises:
-        AdapterMisfit: They are not; `names` are the layers.
+        AdapterMisfit: It is not; `names` are the layers.
     """
     if "cannot-tell" in allow or "seed-dependent" in allow or not shows_after_load(report):
         return
-    strayed = tuple(_strayed(model, adapter_name))
+    config = model.peft_config[adapter_name]
+    kind = getattr(config.peft_type, "value", config.peft_type)
+    strayed = tuple(_strayed(model, adapter_name) if kind == "FROD" else _resegmented(model, adapter_name, config))
     if strayed:
+        said = _SAID[kind].format(layers=f"in {len(strayed)} layers ({shorten(strayed)})")
         raise AdapterMisfit(
-            f"PEFT loaded {show(report.case.adapter.label)} without an error, but in {len(strayed)} layers ({shorten(strayed)}) it "
-            "took directions that do not belong to the basis in the file: this machine computes another one; load it a second time "
-            "beside itself, model.load_adapter(folder, adapter_name='again') and model.set_adapter('again')",
-            report,
-            strayed,
+            f"PEFT loaded {show(report.case.adapter.label)} without an error, but {said}", report, strayed
         )
+
+
+_SAID = {
+    "FROD": "{layers} it took directions that do not belong to the basis in the file: this machine computes another one; load it a "
+    "second time beside itself, model.load_adapter(folder, adapter_name='again') and model.set_adapter('again')",
+    "ADAMSS": "{layers} the base gives another basis on this machine than the one in the file, so that nobody can tell whether the "
+    'segments have the rows they had in the training; allow=("cannot-tell",) accepts that',
+}
 
 
 def _strayed(model: PeftModel, adapter_name: str) -> Iterator[str]:
@@ -64,3 +78,27 @@ def _belongs(layer: Any, adapter_name: str, held: Any) -> bool:
         layer.frod_V[adapter_name], weight.T if layer.fan_in_fan_out else weight
     )
     return bool(((wanted - held.to(wanted)).abs() <= _ROUNDING).all())
+
+
+def _resegmented(model: PeftModel, adapter_name: str, config: Any) -> Iterator[str]:
+    for name, layer in model.named_modules():
+        basis = getattr(layer, "adamss_newB", {})
+        if adapter_name in basis and not _same_segments(layer, adapter_name, basis[adapter_name], config):
+            yield name
+
+
+def _same_segments(layer: Any, adapter_name: str, basis: Any, config: Any) -> bool:
+    """PEFT's own computation (`AdamssLayer.update_layer`) again: the file's basis to the last bit, and rows as many as the file has.
+
+    The clusters are drawn with a fixed seed from what comes beside that basis: equal bits here are equal rows there.
+    """
+    import torch
+    from peft.tuners.adamss.utils import slice_pca
+
+    base = layer.get_base_layer()
+    whole = base.weight if base.bias is None else torch.cat((base.weight, base.bias.unsqueeze(1)), dim=1)
+    seed = {"random_seed": config.random_seed} if hasattr(config, "random_seed") else {}  # PEFT 0.19 has none
+    found, _ = slice_pca(whole[None, None].float(), len(basis), whole.device, torch.float32, **seed)
+    parts = layer.adamss_B[adapter_name]
+    rows = [len(layer.seg_result[adapter_name][at]) for at in layer.train_subspace_index[adapter_name]]
+    return torch.equal(found[0, 0].to(basis.dtype), basis) and rows == [len(part) for part in parts]

@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Result:
-    """One file, linted. `before` and `after` are its text as it was and as mended; `fixed` counts the findings mended.
+    """One file, linted. `fixed` counts the findings mended; where there are any, `before` and `after` are its text without and with that.
 
     `unread` says what of it was not checked, and why.
     """
@@ -166,7 +166,8 @@ def lint(
             fixed[rule] = fixed.get(rule, 0) + 1
         found = findings(after.text, folder, chosen)
     located = tuple(map(after.located, found))
-    return Result(str(source.path), located, after.unread, before.raw, after.raw, fixed), after.data
+    texts = (before.raw, after.raw) if fixed else ("", "")  # of a large tree, what did not change is not kept
+    return Result(str(source.path), located, after.unread, *texts, fixed), after.data
 
 
 def _mend(document: Document, mendable: Sequence[Finding]) -> tuple[Document, list[str]] | None:

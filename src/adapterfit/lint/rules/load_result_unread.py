@@ -5,8 +5,8 @@ no place and which places stayed empty. They print no warning about it. A second
 
 Why it happens: `PeftModel.from_pretrained` does warn, so one expects the others to.
 
-Detection: `load_adapter` of a PeftModel, `set_peft_model_state_dict`, or `load_state_dict` of a PeftModel with `strict=False` and
-weights that were read from a file, as a statement of its own.
+Detection: `load_adapter` of a PeftModel, or, with weights that were read from a file, `set_peft_model_state_dict` or `load_state_dict`
+of a PeftModel with `strict=False`, as a statement of its own. What is copied from model to model in memory is no load.
 
 Fix: keep the result and look at `unexpected_keys` (and, after `load_adapter`, `missing_keys`, where PEFT lists the adapter's own only).
 
@@ -25,7 +25,7 @@ import libcst as cst
 from adapterfit.lint import facts, mend
 from adapterfit.lint.rule import UNSAFE, Code, Fix, Hit, Rule, Snippet
 from adapterfit.lint.trace import Call
-from adapterfit.lint.values import Constant, Model, Weights
+from adapterfit.lint.values import Constant, Model, Value, Weights
 
 RULE = Rule(severity="warning", cause="loader-drops-keys-silently")
 _NAME = "load_result"
@@ -46,24 +46,22 @@ def _is_peft(call: Call) -> bool:
     return isinstance(call.receiver, Model) and call.receiver.wrapped is True
 
 
+def _from_file(value: Value) -> bool:
+    return isinstance(value, Weights) and value.of is None and not value.only_adapter
+
+
 def _is_lenient(code: Code, call: Call) -> bool:
     """`strict=False`, with what a file holds. An adapter's own tensors never arrive this way: another rule says so."""
     weights = call.value(0, "state_dict")
-    from_file = isinstance(weights, Weights) and weights.of is None and facts.adapter_weights(code, weights) is None
-    return _is_peft(call) and from_file and call.value(1, "strict") == Constant(False)
+    lenient = call.value(1, "strict") == Constant(False)
+    return _is_peft(call) and lenient and _from_file(weights) and facts.adapter_weights(code, weights) is None
 
 
 _LOADS: dict[str, Callable[[Code, Call], bool]] = {
     "load_adapter": lambda _, call: _is_peft(call),
     "load_state_dict": _is_lenient,
-    "set_peft_model_state_dict": lambda _, call: not _is_copy(call),
+    "set_peft_model_state_dict": lambda _, call: _from_file(call.value(1, "peft_model_state_dict")),
 }
-
-
-def _is_copy(call: Call) -> bool:
-    """Whether the tensors are those of a model in memory, as when a teacher follows its student: nothing is loaded."""
-    weights = call.value(1, "peft_model_state_dict")
-    return isinstance(weights, Weights) and weights.only_adapter
 
 
 def _fix(code: Code, call: Call, *, method: bool) -> Fix | None:
@@ -176,10 +174,11 @@ SILENT = (
     Snippet(
         """
 import torch
-from peft import PeftModel
+from peft import PeftModel, set_peft_model_state_dict
 
 def restore(model: PeftModel, best, path):
     model.load_state_dict(best, strict=False)  # whatever best is
+    set_peft_model_state_dict(model, best)
     model.load_state_dict(torch.load(path, weights_only=True))  # strict: it raises by itself
     model.load_state_dict({name: tensor for name, tensor in model.state_dict().items()}, strict=False)  # its own
 """
