@@ -43,6 +43,10 @@ _TELLING = (
     "not loaded: ",
     "unexpected keys",
 )
+#: What stands in a line of an error that a progress bar is then written over.
+_TOLD = ("Error", "Warning", "Exception", "Traceback", "mismatch", "keys", 'File "')
+#: How often a text is escaped as HTML, at most.
+_ESCAPED = 3
 
 
 class Text(NamedTuple):
@@ -105,13 +109,15 @@ def _unmarked(text: str) -> str:
     text = _ESCAPES.sub("", text)
     text = text.replace("\r\n", "\n")
     escaped = text.count("\\n") > 2 and text.count("\\n") > 3 * text.count("\n")
-    text = text.replace("\\n\\t", "\n")
+    text = text.replace("\\n\\t", "\n").replace("\\'", "'")
     if escaped:
         text = text.replace("\\n", "\n").replace("\\t", " ").replace('\\"', '"')
     if "<" in text:
         text = _TAG.sub("", _BREAKING.sub("\n", text))
-    if "&" in text:
-        text = _ENTITY.sub(lambda found: html.unescape(found.group()), text)
+    for _ in range(_ESCAPED if "&" in text else 0):
+        text, number = _ENTITY.subn(lambda found: html.unescape(found.group()), text)
+        if not number:
+            break
     return _INVISIBLE.sub("", text.translate(_PLAIN))
 
 
@@ -119,11 +125,18 @@ def _lines(text: str) -> Iterator[str]:
     """Lines, a progress bar's last state for all of it, very long ones in pieces."""
     quoted = text.count('\\n",') > 2
     for line in text.split("\n"):
-        shown = line.rstrip("\r").rpartition("\r")[2]
-        found = _JSON_LINE.fullmatch(shown[: limits.LOG_LINE_CHARS]) if quoted else None
-        shown = found["text"].replace('\\"', '"').replace("\\u2502", "│") if found else shown
-        for at in range(0, max(1, len(shown)), limits.LOG_LINE_CHARS):
-            yield shown[at : at + limits.LOG_LINE_CHARS]
+        for shown in _states(line.rstrip("\r")):
+            found = _JSON_LINE.fullmatch(shown[: limits.LOG_LINE_CHARS]) if quoted else None
+            told = found["text"].replace('\\"', '"').replace("\\u2502", "│") if found else shown
+            for at in range(0, max(1, len(told)), limits.LOG_LINE_CHARS):
+                yield told[at : at + limits.LOG_LINE_CHARS]
+
+
+def _states(line: str) -> Iterator[str]:
+    """What a line that was written over and over said: its last state, and before it whatever was no bar."""
+    *before, last = line.split("\r")
+    yield from (state for state in before if "%|" not in state and any(mark in state for mark in _TOLD))
+    yield last
 
 
 def _without_gaps(lines: Iterable[str]) -> list[str]:
