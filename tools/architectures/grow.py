@@ -246,6 +246,8 @@ class Grower:
         if any(told):
             choices = [text for text in self.proven["numbers"] if "?" in text] if len(set(told)) > 1 else []
             text = next((one for one in choices if holds(one, envs, values)), "") or from_told(envs, values, told)
+            if "?" in text and text not in choices:  # one formula says more than one for each case that was seen
+                text = self._flat(envs, values) or text
             if text:
                 self.used.setdefault("numbers", []).append(text)
                 return text
@@ -262,6 +264,13 @@ class Grower:
             return "unknown"
         self.used.setdefault("numbers", []).append(text)
         return text
+
+    def _flat(self, envs: list[Env], values: list[int]) -> str:
+        """One formula without a condition; empty where there is none."""
+        try:
+            return self.numbers.find(envs, values, 0) if len(set(values)) > 1 else ""
+        except NotFoundError:
+            return ""
 
     def order(self, what: str, sequences: list[list[str]]) -> list[str]:
         """One order that agrees with all."""

@@ -28,6 +28,8 @@ _KEPT = 30
 _MANY, _ROUNDS = 250, 4
 #: Conditions that are joined by one sign.
 _MOST = 4
+#: Pairs of lists that are compared by length.
+_PAIRED = 15
 #: Comparisons of the models themselves that are tried.
 _COMPARED = 150
 #: How many pairs of fields are tried for sizes that are one or the other, and how many samples each must explain alone.
@@ -97,7 +99,18 @@ def _list_terms(envs: list[Env]) -> list[str]:
             terms += [f"{key}[{loop}]" for loop in ("i", "j") if loop in envs[0]]
             terms.append(f"{key}[len({key})-1]")
             terms += [f"{key}[{at}]" for at in range(min(len(v) for v in values))][:8]
-    return terms
+    return terms + _shorter(envs)
+
+
+def _shorter(envs: list[Env]) -> list[str]:
+    """The length of the shorter of two lists, where they are not always of one length: what `zip` goes through."""
+    lengths: dict[tuple[int, ...], str] = {}
+    for key in envs[0]:
+        values = [env.get(key) for env in envs]
+        if all(isinstance(v, (list, tuple)) for v in values):
+            lengths.setdefault(tuple(map(len, values)), key)  # type: ignore[arg-type]
+    pairs = itertools.combinations([key for own, key in lengths.items() if len(set(own)) > 1], 2)
+    return [f"min(len({one}), len({other}))" for one, other in itertools.islice(pairs, _PAIRED)]
 
 
 def _vector(text: str, envs: list[Env]) -> tuple[int, ...] | None:
@@ -245,9 +258,7 @@ def _small(key: str, values: list[Any]) -> list[str]:
     if any(isinstance(v, float) for v in values):
         return [key] if any(values) and not all(values) else []
     if any(isinstance(v, (list, tuple)) for v in values):
-        lengths = {len(v) for v in values if isinstance(v, (list, tuple))}
-        counted = all(isinstance(v, (list, tuple, int)) for v in values) and 1 < len(lengths) <= _FEW_WORDS
-        return [f"len({key}) == {length}" for length in sorted(lengths)] if counted else []
+        return []
     return [f"{key} == {v}" for v in sorted({v for v in values if _is_int(v) and 0 <= v <= 4})]
 
 
@@ -423,7 +434,7 @@ class _Literals:
             left, chosen = shut.copy(), []
             while left.any() and len(members) and len(chosen) < _MOST:
                 gains = rows @ left
-                if not gains.max():
+                if gains.max() < _SIDE:  # what only a few samples show may be chance
                     break
                 chosen.append(self.texts[members[int(gains.argmax())]])
                 left *= 1 - rows[int(gains.argmax())]

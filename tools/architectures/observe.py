@@ -95,7 +95,16 @@ def build(cls: type, config: Any) -> PreTrainedModel:
     with torch.device("meta"), no_init_weights(), at_most(MOST):
         model = cls(config)
     model.tie_weights()
+    sound(model)
     return model
+
+
+def sound(model: nn.Module) -> None:
+    """ValueError for a model that no input passes through: a kernel of another number of dimensions than its convolution's."""
+    for name, module in model.named_modules():
+        ranks = [rank for kind, rank in ((nn.Conv1d, 3), (nn.Conv2d, 4), (nn.Conv3d, 5)) if isinstance(module, kind)]
+        if ranks and module.weight.ndim != ranks[0]:
+            raise ValueError(f"{name} has a kernel of {module.weight.ndim} dimensions")
 
 
 def build_traced(cls: type, config: Any) -> PreTrainedModel:

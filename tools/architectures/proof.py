@@ -39,15 +39,18 @@ def thinned(raw: dict[str, Any], rng: random.Random, share: float) -> dict[str, 
 
 
 def on_meta(class_name: str, config: Any) -> Any:
-    """The model of this class without weights."""
+    """The model of this class without weights; ValueError where none with such sizes could run."""
     import torch
     import transformers
     from transformers.initialization import no_init_weights
+
+    from architectures import observe
 
     with torch.device("meta"), no_init_weights(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = getattr(transformers, class_name)(config)
     model.tie_weights()
+    observe.sound(model)
     return model
 
 

@@ -77,6 +77,8 @@ _WORDS = re.compile(r"^(?:Optional\[)?Literal\[([^\[\]]+)\]")
 _GIVEN = 0.25
 #: How often the layers' kinds are drawn from those that the default config has.
 _OWN_WORDS = 0.7
+#: How often a list is not as long as the others.
+_APART = 0.08
 #: What models ask their config for without building anything by it.
 _HARMLESS = {
     *(
@@ -363,6 +365,8 @@ class Sampler:
         """Stages: as many as by default, mostly; repeats small, heads kept or fewer, widths multiplied."""
         if isinstance(default[0], bool):
             return default
+        if self._stages == 0 and len(default) > 2 and self.rng.random() < _APART:
+            default = self.rng.choice((default[:-1], [*default, default[-1]]))
         if self._stages != 0:
             default = default[: self._stages] if self._stages < 0 else [*default, default[-1]]
         if _REPEATS.search(name):

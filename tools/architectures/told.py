@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ _INDEX = re.compile(r"([\w.]+)\[(\d+)\]")
 _NUMBER = re.compile(r"(?<![\w.\[])(\d+)(?![\w.\]])")
 _MOST_CASES = 4
 _MOST_CANDIDATES = 60
+_SHORT, _MOST_LENGTHS = 6, 12
 
 
 def from_told(envs: list[Env], values: list[int], told: Sequence[str]) -> str:
@@ -66,6 +68,8 @@ def _readings(text: str, env: Env) -> Iterator[str]:
                     lambda m, n=2 ** (at + step), w=word: f"2**({w})" if int(m[1]) == n else m[1], indexed
                 )
         yield _from_the_end(text, env, loop)
+        for length, word in _lengths(env):
+            yield _rounds(text, at, length, word, loop)
 
 
 def _last(match: re.Match[str], env: Env) -> str:
@@ -77,6 +81,22 @@ def _last(match: re.Match[str], env: Env) -> str:
 
 def _indexed(text: str, at: int, word: str) -> str:
     return _INDEX.sub(lambda m: f"{m[1]}[{word}]" if int(m[2]) == at else m[0], text)
+
+
+def _lengths(env: Env) -> list[tuple[int, str]]:
+    """Lengths of short lists that a loop may go through again and again."""
+    lists = [(key, len(value)) for key, value in env.items() if isinstance(value, (list, tuple)) and value]
+    found = [(length, f"len({key})") for key, length in lists if 1 < length <= _SHORT]
+    apart = itertools.combinations([(key, length) for key, length in lists if length <= _SHORT], 2)
+    found += [(min(a, b), f"min(len({one}), len({other}))") for (one, a), (other, b) in apart if a != b]
+    return found[:_MOST_LENGTHS]
+
+
+def _rounds(text: str, at: int, length: int, word: str, loop: str) -> str:
+    """The text of a loop in rounds of this length: items by their place in the round, powers of two by its number."""
+    indexed = _INDEX.sub(lambda m: f"{m[1]}[{loop}%{word}]" if int(m[2]) == at % length else m[0], text)
+    turn = at // length + 1
+    return _NUMBER.sub(lambda m: f"2**({loop}//{word}+1)" if int(m[1]) == 2**turn else m[1], indexed)
 
 
 def _from_the_end(text: str, env: Env, loop: str) -> str:
