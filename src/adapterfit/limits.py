@@ -78,11 +78,11 @@ LOG_LINE_CHARS = 20_000
 LOG_SYMPTOMS = 3_000
 #: `lint`: characters of one script (reading this many takes about 10 s) and bytes of a notebook, whose pictures count too;
 #: levels of its syntax tree (libcst's Rust parser dies beyond 3,000; ours use 10 frames of Python each); steps of following
-#: values (about 1 s; PEFT's own largest file takes 20,000); rounds of fixing; files and folder depth of one run.
+#: values (about 4 s; PEFT's own largest file takes 20,000, the largest of Unsloth's that load models 200,000); rounds of fixing; files and folder depth of one run.
 LINT_CHARACTERS = 1_000_000
 LINT_NOTEBOOK_BYTES = 64 * 1024 * 1024
 LINT_DEPTH = 90
-LINT_STEPS = 60_000
+LINT_STEPS = 240_000
 LINT_ROUNDS = 20
 LINT_FILES = 50_000
 LINT_FOLDER_DEPTH = 40

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+from pathlib import Path
 
 import pytest
 import real
@@ -35,7 +36,7 @@ def on_disk(folder, model=None, dtype="float32", **how):
 
 def ids(adapter, base, **how):
     with real.quiet():
-        report = adapterfit.check(str(adapter), base=base if hasattr(base, "parameters") else str(base), **how)
+        report = adapterfit.check(str(adapter), base=str(base) if isinstance(base, Path) else base, **how)
     return {found.id: found for found in report.findings}
 
 
@@ -143,6 +144,34 @@ def test_a_config_that_differs_is_named_by_its_field(adapter, tmp_path):
     (base / "config.json").write_text(json.dumps(config), "utf-8")
     message = ids(adapter, base)["base-changed"].message
     assert "another config over the same weights (rope.theta: 10000.0 → 500000.0)" in message
+
+
+def test_other_versions_of_the_libraries_are_a_note_and_the_verdict_stays(adapter):
+    import peft
+
+    path = adapterfit.stamp(adapter, real.base())
+    assert "base-changed" not in ids(adapter, real.base())
+    held = json.loads(path.read_text("utf-8"))
+    held["libraries"]["peft"] = "0.6.0"
+    path.write_text(json.dumps(held), "utf-8")
+    found = ids(adapter, real.base())["base-changed"]
+    assert f"stamped with peft 0.6.0, and this answer is for peft {peft.__version__}" in found.message
+    assert (found.severity, found.predicted) == ("note", "none")
+    assert adapterfit.check(str(adapter), base=real.base()).verdict == "fits"
+    with real.quiet():
+        adapterfit.load(real.base(), adapter)
+
+
+def test_another_commit_is_said_where_the_numbers_cannot_be_compared(adapter):
+    import dataclasses
+
+    model = real.base()
+    model.config._commit_hash = "a" * 40
+    path = adapterfit.stamp(adapter, model)
+    held = json.loads(path.read_text("utf-8"))
+    assert held["base"]["commit"] == "a" * 40
+    known = dataclasses.replace(adapterfit.read_base(real.base()), revision="b" * 40)
+    assert "of another commit than the stamped one" in ids(adapter, known)["base-changed"].message
 
 
 def test_a_grown_vocabulary_is_a_warning(adapter):

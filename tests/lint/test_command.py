@@ -262,3 +262,40 @@ def test_a_pipe_is_not_waited_for(lint, tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
     result = lint("pipe.py")
     assert (result.returncode, "no regular file" in result.stdout) == (2, True)
+
+
+LATIN = f"# -*- coding: latin-1 -*-\n# caf\xe9\n{SAFE}"
+
+
+def test_a_script_in_another_encoding_is_read_and_written_in_it(lint, tmp_path):
+    (tmp_path / "old.py").write_bytes(LATIN.encode("latin-1"))
+    result = lint("old.py", "--fix")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (tmp_path / "old.py").read_bytes() == LATIN.replace('.bin")', '.bin", weights_only=True)').encode("latin-1")
+
+
+def test_an_encoding_that_there_is_not_is_said(lint, tmp_path):
+    (tmp_path / "odd.py").write_bytes(b"# coding: no-such\n" + SAFE.encode())
+    assert lint("odd.py").stdout.startswith("odd.py: not checked: its encoding cannot be told: ")
+
+
+def test_a_script_on_the_standard_input_is_read_and_not_changed(tmp_path):
+    import subprocess
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "adapterfit", "lint", "-", *arguments]
+        return subprocess.run(command, input=SAFE, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert run().stdout.startswith("<stdin>:4:9: adapter-unpickled ")
+    assert "+state = torch.load" in run("--diff").stdout
+    refused = run("--fix")
+    assert refused.returncode == 2
+    assert "--fix cannot change the standard input" in refused.stderr
+
+
+def test_a_file_that_is_read_only_is_left_alone(lint, tmp_path):
+    (tmp_path / "a.py").write_text(SAFE)
+    (tmp_path / "a.py").chmod(0o444)
+    result = lint("a.py", "--fix")
+    assert "a.py: not checked: it cannot be written: it is read-only" in result.stdout
+    assert (tmp_path / "a.py").read_text() == SAFE

@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("libcst", reason="libcst is not installed: pip install adapterfit[lint]")
 
+from adapterfit import limits
 from adapterfit.errors import CannotCheck
 from adapterfit.lint import engine
 from adapterfit.lint.rule import Code
@@ -265,8 +266,8 @@ load(get_peft_model(AutoModelForCausalLM.from_pretrained("b"), LoraConfig(), "tw
     assert finding.fix is None
 
 
-@pytest.mark.slow
-def test_calls_that_nest_without_end_are_given_up():
+def test_calls_that_nest_without_end_are_given_up(monkeypatch):
+    monkeypatch.setattr(limits, "LINT_STEPS", 5_000)
     doubling = "".join(f"def f{n}(x):\n    f{n + 1}(x)\n    f{n + 1}(x)\n" for n in range(40))
     with pytest.raises(CannotCheck, match="too complex"):
         Code(f"{HEAD}{doubling}\n" + "f0(base)\n" * 1_000)

@@ -49,7 +49,8 @@ def command(
 ) -> int:
     """Scripts and notebooks that load, wrap or save adapters wrongly.
 
-    PATH is a .py or .ipynb file, or a folder, of which all scripts and notebooks are read. None is ever run.
+    PATH is a .py or .ipynb file, a folder, of which all scripts and notebooks are read, or - for a script on the standard input.
+    None is ever run.
     A comment `# noqa: adapterfit[ID]` on its line silences a finding.
 
     Exit code: 0 nothing found (or all of it mended), 1 findings, 2 could not check.
@@ -62,6 +63,8 @@ def command(
         raise click.UsageError("Give the scripts, notebooks or folders to lint.")
     if unsafe and not (fix or diff):
         raise click.UsageError("--unsafe-fixes goes with --fix or --diff.")
+    if fix and not diff and "-" in paths:
+        raise click.UsageError("--fix cannot change the standard input; --diff shows what it would change.")
     safeties = {"safe", *(("unsafe",) if unsafe else ())} if fix or diff else set()
     chosen = _chosen(selected, ignored)
     results = [_linted(path, chosen, safeties, write=fix and not diff) for path in _found(paths)]
@@ -93,7 +96,8 @@ def _chosen(selected: Sequence[str], ignored: Sequence[str]) -> set[str]:
 def _found(paths: Sequence[str]) -> list[str]:
     from adapterfit.lint import files
 
-    return [str(path) for path in files.find(paths)]
+    read_in = ["-"] if "-" in paths else []
+    return read_in + [str(path) for path in files.find([path for path in paths if path != "-"])]
 
 
 def _linted(path: str, chosen: set[str], safeties: set[str], *, write: bool) -> Result:
@@ -103,7 +107,7 @@ def _linted(path: str, chosen: set[str], safeties: set[str], *, write: bool) -> 
     from adapterfit.lint import engine, files
 
     try:
-        source = files.read(Path(path))
+        source = files.given(sys.stdin.buffer.read()) if path == "-" else files.read(Path(path))
         result, data = engine.lint(source, chosen, safeties)
         if write and data != source.data:
             files.replace(source, data)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tokenize
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from adapterfit.errors import CannotCheck
 from adapterfit.lint import files, noqa
 from adapterfit.lint.notebook import Notebook, apply, is_python
 from adapterfit.lint.rule import SAFE, Code, Edit, Fix, Hit, all_rules
+from adapterfit.text import show
 
 #: A rule fires on names that are imported, and on adapters: a file without the one or the other is not even parsed.
 _IMPORTS = re.compile(
@@ -111,13 +114,14 @@ class Document:
         """Decode a script or a notebook.
 
         Raises:
-            CannotCheck: It is not UTF-8, or no notebook.
+            CannotCheck: It is not in the encoding that it states (UTF-8, where it states none), or no notebook.
         """
         self._mark = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
+        self._encoding = "utf-8" if is_notebook else _encoding(data)
         try:
-            self.raw = data[len(self._mark) :].decode("utf-8")
+            self.raw = data[len(self._mark) :].decode(self._encoding)
         except UnicodeDecodeError as error:
-            raise CannotCheck("it is not UTF-8") from error
+            raise CannotCheck(f"it is not {'UTF-8' if self._encoding == 'utf-8' else show(self._encoding)}") from error
         self._notebook = Notebook(self.raw) if is_notebook else None
         self.text = self._notebook.text if self._notebook is not None else self.raw
         self.unread = tuple(self._notebook.unread) if self._notebook is not None else ()
@@ -127,7 +131,7 @@ class Document:
         raw = self._notebook.edited(edits) if self._notebook is not None else apply(self.raw, edits)
         if raw is None:
             return None
-        new = Document(self._mark + raw.encode(), is_notebook=self._notebook is not None)
+        new = Document(self._mark + raw.encode(self._encoding), is_notebook=self._notebook is not None)
         return new if is_python(new.text) and len(new.unread) <= len(self.unread) else None
 
     def located(self, finding: Finding) -> Finding:
@@ -142,7 +146,16 @@ class Document:
     @property
     def data(self) -> bytes:
         """The file's bytes."""
-        return self._mark + self.raw.encode("utf-8")
+        return self._mark + self.raw.encode(self._encoding)
+
+
+def _encoding(data: bytes) -> str:
+    """What a script says it is encoded in, as Python reads it (PEP 263)."""
+    try:
+        found = tokenize.detect_encoding(io.BytesIO(data).readline)[0]
+    except SyntaxError as error:
+        raise CannotCheck(f"its encoding cannot be told: {show(error.msg)}") from error
+    return "utf-8" if found == "utf-8-sig" else found
 
 
 def lint(

@@ -86,6 +86,17 @@ def read(path: Path) -> Source:
     return Source(path, data)
 
 
+def given(data: bytes) -> Source:
+    """What was handed in on the standard input, as a script of the working folder.
+
+    Raises:
+        CannotCheck: It is too large.
+    """
+    if len(data) > 4 * limits.LINT_CHARACTERS:
+        raise CannotCheck(f"it has more than {4 * limits.LINT_CHARACTERS:,} bytes")
+    return Source(Path("<stdin>"), data)
+
+
 def replace(source: Source, data: bytes) -> None:
     """Replace the file by `data`: staged beside it, then renamed; its permissions stay.
 
@@ -97,6 +108,8 @@ def replace(source: Source, data: bytes) -> None:
     staged = ""
     try:
         target = source.path.resolve()
+        if not target.stat().st_mode & 0o222:  # a rename would go through all the same
+            raise CannotCheck("it cannot be written: it is read-only")
         if target.read_bytes() != source.data:
             raise CannotCheck("it changed while it was linted; run lint again")
         handle, staged = tempfile.mkstemp(prefix=f".{target.name[:50]}.", dir=target.parent)

@@ -7,7 +7,8 @@ Why it happens: the Instruct model in place of the base model, or the other way 
 adapter was merged before; a config with another `rope_theta`.
 
 Detection: `adapterfit.json` beside the adapter holds a fingerprint of the base in layers: fields of the config, the inventory
-of weights, numbers of every touched module, the vocabulary. Each layer is compared, and the one that differs is named.
+of weights, numbers of every touched module, the vocabulary. Each layer is compared, and the one that differs is named; other
+versions of the libraries are a note.
 Re-sharding, another dtype and another folder are no difference.
 
 Fix: load the base that the stamp names. If the new base is meant, and the adapter was tested on it, stamp it again.
@@ -43,7 +44,7 @@ from adapterfit.causes import evidence, layers
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.sameness import same
 from adapterfit.records import Base, Case, Diff, Finding, Fix, Seen, Stamp
-from adapterfit.text import quote, shorten
+from adapterfit.text import quote, shorten, show
 
 CAUSE = Cause(
     minutes=10,
@@ -74,6 +75,7 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
     elif stamp.commit and base.revision and stamp.commit != base.revision and not numbers.compared:
         yield _other_commit(stamp, base)
     yield from _vocabulary(stamp, base, case.seen, diff)
+    yield from _libraries(stamp, case)
 
 
 def adapter_changed(stamp: Stamp) -> bool:
@@ -199,6 +201,23 @@ def _vocabulary(stamp: Stamp, base: Base, seen: Seen | None, diff: Diff | None) 
         )
 
 
+def _libraries(stamp: Stamp, case: Case) -> Iterator[Finding]:
+    """A note: other versions are no other base, and what they do otherwise is for other causes to say."""
+    pairs = (("peft", case.consumer.peft), ("transformers", case.consumer.transformers))
+    then = [
+        f"{name} {show(stamp.libraries[name])}" for name, now in pairs if stamp.libraries.get(name, now) != now and now
+    ]
+    if then:
+        now = ", ".join(f"{name} {version}" for name, version in pairs if version)
+        yield finding(
+            f"it was stamped with {' and '.join(then)}, and this answer is for {now}",
+            predicted="none",
+            severity="note",
+            expected=" and ".join(then),
+            found=now,
+        )
+
+
 def _who(name: str, commit: str) -> str:
     return f"{name or 'a base without a name'}{f' at {commit[:12]}' if commit else ''}"
 
@@ -228,6 +247,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain.with_stamp(
                 Stamp("adapterfit.json", class_name="LlamaForCausalLM", inventory={"q_proj": ((64, 64, 3),)})
             ),
+            plain.with_stamp(Stamp("adapterfit.json", libraries={"peft": "0.6.0", "torch": "2.1.0"}, config=fields)),
         ],
         "silent": [plain, stamped, stamped.on("llama", rope_theta=10000.0), stamped.on("llama", use_cache=False)],
     }
