@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from adapterfit import limits
+from adapterfit import limits, why
 from adapterfit.read.log import decode, read_log
 
 KEY = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight"
@@ -366,3 +366,32 @@ def test_of_a_huge_text_the_beginning_and_the_end_are_read():
     assert symptoms.left_out > 0
     assert symptoms.versions["peft"] == "0.9.0"
     assert len(symptoms.misshapen) == 1
+
+
+NAME = "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight"
+#: Programs that nobody knows yet, on one tensor of rank 16 for a slot of rank 8.
+ANYBODY = (
+    f"ValueError: {NAME}: expected shape (8, 96), got (16, 96)",
+    f"LoRA: the checkpoint has shape [16, 96] but the model expects [8, 96] for {NAME}",
+    f"AssertionError: {NAME} wanted torch.Size([8, 96]) but found torch.Size([16, 96])",
+    f"Global shape mismatch for loaded (torch.Size([16, 96])) and expected ((8, 96)) tensor for key {NAME}",
+)
+
+
+@pytest.mark.parametrize("text", ANYBODY)
+def test_sizes_are_read_in_anybodys_words(text):
+    assert [(one.key, one.found, one.wanted) for one in why(text).symptoms.misshapen] == [(NAME, (16, 96), (8, 96))]
+    assert (why(text).causes[0].id, why(text).causes[0].confidence) == ("rank-mismatch", "medium")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "expected input (8, 96) but got (16, 96)",
+        f"{NAME} is fine; the batch has [4, 96] and the model expects tokens",
+        "Target sizes: [16, 37]. Tensor sizes: [16, 57]",
+        f"{NAME}: expected (8, 96), got (8, 96)",
+    ],
+)
+def test_two_sizes_that_are_no_tensors_of_a_file_are_none(text):
+    assert why(text).symptoms.misshapen == ()

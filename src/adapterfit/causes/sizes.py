@@ -105,12 +105,20 @@ class Reading(NamedTuple):
 Readings = Mapping[str, Reading]
 
 
+#: How likely a cause is at most where nobody knows the program whose words these are.
+_READ = 0.89
+
+
 @once
 def read_sizes(symptoms: Symptoms) -> Readings:
     """Cause → what the sizes say about it; empty where the log has none."""
     shapes = symptoms.misshapen
     for step in _STEPS if shapes else ():
         found = step(symptoms, shapes)
+        if found and all(
+            shape.wording == "other" for shape in shapes
+        ):  # which of two sizes is whose was read from words
+            return {name: one._replace(likelihood=min(one.likelihood, _READ)) for name, one in found.items()}
         if found:
             return found
     return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from adapterfit import limits
@@ -31,7 +32,7 @@ _WORDINGS = (
         "torch",
         "mismatch for ",
         re.compile(
-            r"mismatch for (?P<key>[^\s:'\"]{1,400}):? ?"
+            r"mismatch for (?P<key>[^\s:'\"]{1,400}(?=:)|[^\s:'\"]{1,200}\.[^\s:'\"]{1,200}):? ?"
             rf"(?:copying a param(?:eter)? (?:with shape|of) {_FOUND} from checkpoint"
             rf"(?:,? (?:the shape in|where the shape is) (?:current model is )?{_WANTED})?)?"
         ),
@@ -64,9 +65,26 @@ _WORDINGS = (
 )
 
 
+#: Two sizes in anybody's words: what was found in the file, and what is wanted, in either order, each behind a word that says which.
+_ANY = r"[\[(]?(?:torch\.Size\()?[\[(]{{1,2}}(?P<{}>\d[\d, ]{{0,80}})[\])]{{1,3}}"
+_FOUND_WORD = r"\b(?:loaded|got|found|checkpoint|file|adapter|saved|received|actual|provided|given|has|have)\b"
+_WANTED_WORD = r"\b(?:expected|expects?|model|wanted|wants|required|requires|current|target|should be|needs?)\b"
+_WORDS = r"(?:[ :=]{1,3}(?:[a-z'`]{1,12} ){0,4}?)"
+_ANYBODY = tuple(
+    re.compile(rf"(?i){one}{_WORDS} ?{first}[^\[(]{{0,60}}?{other}{_WORDS} ?{second}")
+    for one, first, other, second in (
+        (_FOUND_WORD, _ANY.format("found"), _WANTED_WORD, _ANY.format("wanted")),
+        (_WANTED_WORD, _ANY.format("wanted"), _FOUND_WORD, _ANY.format("found")),
+    )
+)
+#: The tensor they are about: the last name before them, else the first one behind.
+_TENSOR = re.compile(r"(?<![\w./\\])(?:\w{1,80}\.){2,14}(?:weight|bias|default|lora_\w{1,20})(?![\w./])")
+
+
 def shapes(text: Text) -> tuple[LogShape, ...]:
     """All mismatches, in the order of the text, each tensor once."""
     found = [shape for wording in _WORDINGS for shape in _of(text, wording)]
+    found = found or list(_in_anybodys_words(text))
     once: dict[str, LogShape] = {}
     for shape in sorted(found, key=lambda shape: shape.line):
         known = once.get(shape.key)
@@ -93,6 +111,20 @@ def _of(text: Text, wording: _Wording) -> Iterator[LogShape]:
                 wording.name,
             )
         at = flat.find(wording.anchor, at + len(wording.anchor))
+
+
+def _in_anybodys_words(text: Text) -> Iterator[LogShape]:
+    """Mismatches that no wording above is, of tensors that are named near them."""
+    if not _TENSOR.search(text.flat):
+        return
+    for pattern in _ANYBODY:
+        for match in islice(pattern.finditer(text.flat), limits.LOG_SYMPTOMS):
+            before = _TENSOR.findall(text.flat, max(0, match.start() - _NAME), match.start())
+            behind = _TENSOR.search(text.flat, match.end(), match.end() + _NAME)
+            name = before[-1] if before else behind[0] if behind is not None else ""
+            found, wanted = _shape(match["found"]), _shape(match["wanted"])
+            if name and found != wanted:
+                yield LogShape(name, found, wanted, text.line_at(match.start()), "other")
 
 
 def _word_before(flat: str, at: int) -> str:

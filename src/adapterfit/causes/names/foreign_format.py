@@ -127,6 +127,8 @@ _LOADERS = (
     ("missing lora key", "torchtune", 0.8), ("unhandled keys [", "mlx", 0.7), ("unhandledkeys(", "mlx-swift", 0.7),
     ("failed to load lora adapter file from", "llama.cpp (GGUF)", 0.6), ("expect general.type to be 'adapter'", "llama.cpp (GGUF)", 0.6), ("llama_apply_lora_from_file_internal: unsupported file version", "llama.cpp (GGML)", 0.8), ("bad file magic", "llama.cpp (GGML or GGUF)", 0.86), ("invalid magic characters", "llama.cpp (GGUF)", 0.86), ("not a gguf file", "llama.cpp (GGUF)", 0.8), ("model_weights.ckpt", "NeMo", 0.6), ("0 lora slot", "mlx", 0.6),
 )  # fmt: skip
+#: How names of image models begin: how A is written there says nothing about a program for text.
+_OF_IMAGES = ("lora_te", "lora_unet", "lycoris_", "unet.", "text_encoder", "diffusion_model.", "transformer.")
 #: Segments that only one dialect has.
 _DIALECTS = {
     "lora_a": "mlx or torchtune",
@@ -178,7 +180,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             apart="the first name in the file: base_model.model.….lora_A.weight is PEFT's",
         )  # fmt: skip
     every = (*symptoms.unexpected, *symptoms.missing, *symptoms.keys)
-    spoken = [(key, part) for key in every for part in key.name.split(".") if part in _DIALECTS]
+    text = [key for key in every if not key.name.startswith(_OF_IMAGES)]
+    spoken = [(key, part) for key in text for part in key.name.split(".") if part in _DIALECTS]
     if spoken:
         yield suspect(
             symptoms, f"{quote(spoken[0][1])} is how {_DIALECTS[spoken[0][1]]} name it; PEFT and transformers name it otherwise", 0.85,

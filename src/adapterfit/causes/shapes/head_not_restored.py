@@ -211,6 +211,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
     "modules_to_save", "classification head", "score.weight", "classifier", "newly initialized", "num_labels",
+    "value_head", "v_head", "value head", "reward head",
 )  # fmt: skip
 
 #: Functions in which a traceback points here: library and name → how likely it is.

@@ -216,7 +216,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         symptoms,
         "the ranks of the file and of the config differ from layer to layer: rank_pattern does not fit"
         if pattern
-        else f"the file has rank {found.file}, the config that was used has r={found.model}",
+        else f"the file has rank {found.file}, the config that was used has r={found.model}"
+        if found.file
+        else "the rank of the file may be another one than that of the config",
         found.likelihood,
         found.lines,
         fix="take rank_pattern from the run that wrote the file"

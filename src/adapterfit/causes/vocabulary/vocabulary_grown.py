@@ -115,7 +115,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
 
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
-    "resize_token_embeddings", "added tokens", "add_tokens", "new tokens", "resize_vocab", "vocab_size", "special tokens", "setup_chat_format", "pad_to_multiple_of", "扩充词表", "扩展词表", "词表",
+    "resize_token_embeddings", "added tokens", "add_tokens", "new tokens", "resize_vocab", "vocab_size", "special tokens", "pad token", "setup_chat_format", "pad_to_multiple_of", "扩充词表", "扩展词表", "词表",
 )  # fmt: skip
 
 
