@@ -73,6 +73,17 @@ def _lower_case(files: Files) -> Files:
     return files[0], {**files[1], "peft_type": files[1]["peft_type"].lower()}
 
 
+def _as_text(files: Files) -> Files | None:
+    """As a script writes a config that takes its options from a command line."""
+    held = {key: str(files[1][key]) for key in ("r", "lora_alpha") if isinstance(files[1].get(key), int)}
+    return (files[0], {**files[1], **held}) if held and files[1]["peft_type"] == "LORA" else None
+
+
+def _small_task(files: Files) -> Files | None:
+    task = files[1].get("task_type")
+    return (files[0], {**files[1], "task_type": task.lower()}) if task else None
+
+
 def _as_bone(files: Files) -> Files | None:
     if files[1].get("init_weights") == "mini":
         return None
@@ -224,6 +235,7 @@ WAYS: Mapping[str, Callable[[Files], Files | None]] = {
     "torch.compile's prefix inside": _renamed(
         lambda n: n.replace("base_model.model.", "base_model.model._orig_mod.", 1)
     ),
+    "the prefix of a Lightning module": _renamed(lambda name: "model." + name),
     "FSDP's prefix": _renamed(lambda name: "_fsdp_wrapped_module." + name),
     "PEFT's prefix lost": _renamed(lambda name: name.replace("base_model.model.", "", 1)),
     "PEFT's prefix twice": _renamed(lambda name: name.replace("base_model.model.", "base_model.model." * 2, 1)),
@@ -245,6 +257,8 @@ WAYS: Mapping[str, Callable[[Files], Files | None]] = {
     "a target excluded": _excluded,
     "a rank pattern that was never in force": _idle_rank_pattern,
     "the method in small letters": _lower_case,
+    "numbers as text": _as_text,
+    "a task in small letters": _small_task,
     "MISS as BONE": _of_type("MISS", _as_bone),
     "BOFT as OFT of 0.15": _of_type("BOFT", _as_oft),
     "LoKr of 0.13": _of_type("LOKR", _lokr_of_0_13),

@@ -63,6 +63,7 @@ WAYS = {
     "DDP": renamed(lambda name: "module." + name),
     "compiled": renamed(lambda name: "_orig_mod." + name),
     "compiled inside": renamed(lambda name: name.replace("base_model.model.", "base_model.model._orig_mod.", 1)),
+    "Lightning": renamed(lambda name: "model." + name),
     "FSDP": renamed(lambda name: "_fsdp_wrapped_module." + name),
     "no prefix": renamed(lambda name: name.replace("base_model.model.", "", 1)),
     "prefix twice": renamed(lambda name: "base_model.model." + name),
@@ -73,10 +74,19 @@ WAYS = {
     "targets nowhere": configured(lambda config: {"target_modules": ["nowhere"]}),
     "one layer": configured(lambda config: {"layers_to_transform": [0]}),
     "rank pattern": configured(lambda config: {"rank_pattern": {"v_proj": 7}}),
-    "another rank": configured(lambda config: {"r": config["r"] + 1} if "r" in config else None),
+    "another rank": configured(lambda config: {"r": config["r"] + 1} if isinstance(config.get("r"), int) else None),
     "no DoRA": configured(lambda config: {"use_dora": False} if config.get("use_dora") else None),
     "small letters": configured(lambda config: {"peft_type": config["peft_type"].lower()}),
     "later fields": configured(lambda config: {"use_something_new": None, "later_config": {}}),
+    "rank as text": configured(lambda config: {"r": str(config["r"])} if isinstance(config.get("r"), int) else None),
+    "alpha as text": configured(
+        lambda config: {"lora_alpha": str(config["lora_alpha"])} if "lora_alpha" in config else None
+    ),
+    "rsLoRA as text": configured(lambda config: {"use_rslora": "True"} if config.get("use_rslora") else None),
+    "task in small letters": configured(
+        lambda config: {"task_type": str(config["task_type"]).lower()} if config.get("task_type") else None
+    ),
+    "no table": configured(lambda config: {"alpha_pattern": None} if not config.get("alpha_pattern") else None),
     "no such base": configured(lambda config: {"base_model_name_or_path": None}),
     "layers swapped": renamed(
         lambda name: re.sub(r"(?<=layers\.)[01](?=\.)", lambda match: str(1 - int(match[0])), name)

@@ -1,14 +1,14 @@
 """Keys carry a wrapper's prefix, or lack PEFT's own.
 
 What this means: the adapter's tensors are named after a wrapper around the model (`module.`, `_orig_mod.`,
-`_fsdp_wrapped_module.`), or PEFT's own `base_model.model.` is missing or stands there twice. No tensor meets its module:
-PEFT warns once about missing keys and the model answers as if there were no adapter.
+`_fsdp_wrapped_module.`, the attribute of a Lightning module), or PEFT's own `base_model.model.` is missing or stands there
+twice. No tensor meets its module: PEFT warns once about missing keys and the model answers as if there were no adapter.
 
 Why it happens: the state dict was taken from the wrapped model (torch.compile, DataParallel, DDP, FSDP) instead of the
 PeftModel inside it, or it was saved by hand, or converted by a script that dropped or added PEFT's prefix.
 
-Detection: adapterfit tries the known prefixes and accepts one only if every tensor then lands on a slot of exactly its
-shape. A module of the base that is really called `module` is left alone.
+Detection: adapterfit tries the known prefixes, and whatever stands before `base_model.`, and accepts one only if every tensor
+then lands on a slot of exactly its shape. A module of the base that is really called `module` is left alone.
 
 Fix: rename the keys; the bytes stay. Nothing about the weights changes.
 
@@ -88,12 +88,31 @@ def _readings(stray: list[TensorInfo], keys: set[str]) -> Iterator[tuple[str, di
                 f"their names carry {quote(wrapper)}, left by a wrapper",
                 {t: _unwrapped(t.name, wrapper, keys) for t in stray},
             )
+    head = _head(stray[0].name, keys)
+    if head and all(_is_behind(head, tensor.name, keys) for tensor in stray):
+        yield (
+            f"their names begin with {quote(head)}, as the module that held the PeftModel called it",
+            {t: t.name[len(head) :] for t in stray},
+        )
     if all(tensor.name.startswith(PEFT + PEFT) for tensor in stray):
         yield f"their names begin with {quote(PEFT)} twice", {t: t.name[len(PEFT) :] for t in stray}
     if not any(tensor.name.startswith("base_model.") for tensor in stray):
         yield f"their names lack {quote(PEFT)}", {t: PEFT + t.name for t in stray}
     if all(tensor.name.startswith("base_model.") and not tensor.name.startswith(PEFT) for tensor in stray):
         yield f"their names lack a part of {quote(PEFT)}", {t: PEFT + t.name[len("base_model.") :] for t in stray}
+
+
+def _head(name: str, keys: set[str]) -> str:
+    """What stands before PEFT's own part of a name, or before the key of a prompt; empty where nothing does."""
+    before, found, _ = name.partition("base_model.")
+    if not found:
+        before = next((name[: -len(key)] for key in keys if name.endswith(f".{key}")), "")
+    return before if before.endswith(".") else ""
+
+
+def _is_behind(head: str, name: str, keys: set[str]) -> bool:
+    rest = name[len(head) :]
+    return name.startswith(head) and (rest.startswith("base_model.") or rest in keys)
 
 
 def _unwrapped(name: str, wrapper: str, keys: set[str]) -> str:
@@ -116,8 +135,9 @@ def examples(make: Any) -> dict[str, list[Any]]:
         plain.renamed(lambda name: PEFT + name),
         make.lora("gpt2", target_modules=["c_attn"]).renamed(lambda name: name.replace(PEFT, "base_model.", 1)),
     ]
+    fires += [plain.renamed(lambda name: "model." + name), plain.renamed(lambda name: "student.encoder." + name)]
     prompt = make.adapter("llama", peft_type="PROMPT_TUNING", num_virtual_tokens=8)
-    fires.append(prompt.renamed(lambda name: "module." + name))
+    fires += [prompt.renamed(lambda name, w=w: w + name) for w in ("module.", "student.")]
     fires += [each.with_config(target_modules=targets) for each in fires[:1] for targets in (["q_proj"], ["nowhere"])]
     return {"fires": fires, "silent": [plain, plain.renamed(lambda name: name.replace("q_proj", "submodule.q_proj"))]}
 

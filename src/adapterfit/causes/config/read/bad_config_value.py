@@ -8,7 +8,8 @@ Why it happens: the file was written by hand, by another program, or for another
 Detection: every field is compared with the type PEFT declares for it and with the range that makes sense; fields that
 exclude each other are looked at together.
 
-Fix: write the value the adapter was trained with. The finding says what is due.
+Fix: a number or `true` that was written as text, and a task in small letters, are written as what they say. Else write the value
+the adapter was trained with; the finding says what is due. A flag whose text is "false" is asked about: PEFT trains with it as true.
 
 Workaround: pass a corrected `config=` to `PeftModel.from_pretrained`.
 
@@ -34,6 +35,7 @@ from __future__ import annotations
 from typing import Any
 
 from adapterfit.causes.cause import Cause
+from adapterfit.causes.one_reading import cure as cure  # noqa: PLC0414 - it is this cause's own
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

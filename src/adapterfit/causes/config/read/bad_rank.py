@@ -7,7 +7,7 @@ Why it happens: the file was written by hand or by another program: `"r": "8"`, 
 
 Detection: `r` (AdaLoRA: `init_r`) and every value of `rank_pattern` is looked at.
 
-Fix: write the number of rows of the `lora_A` tensors.
+Fix: write the number of rows of the `lora_A` tensors. A number that was written as text, or with a point, is written as a number.
 
 Workaround: none.
 
@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.one_reading import cure as cure  # noqa: PLC0414 - it is this cause's own
 from adapterfit.records import Suspicion
 
 if TYPE_CHECKING:
