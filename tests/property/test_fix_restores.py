@@ -76,7 +76,9 @@ WAYS = {
     "rank pattern": configured(lambda config: {"rank_pattern": {"v_proj": 7}}),
     "another rank": configured(lambda config: {"r": config["r"] + 1} if isinstance(config.get("r"), int) else None),
     "no DoRA": configured(lambda config: {"use_dora": False} if config.get("use_dora") else None),
-    "small letters": configured(lambda config: {"peft_type": config["peft_type"].lower()}),
+    "small letters": configured(
+        lambda config: {"peft_type": config["peft_type"].lower()} if "peft_type" in config else None
+    ),
     "later fields": configured(lambda config: {"use_something_new": None, "later_config": {}}),
     "rank as text": configured(lambda config: {"r": str(config["r"])} if isinstance(config.get("r"), int) else None),
     "alpha as text": configured(
@@ -86,6 +88,7 @@ WAYS = {
     "task in small letters": configured(
         lambda config: {"task_type": str(config["task_type"]).lower()} if config.get("task_type") else None
     ),
+    "no method": (lambda tensors, config: (tensors, {k: v for k, v in config.items() if k != "peft_type"})),
     "no table": configured(lambda config: {"alpha_pattern": None} if not config.get("alpha_pattern") else None),
     "no such base": configured(lambda config: {"base_model_name_or_path": None}),
     "layers swapped": renamed(

@@ -9,7 +9,10 @@ Detection: the fields of the file tell whose it is.
 
 Fix: load the adapter with the library it belongs to, or convert weights and config.
 
-Workaround: where only the one field is missing, add `"peft_type": "LORA"`.
+Where only the one field is missing, with fields of a LoRA and nothing but a LoRA's tensors, `adapterfit fix` adds
+`"peft_type": "LORA"`.
+
+Workaround: add it by hand.
 
 Prevention: keep adapters of different libraries in folders whose names say which.
 
@@ -30,12 +33,14 @@ Fixed:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
-from adapterfit.records import Suspicion
+from adapterfit.edits import SetConfig
+from adapterfit.records import Case, Fix, Flaw, Suspicion
 from adapterfit.text import quote
 
 if TYPE_CHECKING:
@@ -45,11 +50,13 @@ if TYPE_CHECKING:
 def examples(make: Any) -> dict[str, list[Any]]:
     """PEFT's own config is silent."""
     files = make.as_files(make.lora("llama"))
+    plain = json.loads(files[make.CONFIG])
     bad = [
         b'{"fine_tune_type": "lora", "num_layers": 4, "lora_parameters": {"rank": 8}}',
         b'{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}',
         b'{"r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}',
         b"{}",
+        json.dumps({"r": plain["r"], "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]}).encode(),
     ]
     return {"silent": [make.folder(files)], "fires": [make.folder({**files, make.CONFIG: each}) for each in bad]}
 
@@ -62,6 +69,23 @@ CAUSE = Cause(
     ),
     codes=("config-not-peft",),
 )
+
+
+def cure(case: Case, _flaw: Flaw) -> Fix | None:
+    """Fields of a LoRA, its strength among them, and nothing but its tensors, which they fit: the one missing is told."""
+    config = case.adapter.config
+    raw = config.raw if config is not None else {}
+    if "lora_alpha" not in raw or "r" not in raw or "peft_type" in raw or _FOREIGN & raw.keys():
+        return None
+    from adapterfit.causes.loading.read.adapter_config_missing import shown  # for the few that need it
+
+    found, targets = shown(case.adapter), raw.get("target_modules")
+    if found is None or raw["r"] != found.fields["r"]:
+        return None
+    if isinstance(targets, list) and not set(found.fields["target_modules"]) <= set(targets):
+        return None
+    said = 'add "peft_type": "LORA": the fields and the tensors are those of a LoRA'
+    return Fix("safe", said, (SetConfig("peft_type", "LORA"),))
 
 
 #: Fields of a model's config.json, and of other programs' adapter configs.
