@@ -168,6 +168,16 @@ def test_that_a_million_children_under_one_word_are_refused():
         )
 
 
+def test_that_what_the_class_gives_a_part_stands_beneath_what_the_file_gives_it():
+    def rows(text_config):
+        config = {"model_type": "voxtral", "text_config": text_config}
+        found = by_name(tree(config, "VoxtralForConditionalGeneration"))
+        return found["model.language_model.embed_tokens"].params["weight"]
+
+    assert rows({"hidden_size": 96}) == (131072, 96)
+    assert rows({"vocab_size": 500}) == (500, 3072)
+
+
 def test_that_a_class_that_keeps_one_part_of_the_config_is_asked_for_that_part():
     config = {
         "model_type": "mllama",
@@ -512,6 +522,8 @@ def test_that_every_file_of_facts_holds_only_formulas_of_the_language(path):
         ("a < b | a > b", True),
         ("many[i]", 2),
         ("pairs[1][0]", 9),
+        ("log2(a)", 1),
+        ("log2(b)", 2),
         ("pairs[i][i-1]", 9),
         ("len(many)+len(a)", 3),
         ("'y' in split(words)", True),

@@ -56,6 +56,8 @@ class _Search:
 
     def _solved(self, sides: Row) -> Row:
         """For each side the first formula that is right on all of it; -1 where none is."""
+        if not self.texts:
+            return np.full(len(sides), -1)
         right = self.fits @ sides.T == sides.sum(axis=1)
         return np.where(right.any(axis=0), right.argmax(axis=0), -1)
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
 from adapterfit.expect.formulas import FormulaError, compile_formula, names_in
 from architectures import layered, trace
 from architectures.grow import Grower, literal
@@ -303,12 +305,36 @@ class Defaults:
             entry: dict[str, Any] = {"type": spec.model_type}
             if key in self.sampler.auto:
                 entry["any"] = True
+                if beneath := self._beneath(key, spec.model_type):
+                    entry["beneath"] = beneath
             if spec.init_kwargs:
                 entry["absent"] = spec.init_kwargs
             if self._reads_flat(key):
                 entry["flat"] = True
             found[key] = entry
         return found
+
+    def _beneath(self, key: str, model_type: str) -> dict[str, Any]:
+        """What the config class gives a part of its usual type, where the file gives that part but not the field."""
+        try:
+            own = environment(CONFIG_MAPPING[model_type]())
+            made = environment(getattr(self.sampler.config({key: {"model_type": model_type}}), key))
+        except Exception:
+            return {}
+        handed = self.sampler.specs[key].init_kwargs
+        if handed and all(made.get(n) == v for n, v in handed.items() if n in made and not isinstance(v, dict)):
+            return dict(handed) if any(own.get(n) != v for n, v in handed.items() if n in made) else {}
+        plain = {n: v for n, v in made.items() if "." not in n and own.get(n) != v and not isinstance(v, (list, float))}
+        return {name: value for name, value in plain.items() if self._is_given(key, model_type, name, value)}
+
+    def _is_given(self, key: str, model_type: str, name: str, value: Any) -> bool:
+        """Whether the file's own value goes before."""
+        other = not value if isinstance(value, bool) else 2 * value if isinstance(value, int) and value else value
+        try:
+            made = self.sampler.config({key: {"model_type": model_type, name: other}})
+        except Exception:
+            return True
+        return bool(getattr(getattr(made, key), name, None) == other)
 
     def _reads_flat(self, key: str) -> bool:
         raw = self.sampler.raw()

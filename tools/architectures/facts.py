@@ -44,6 +44,7 @@ class Linked:
     aliases: list[tuple[str, str]]
     rules: list[dict[str, Any]]
     config: str
+    asked: bool
 
 
 class Job:
@@ -191,8 +192,11 @@ class Job:
             seen.append((env, node))
             self.envs.append(env)
             told = [] if models else rules.rules(model, node.opaque_paths())
+            asked = isinstance(
+                getattr(model, "_tied_weights_keys", None), dict
+            )  # PEFT asks such a model for its embeddings
             links = (embeddings(model), tied(model), list(aliases(model).items()))
-            models.append(Linked(model.base_model_prefix, *links, told, config_key(model, config)))
+            models.append(Linked(model.base_model_prefix, *links, told, config_key(model, config), asked))
             if len(seen) == count:
                 break
         return seen, models
@@ -208,7 +212,8 @@ class Job:
         for at, key in enumerate(("input_embeddings", "output_embeddings")):
             found[key] = grower.value(key, envs, [pair[at] for pair in pairs])
         tying = getattr(self.sampler.default, "tie_word_embeddings", False)
-        if any(not given and (output or tying) for given, output in pairs):
+        silent = [not given and (output or tying) for given, output in pairs]
+        if any(one and model.asked for one, model in zip(silent, models)):
             grower.doubts.append("its input embeddings: it does not say which they are, and PEFT asks")
         for key, lists in (
             ("tied", pairs_of_growing([model.tied for model in models])),

@@ -287,7 +287,7 @@ class Grower:
         first = values[0]
         if all(value == first and type(value) is type(first) for value in values):
             return literal(first)
-        for key in envs[0]:
+        for key in sorted(envs[0], key=lambda name: name.count(".")):  # a part may hand on what the whole has
             if all(env.get(key) == value and type(env.get(key)) is type(value) for env, value in zip(envs, values)):
                 return key
         if "given" in envs[0] and holds("split(given)", envs, [tuple(v) if isinstance(v, list) else v for v in values]):

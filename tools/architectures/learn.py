@@ -28,6 +28,8 @@ _KEPT = 30
 _MANY, _ROUNDS = 250, 4
 #: Conditions that are joined by one sign.
 _MOST = 4
+#: Fields whose logarithm counts layers that halve what goes through them.
+LOGGED = re.compile(r"(subsampling|downsample|upsample)_factor$")
 #: Pairs of lists that are compared by length.
 _PAIRED = 15
 #: Comparisons of the models themselves that are tried.
@@ -99,6 +101,8 @@ def _list_terms(envs: list[Env]) -> list[str]:
             terms += [f"{key}[{loop}]" for loop in ("i", "j") if loop in envs[0]]
             terms.append(f"{key}[len({key})-1]")
             terms += [f"{key}[{at}]" for at in range(min(len(v) for v in values))][:8]
+        if LOGGED.search(key) and all(_is_int(v) and v > 0 for v in values):
+            terms.append(f"log2({key})")
     return terms + _shorter(envs)
 
 

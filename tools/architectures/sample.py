@@ -21,6 +21,7 @@ from transformers.configuration_utils import ALLOWED_MLP_LAYER_TYPES
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from architectures import coupled, layered
+from architectures.learn import LOGGED
 from architectures.popped import Popped, named
 
 #: Activations that are one plain module without parameters.
@@ -312,6 +313,8 @@ class Sampler:
             return rng.choice((2, 3, 5, 6, 10))
         if name in {"num_channels", "in_channels", "num_mel_bins"}:
             return rng.choice((1, 3, 4, 5, 7))
+        if LOGGED.search(name) and isinstance(default, int):
+            return rng.choice((default, 2, 4, 8, 16, 32, 64))
         if none and (not isinstance(default, (list, tuple)) or rng.random() < 0.1):
             return None
         if "dropout" in name or "drop_" in name:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from architectures.learn import Env, NotFoundError, find_condition, holds
+from architectures.learn import LOGGED, Env, NotFoundError, find_condition, holds
 
 _INDEX = re.compile(r"([\w.]+)\[(\d+)\]")
 _NUMBER = re.compile(r"(?<![\w.\[])(\d+)(?![\w.\]])")
@@ -58,6 +58,10 @@ def _readings(text: str, env: Env) -> Iterator[str]:
     """The text as it stands, and with the loop variable where a number may have come from it."""
     yield _INDEX.sub(lambda m: _last(m, env), text)
     yield text
+    for key, value in env.items():
+        if LOGGED.search(key) and type(value) is int and value > 0:
+            steps, word = value.bit_length() - 1, f"log2({key})"
+            yield _NUMBER.sub(lambda m, n=steps, w=word: w if int(m[1]) == n else m[1], text)  # type: ignore[misc]
     for loop in [name for name in ("j", "i") if name in env]:
         at = env[loop]
         for step, word in ((0, loop), (1, f"{loop}+1"), (-1, f"{loop}-1")):

@@ -144,7 +144,8 @@ class Fields:
         """The raw sub-config; where the file has none: the whole file for types once saved flat, else the defaults."""
         value = self.raw.get(key)
         if isinstance(value, Mapping):
-            return value
+            beneath = self.facts["configs"].get(key, {}).get("beneath")
+            return {**beneath, **value} if beneath else value
         if value is not None:
             raise FormulaError(f"{show(key)} is not a table")
         spec = self.facts["configs"].get(key, {})

@@ -4,7 +4,7 @@ Grammar, loosest first::
 
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * / // %    **
     12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  field[i][0]  len(field)  split(field)  (…)
-    int(x)  ceil(x)  floor(x)  round(x)  max(a, b)  min(a, b)  pair(x)  each(n, of i)
+    int(x)  ceil(x)  floor(x)  round(x)  log2(x)  max(a, b)  min(a, b)  pair(x)  each(n, of i)
 
 An item of a text is one of its letters. `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
 text at `|`, `pair` makes two of one number, `each` is a list with one value for each i below n), no attributes, no
@@ -177,6 +177,13 @@ def _pair(value: object) -> tuple[Any, ...]:
     return (value, value) if isinstance(value, (int, float)) else _sequence(value)
 
 
+def _log2(value: Any) -> int:
+    """The whole part of the logarithm, as `int(math.log2(value))` has it."""
+    if value <= 0:
+        raise FormulaError(f"a logarithm of {value}")
+    return int(math.log2(value))
+
+
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "len": _length,
     "split": _split,
@@ -185,6 +192,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "ceil": _whole(math.ceil),
     "floor": _whole(math.floor),
     "round": _whole(round),
+    "log2": lambda value: _log2(_number(value)),
     "max": lambda a, b: max(_number(a), _number(b)),
     "min": lambda a, b: min(_number(a), _number(b)),
 }
