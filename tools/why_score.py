@@ -37,8 +37,8 @@ _HONESTY = (
     "    were right, of the medium ones 30 of 34.\n"
     "    106 texts in the three rounds after those: first 28 of 38, 23 of 33, 21 of 35, that is 72 (68 %); of the answers called\n"
     "    certain 10 of 10 were right, of the medium ones 31 of 36.\n"
-    "    108 texts in the three rounds after those: first 70 (65 %). Half of them were then learned from (51 texts, first 26, afterwards 45);\n"
-    "    in the other half, never learned from, first 44 of 57 (77 %) before and 46 (81 %) after; all 10 that were called certain are right.\n"
+    "    121 texts in the four rounds after those: first 80 (66 %). 51 of them were then learned from (first 26, afterwards 45); of the\n"
+    "    others first 54 of 70 (77 %) before and 56 (80 %) after; all 11 that were called certain are right.\n"
     "    Of 112 errors about something else 86 had no answer at first, 22 a guess and 4 more than that; now 108 have none.\n"
 )
 

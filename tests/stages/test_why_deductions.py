@@ -82,6 +82,10 @@ DEDUCED = {
         ("size mismatch for base_model.model.a.hada_w1_a.mine: copying a param with shape torch.Size([48, 3]) from checkpoint, the shape in current model is torch.Size([1152, 3]).\n"
         "size mismatch for base_model.model.a.hada_w1_b.mine: copying a param with shape torch.Size([3, 48]) from checkpoint, the shape in current model is torch.Size([3, 1])."),
     ),
+    "two devices, in anybody's words": ("base-offloaded", "With my LoRA it says that some tensors are on the CPU and some on the GPU, and it wants them on the same device."),
+    "a segment that a loader of image models misses": (
+        "diffusion-key-format", "Exception: The key `transformer` is missing in the LoRA safetensors file. Please ensure that it is correctly formatted",
+    ),
     "checkpointing is switched off": (
         "adapter-frozen", "model = PeftModel.from_pretrained(model, 'out')\n--gradient_checkpointing False\nRuntimeError: element 0 of tensors does not require grad and does not have a grad_fn",
     ),

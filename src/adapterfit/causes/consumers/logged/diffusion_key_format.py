@@ -68,7 +68,7 @@ _WORDS = (
     ("all state dict entries have to be converted", 0.88), ("incompatible keys detected", 0.8), ("checkpoint not supported because layer", 0.88),
     ("for kohya flux2 lora conversion", 0.86), ("unsupported keys for ai-toolkit", 0.86), ("as unexpected keys while trying to load norm layers", 0.8),
     ("have not been correctly renamed", 0.85), ("failed to match keys when loading", 0.86), ("not in the list of present adapters: set()", 0.85), ("lora key not loaded", 0.8), ("contains unexpected module keys", 0.75), ("unable to determine model type for", 0.55), ("unexpected keys found in the lora", 0.8), ("doesn't seem to be a lora", 0.5),
-    ("lora_te1_text_model", 0.3), ("unable to match lora key", 0.8), ("could not load lora", 0.4), ("unknown lora format", 0.8), ("unknown lora type", 0.8), ("unsupported lora format", 0.8),
+    ("lora_te1_text_model", 0.3), ("unable to match lora key", 0.8), ("is missing in the lora safetensors file", 0.8), ("could not load lora", 0.4), ("unknown lora format", 0.8), ("unknown lora type", 0.8), ("unsupported lora format", 0.8),
 )  # fmt: skip
 
 #: How the parts of a pipeline begin the names of a file that holds several.

@@ -37,11 +37,12 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.records import Suspicion
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ _WORDS = (
     ("some parameters are on the meta device", 0.75),
     ("dispatch_model(", 0.6),
 )
+#: The same error in anybody's words: the CPU and a GPU, and one device that is wanted.
+_TWO_DEVICES = re.compile(
+    r"\bcpu\b[^.\n]{0,60}\b(?:gpu|cuda)[^.\n]{0,80}\bsame device\b|\bsame device\b[^.\n]{0,80}\bcpu\b[^.\n]{0,60}\b(?:gpu|cuda)"
+)
 _DOUBLED = "base_model.model.model.model."
 
 #: Words that speak of this cause where no symptom decides.
@@ -108,6 +113,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             )
             break
     devices = said(symptoms, "expected all tensors to be on the same device")
+    spoken = _TWO_DEVICES.search(symptoms.folded) if not devices else None
+    devices = devices or (() if spoken is None else (line_of(symptoms, spoken.start()),))
     if devices and said(symptoms, "lora", "peft", "adapter", most=1):
         yield suspect(
             symptoms, "parts of base and adapter lie on different devices", 0.5, devices, fix=fix,
