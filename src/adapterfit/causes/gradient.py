@@ -23,6 +23,8 @@ _NUMBER = re.compile(r"(?:number of )?trainable param(?:eter)?s(?: is| are|\W{1,
 #: The same in words: gradients that are none, where checkpointing is spoken of.
 _NONE = re.compile(r"\bgrad(?:ient)?s?\b[^.\n]{0,40}\b(?:none|zeros?|empty|missing)\b|\bno grad(?:ient)?s?\b")
 _LOADED = re.compile(r"(?:peft\w{0,40}\.from_pretrained|load_adapter)\((?P<options>[^()]{0,300})")
+#: Characters of a text that are read for sentences.
+_PROSE = 60_000
 _ADAPTER = re.compile(r"(?<![a-z])q?lora|peft|adapter|\|\| all params: ")
 
 
@@ -73,7 +75,7 @@ def _in_words(symptoms: Symptoms, number: re.Match[str] | None) -> Gradient | No
     if number is not None and not number[1].strip(",.0"):
         at = tuple(line_of(symptoms, one.start()) for one in (number, loaded) if one is not None)
         return Gradient(0.8 if loaded is not None else 0.6, 0, (), at)
-    asked, none = _ASKED.search(symptoms.folded), _NONE.search(symptoms.folded)
+    asked, none = (pattern.search(symptoms.folded, 0, _PROSE) for pattern in (_ASKED, _NONE))
     if asked is None or none is None:
         return None
     return Gradient(0.2, 0.5, (line_of(symptoms, none.start()),), (), (line_of(symptoms, asked.start()),))

@@ -73,7 +73,10 @@ _OWN_WORDS = frozenset({"does not appear to have a file named config.json", "no 
 _MEMBERS = frozenset({"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
 
 #: A model's config beside what is said of it.
-_CONFIG = re.compile(r"[^.!?\n]{0,120}(?<![\w/])config\.json[^.!?\n]{0,60}")
+_CONFIG = re.compile(r"(?<![\w/])config\.json")
+#: Characters before and behind it that are looked at, and what ends a sentence.
+_BEFORE, _BEHIND = 120, 60
+_STOP = re.compile(r"[.!?\n]")
 _LACKS = (
     "lack",
     "missing",
@@ -145,11 +148,18 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(symptoms, "a model's loader met an adapter's tensors", found.likelihood, found.lines, fix=fix)
 
 
+def _around(found: re.Match[str]) -> str:
+    """The sentence around a place in a text, as far as it is looked at."""
+    before = found.string[max(0, found.start() - _BEFORE) : found.start()]
+    behind = found.string[found.end() : found.end() + _BEHIND]
+    return f"{_STOP.split(before)[-1]}{found[0]}{_STOP.split(behind)[0]}"
+
+
 def _told(symptoms: Symptoms) -> tuple[int, ...]:
     """Words about an adapter that lacks a model's config, or that is given to something that loads whole models."""
     if not said(symptoms, "lora", "adapter", "peft", most=1):
         return ()
-    config = [found for found in _CONFIG.finditer(symptoms.folded) if any(word in found[0] for word in _LACKS)]
+    config = [found for found in _CONFIG.finditer(symptoms.folded) if any(word in _around(found) for word in _LACKS)]
     loader = (
         said(symptoms, "sentencetransformer", "sentence-transformers", most=1)
         if said(symptoms, "adapter_config.json", most=1)

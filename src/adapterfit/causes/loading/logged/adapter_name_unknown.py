@@ -82,9 +82,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         "adapter-name-unknown",
         fix="ask for a name that is there (list(model.peft_config), /v1/models), and treat an unknown one as an error",
     )
-    for error in symptoms.errors:
-        name = error.message.strip("'\" .")
-        if error.kind == "KeyError" and name.isidentifier() and _is_given(symptoms, name):
+    asked = {error.message.strip("'\" ."): error for error in symptoms.errors if error.kind == "KeyError"}
+    given = _given(symptoms) if asked else set()
+    for name, error in asked.items():
+        if name in given:
             yield suspect(
                 symptoms, f"a layer has no adapter {quote(name)}, although that name was given", 0.6, [error.line],
                 fix="load it under that name on every part of the model that the other adapters are on, or ask for the adapters one by one",
@@ -121,10 +122,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         return
 
 
-def _is_given(symptoms: Symptoms, name: str) -> bool:
-    """Whether the text gives this name to an adapter."""
+def _given(symptoms: Symptoms) -> set[str]:
+    """The names that the text gives to adapters."""
     given = re.findall(r"adapter_names?\s?=\s?\[?['\"](\w{1,60})|set_adapters?\(([^()\n]{1,200})", symptoms.text)
-    return any(name in re.findall(r"\w+", f"{one} {several}") for one, several in given)
+    return {name for one, several in given for name in re.findall(r"\w+", f"{one} {several}")}
 
 
 def logs() -> dict[str, list[str]]:
