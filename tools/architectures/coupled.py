@@ -59,12 +59,20 @@ def _by_layer(raw: Raw, rng: random.Random) -> None:
     raw["num_kv_shared_layers"] = rng.randint(0, layers - 1)
 
 
+def _heads_by_layer(raw: Raw, rng: random.Random) -> None:
+    """Numbers of heads for each layer, multiples of those of keys and values; none where all layers have the same."""
+    layers, kv = raw.get("num_hidden_layers") or 2, raw.get("num_key_value_heads") or 1
+    heads = [kv * rng.choice((1, 2, 3)) for _ in range(layers)]
+    raw["num_attention_heads_per_layer"] = heads if rng.random() < 0.5 else None
+
+
 COUPLED: dict[str, Couple] = {
     "bamba": _mamba("mamba_n_heads", "mamba_d_head", "mamba_expand", "auto"),
     "donut-swin": _heads_by_stage("embed_dim"),
     "gemma3n_text": _by_layer,
     "gpt_neo": _kinds_by_count,
     "granitemoehybrid": _mamba("mamba_n_heads", "mamba_d_head", "mamba_expand", "auto"),
+    "laguna": _heads_by_layer,
     "mamba2": _mamba("num_heads", "head_dim", "expand"),
     "maskformer-swin": _heads_by_stage("embed_dim"),
     "swin": _heads_by_stage("embed_dim"),

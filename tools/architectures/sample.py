@@ -414,7 +414,7 @@ class Sampler:
         if own and name != "layer_types":  # defaults may be of one kind alone, while models know more
             own = sorted(ALLOWED_MLP_LAYER_TYPES if name == "mlp_layer_types" else {*own, *self._literals(name)})
         if name != "layer_types" or (own and self.rng.random() < _OWN_WORDS):
-            return own if "list[str]" in self._annotation(name) and "None" in self._annotation(name) else []
+            return own if "list" in self._annotation(name) and "None" in self._annotation(name) else []
         return ["full_attention", "sliding_attention"]
 
     # -------------------------------------------------------------------------------------------- building
