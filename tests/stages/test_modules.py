@@ -246,8 +246,19 @@ def test_that_an_unknown_activation_is_doubted():
 
 @pytest.mark.parametrize(("places", "doubted"), [([8, 16, 24], False), ([8, 16], True), ([8, 16, 24, 30], True)])
 def test_that_a_list_of_another_length_than_the_facts_were_proven_for_is_doubted(places, doubted):
-    config = {"model_type": "qwen3_vl", "vision_config": {"deepstack_visual_indexes": places}}
-    assert any("deepstack" in doubt for doubt in tree(config, "Qwen3VLModel").doubts) == doubted
+    known = {"doubts": [], "fields": {}, "fixed": {"len(places)": 3}, "words": {}, "aliases": {}, "configs": {}}
+    found = Fields(Facts(known), {"places": places}, lambda _: None).doubts()
+    assert [doubt.partition(";")[0] for doubt in found] == ([f"len(places) is {len(places)}"] if doubted else [])
+
+
+@pytest.mark.parametrize("places", [[8, 16, 24], [8, 16], [8, 16, 24, 30]])
+def test_that_qwen3_vl_has_a_merger_for_each_deepstack_layer(places):
+    found = tree({"model_type": "qwen3_vl", "vision_config": {"deepstack_visual_indexes": places}}, "Qwen3VLModel")
+    assert found.doubts == ()
+    mergers = [
+        m.name for m in found.modules if m.name.startswith("visual.deepstack_merger_list.") and m.name.count(".") == 2
+    ]
+    assert len(mergers) == len(places)
 
 
 GEMMA = {
