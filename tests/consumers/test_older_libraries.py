@@ -323,3 +323,26 @@ def test_the_head_of_a_classifier_is_no_target_of_all_linear_since_0_13(how, hea
     names = targets.all_linear(tree, "SEQ_CLS", how)
     assert ("classifier" in names) == head
     assert {name.rpartition(".")[2] for name in names} - {"classifier"} == {"query", "key", "value", "dense"}
+
+
+@pytest.mark.parametrize(
+    ("peft", "transformers", "lands"),
+    [("0.19.1", "5.8.1", False), ("0.19.1", "5.5.4", True), ("0.20.0", "5.8.1", True)],
+)
+def test_peft_0_19_renames_old_names_of_a_language_model_below_another_only_where_any_place_will_do(
+    peft, transformers, lands
+):
+    """Measured: of the same LLaVA adapter 0.19.1 finds nothing beside transformers 5.8.1, whose patterns begin at the start."""
+    sample = make.lora("llava", target_modules=r".*language_model.*q_proj")
+    old = sample.renamed(lambda name: name.replace(".model.model.language_model.", ".model.language_model.model."))
+    found = report(old, f"peft=={peft},transformers=={transformers}")
+    assert found.predicted == ("loads" if lands else "loads-without-effect")
+
+
+def test_a_second_lora_on_all_linear_is_refused_before_0_15():
+    who = choose("peft==0.14.0,transformers==4.49.0", "PeftModel.load_adapter")
+    sample = make.lora("llama", target_modules="all-linear")
+    asked = dataclasses.replace(who, rules={**who.rules, "unknown-config-keys": "silent"})
+    found = adapterfit.check(sample.adapter, sample.case.base, asked)
+    assert found.raised.line == "Target module Identity() is not supported."
+    assert report(sample, "peft==0.15.0,transformers==4.49.0").predicted == "loads"

@@ -7,7 +7,8 @@ Source: peft 0.21.2 `utils/transformers_weight_conversion.py` (`convert_peft_ada
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from adapterfit.record import dataclass
 from adapterfit.records import Expectation, Fusion, LoadRename, Raised, Shape, TensorInfo
@@ -44,8 +45,7 @@ def arrivals(tensors: Iterable[TensorInfo], found: Expectation) -> list[Arrival]
     for tensor in tensors:
         key = _mapped(tensor.name, found.tree.key_mapping) if found.prefix else tensor.name
         if found.prefix == "lora_" or rules.get("converts"):
-            undoes = rules.get("renaming-undone", True)
-            key = _converted(key, found.tree.adapter_renames, undoes=undoes, every=bool(rules.get("converts")))
+            key = _converted(key, found.tree.adapter_renames, rules)
         expert = _expert(key, found.fusion) if found.fusion is not None else None
         if expert is None:
             came.append(Arrival(_renamed(key, found.renames), tensor.shape, (tensor,)))
@@ -73,19 +73,19 @@ def _mapped(name: str, mapping: Sequence[LoadRename]) -> str:
     return name
 
 
-def _converted(name: str, renames: Sequence[LoadRename], *, undoes: bool = True, every: bool = False) -> str:
-    """Transformers' renamings for this class of base, which PEFT applies to keys with `.lora_` only, unless `every`.
+def _converted(name: str, renames: Sequence[LoadRename], rules: Mapping[str, Any]) -> str:
+    """Transformers' renamings for this class of base, which PEFT applies to keys with `.lora_` only, and its own loader to all.
 
     A renaming whose result is a suffix of the old name is undone: PEFT takes it for a missing prefix. Keys without
-    PEFT's own prefix get it on the way out. PEFT 0.19 did not undo (`undoes`).
+    PEFT's own prefix get it on the way out. PEFT 0.19 did not undo, and left its prefix before names that lie outside of `model`.
     """
-    if not renames or not (every or ".lora_" in name):
+    if not renames or not (rules.get("converts") or ".lora_" in name):
         return name
-    bare = name
-    for old, new in ((f"{_PREFIX}model.", "model."), (_PREFIX, "")):
-        bare = bare.replace(old, new, 1)
+    bare = name.replace(f"{_PREFIX}model.", "model.", 1)
+    if rules.get("prefix-taken-away", True):
+        bare = bare.replace(_PREFIX, "", 1)
     renamed = _renamed(bare, renames)
-    if undoes and name.endswith(renamed):
+    if rules.get("renaming-undone", True) and name.endswith(renamed):
         renamed = name
     return renamed if renamed.startswith("base_model.") else _PREFIX + renamed
 

@@ -168,6 +168,8 @@ def _expand_targets(config: dict[str, Any], tree: ModuleTree) -> None:
     targets = config.get("target_modules")
     how = rule(config, "all-linear", "full names")
     if isinstance(targets, str) and targets.lower() == ALL_LINEAR and how != "a pattern":
+        if rule(config, "linear-again") and config["peft_type"] == "LORA":
+            raise InjectionFails("ValueError", str(rule(config, "linear-again")))
         config["target_modules"] = targets = all_linear(tree, config.get("task_type"), how)
     if isinstance(targets, list) and len(set(targets)) >= CONDENSE_FROM and config["peft_type"] != "IA3":
         if "" in targets:
