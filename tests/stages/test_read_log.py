@@ -345,7 +345,19 @@ HOSTILE = {
     "listings": "-rw-r--r-- 1 a a 1 Jan 1 10:00 ",
     "addresses": "https://huggingface.co/a/b/resolve/main/c ",
     "letters that grow when folded": "İ",
+    "sizes without names": "expected shape (8, 96) but got ",
+    "sizes with names": "a.b.lora_A.weight has [1, 2] and the model wants ",
+    "lines written over": "Error\r",
+    "escaped again and again": "&amp;amp;amp;lt;",
 }
+
+
+@pytest.mark.slow
+def test_errors_without_end_are_answered_in_bounded_time():
+    text = "lora adapter_name='a'; set_adapters(['b'])\nKeyError: 'b'\ngradient checkpointing, config.json\n" * 6000
+    started = time.process_time()
+    assert why(text).causes
+    assert time.process_time() - started < 8
 
 
 @pytest.mark.slow
