@@ -582,6 +582,6 @@ def environment(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
     for alias, real in type(config).attribute_map.items():
         if alias != real:
             env.pop(prefix + alias, None)
-    if f"{prefix}vocab_size" in env:
+    if f"{prefix}vocab_size" in env or not prefix:
         env.setdefault(f"{prefix}tie_word_embeddings", bool(getattr(config, "tie_word_embeddings", False)))
     return env
