@@ -356,6 +356,18 @@ FOLLOWED = {
         "from accelerate import Accelerator\nm = torch.compile(get_peft_model(base, LoraConfig()))\nAccelerator().save(m.state_dict(), 'x.pt')",
         ["compiled-state-saved"],
     ),
+    "a Trainer that a class of the file is derived from": (
+        "class T(transformers.Trainer):\n    def log(self, *a):\n        print(a)\nT(PeftModel.from_pretrained(base, 'a'), train_dataset=[]).train()",
+        ["frozen-adapter-trained"],
+    ),
+    "a text with a place for a number": (
+        "torch.load('out/checkpoint-%d/adapter_model.bin' % sys.argv[1])",
+        ["adapter-unpickled"],
+    ),
+    "a text that is formatted": (
+        "torch.load('out/checkpoint-{}/adapter_model.bin'.format(sys.argv[1]))",
+        ["adapter-unpickled"],
+    ),
     "a part of a larger checkpoint": (
         "m = get_peft_model(base, LoraConfig())\nm.load_state_dict(torch.load(sys.argv[1], weights_only=True)['model'], strict=False)",
         ["load-result-unread"],
@@ -363,6 +375,10 @@ FOLLOWED = {
 }
 NOT_FOLLOWED = {
     "a loop that begins with a fresh base": "for name in sys.argv:\n    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained('b'), name)",
+    "a derived Trainer with a training of its own": (
+        "class T(transformers.Trainer):\n    def train(self):\n        print(1)\nT(PeftModel.from_pretrained(base, 'a')).train()"
+    ),
+    "a text whose end is filled in": "torch.load('out/adapter_model.%s' % sys.argv[1])\ntorch.load('adapter_model.{}'.format(sys.argv[1]))",
     "a loop of one round": "model = base\nfor name in ['a']:\n    model = PeftModel.from_pretrained(model, name)",
     "a loop that merges": "model = base\nfor name in sys.argv:\n    model = PeftModel.from_pretrained(model, name).merge_and_unload()",
     "a loop that is left in its first round": "model = base\nfor name in sys.argv:\n    model = PeftModel.from_pretrained(model, name)\n    break",

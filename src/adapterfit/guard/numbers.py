@@ -120,7 +120,8 @@ def _summary(numbers: Floats | None) -> ValueSummary:
         numbers.astype(np.float64) if largest == 1 else numbers
     )  # all ones is a start value, and is told by the norm
     norm = float(np.dot(exact, exact)) ** 0.5
-    return ValueSummary(count, bad, int(np.count_nonzero(numbers == 0)), largest, norm)
+    zeros = int(np.count_nonzero(numbers == 0)) if largest in (0, 1) else None  # nobody asks for them otherwise
+    return ValueSummary(count, bad, zeros, largest, norm)
 
 
 def _largest(numbers: Floats) -> float:

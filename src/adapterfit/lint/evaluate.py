@@ -107,6 +107,8 @@ def _binary(flow: Flow, node: Any) -> Value:
     left, right = evaluate(flow, node.left), evaluate(flow, node.right)
     if isinstance(node.operator, cst.Add):
         return texts.concatenate([left, right]) if isinstance(right, Text) or isinstance(left, Text) else UNKNOWN
+    if isinstance(node.operator, cst.Modulo) and isinstance(left, Text):
+        return texts.filled(left, texts.PERCENT)
     if isinstance(node.operator, cst.Divide) and isinstance(right, Text):
         return texts.join_path([left, right])
     return UNKNOWN
@@ -248,7 +250,7 @@ _HANDLERS: dict[type, Callable[[Flow, Any], Value]] = {
 
 def _call(flow: Flow, node: cst.Call, *, dropped: bool) -> Value:
     callee = evaluate(flow, node.func, handing_on=True)
-    name, receiver = _name_of(node, callee)
+    name, receiver = _name_of(flow, node, callee)
     positional, keywords, whole = _arguments(flow, node)
     call = Call(
         at=flow.now,
@@ -290,12 +292,12 @@ def _set_attribute(flow: Flow, call: Call) -> None:
 _CHANGES = frozenset({"update", "pop", "popitem", "clear", "setdefault"})
 
 
-def _name_of(node: cst.Call, callee: Value) -> tuple[str, Value]:
+def _name_of(flow: Flow, node: cst.Call, callee: Value) -> tuple[str, Value]:
     """The canonical name of what is called, and what it is called on."""
     if isinstance(callee, Named):
         return callee.name, UNKNOWN
     if isinstance(callee, Method):
-        return f"{_kind(callee.receiver)}.{callee.name}", callee.receiver
+        return f"{_kind(flow, callee)}.{callee.name}", callee.receiver
     if isinstance(callee, Model):
         return "model()", callee
     if isinstance(callee, Function):
@@ -305,10 +307,17 @@ def _name_of(node: cst.Call, callee: Value) -> tuple[str, Value]:
     return "?", UNKNOWN
 
 
-def _kind(value: Value) -> str:
+def _kind(flow: Flow, callee: Method) -> str:
+    value = callee.receiver
     if isinstance(value, Object):
-        return value.class_name
+        inherited = flow.method(value.class_name, callee.name) is None
+        return (_of_library(flow, value.class_name) if inherited else "") or value.class_name
     return {Model: "model", Weights: "weights", Text: "text"}.get(type(value), "?")
+
+
+def _of_library(flow: Flow, owner: str) -> str:
+    """The library's class that a class of this file is derived from; empty where there is none."""
+    return next((each for each in flow.scope.lineage(owner) if not each.startswith("local.")), "")
 
 
 def _arguments(flow: Flow, node: cst.Call) -> tuple[tuple[Argument, ...], dict[str, Argument], bool]:
@@ -342,7 +351,9 @@ def _inside(flow: Flow, callee: Value, receiver: Value, call: Call) -> Value | N
         start = flow.method(callee.name, "__init__")
         if start is not None:
             flow.run(start, call)
-        return Object(callee.name, Table(whole=False), ids=known.fresh())
+        made = known.made(_of_library(flow, callee.name), call) if start is None else UNKNOWN
+        arguments = made.arguments if isinstance(made, Object) else Table(whole=False)
+        return Object(callee.name, arguments, ids=known.fresh())
     if isinstance(callee, Method) and isinstance(receiver, Object):
         method = flow.method(receiver.class_name, callee.name)
         return flow.run(method, call) if method is not None else None

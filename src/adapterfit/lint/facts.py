@@ -24,7 +24,8 @@ def loads(code: Code) -> Iterator[Call]:
 def wraps(code: Code) -> Iterator[Call]:
     """Calls that put PEFT around a model, with a new adapter or one from files."""
     names = ("peft.get_peft_model", "peft.PeftModel", "peft.PeftMixedModel", "peft.PeftModelFor*", *LOADERS)
-    return code.trace.calls(*names)
+    calls = code.trace.calls(*names)
+    return (call for call in calls if call.name.count(".") == 1 or call.name.endswith(".from_pretrained"))
 
 
 def is_adapter(code: Code, path: Value) -> bool:

@@ -188,10 +188,17 @@ def _table(call: Call) -> Table:
 
 
 def _object(call: Call, _found: re.Match[str]) -> Value:
-    given = zip(_FIRST.get(call.name, ("model",) if call.name.endswith("Trainer") else ()), call.positional)
+    return made(call.name, call)
+
+
+def made(name: str, call: Call) -> Value:
+    """What a call of a class, or of one derived from it, makes; unknown where nothing is known of that class."""
+    if _TRAINER.fullmatch(name) is None:
+        return UNKNOWN
+    given = zip(_FIRST.get(name, ("model",) if name.endswith("Trainer") else ()), call.positional)
     table = _table(call)
     entries = {**{name: argument.value for name, argument in given}, **table.entries}
-    return Object(call.name, Table(entries, table.whole), ids=fresh())
+    return Object(name, Table(entries, table.whole), ids=fresh())
 
 
 #: What the first arguments of a class are called; of a Trainer, the first is its model.
@@ -314,6 +321,7 @@ _HANDLERS: dict[str, Callable[[Call], Value]] = {
     "collections.OrderedDict": _dict,
     "copy.copy": _first,
     "text.joinpath": _joined_path,
+    "text.format": lambda call: texts.filled(call.receiver, texts.BRACES),
     "text.open": _of_receiver,
     "text.resolve": _of_receiver,
     "text.absolute": _of_receiver,

@@ -57,7 +57,7 @@ class Scope:
         return found if found is not None else UNKNOWN
 
     def lineage(self, owner: str) -> Iterator[str]:
-        """A class of this file and those it is derived from, the nearest first."""
+        """A class of this file and those it is derived from, the nearest first, with those of libraries."""
         found = [owner]
         for each in found:
             yield each

@@ -261,7 +261,7 @@ def _function(flow: Flow, node: Any) -> bool:
 
 def _class(flow: Flow, node: Any) -> bool:
     owner = f"local.{node.name.value}"
-    flow.scope.parents[owner] = tuple(value.name for value in _bases(flow, node) if value.name.startswith("local."))
+    flow.scope.parents[owner] = tuple(value.name for value in _bases(flow, node))
     flow.scope.bind(node.name.value, Named(owner))
     for part in node.body.body:
         if isinstance(part, cst.SimpleStatementLine):

@@ -33,6 +33,17 @@ def join_path(parts: Sequence[Value]) -> Value:
     return concatenate(between)
 
 
+#: Places that `%` and `str.format` fill in.
+PERCENT = re.compile(r"%(?:\(\w{1,99}\))?[-#0 +]{0,5}\d{0,5}(?:\.\d{1,5})?[a-zA-Z%]")
+BRACES = re.compile(r"\{[^{}]{0,99}\}")
+
+
+def filled(text: Value, places: re.Pattern[str]) -> Value:
+    """A text in which something is filled in: known behind the last place."""
+    parts = places.split(text.exact) if isinstance(text, Text) and text.exact is not None else []
+    return Text(None, parts[-1]) if len(parts) > 1 else Value()
+
+
 def file_name(text: Value) -> str:
     """The last part of a path, as far as it is known."""
     return text.tail.replace("\\", "/").rsplit("/", 1)[-1] if isinstance(text, Text) else ""

@@ -119,14 +119,14 @@ def _sample(found: WeightSample) -> dict[str, Any]:
 class _Reader:
     """One object of the file; every access says what is due and where."""
 
-    def __init__(self, held: object, where: str) -> None:
-        self.where = where
+    def __init__(self, held: object, *where: str) -> None:
+        self._where = where
         if not isinstance(held, dict):
             raise self._bad("", "an object")
         self.held: Mapping[str, Any] = held
 
     def part(self, key: str) -> _Reader:
-        return _Reader(self.held.get(key), f"{self.where}: {quote(key)}")
+        return _Reader(self.held.get(key), *self._where, key)
 
     def text(self, key: str) -> str:
         value = self.held.get(key)
@@ -183,7 +183,7 @@ class _Reader:
         return WeightSample(shape, dtype, numbers, self.digest("digest"))
 
     def _bad(self, key: str, due: str) -> BadInput:
-        where = f"{self.where}: {quote(key)}" if key else self.where
+        where = ": ".join([self._where[0], *map(quote, self._where[1:]), *([quote(key)] if key else [])])
         return BadInput(_flaw(f"is not as adapterfit writes it: {due} is due at {where}"))
 
 

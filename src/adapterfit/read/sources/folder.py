@@ -187,9 +187,12 @@ class FolderSource:
             os.close(here)
 
     def _unchanged(self, name: str, now: os.stat_result) -> None:
-        identity = _Identity(now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
-        if not stat.S_ISREG(now.st_mode) or self._seen.setdefault(name, identity) != identity:
+        found = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
+        seen = self._seen.get(name)
+        if not stat.S_ISREG(now.st_mode) or (seen is not None and seen != found):
             raise CannotCheck(_changed(name))
+        if seen is None:
+            self._seen[name] = _Identity(*found)
         self._modes[name] = stat.S_IMODE(now.st_mode)
 
     # ------------------------------------------------------------------------------------------- list
