@@ -9,9 +9,13 @@ import pytest
 
 pytest.importorskip("libcst", reason="libcst is not installed: pip install adapterfit[lint]")
 
-import users_scripts
+import users_loads
+import users_right
+import users_saves
 
 from adapterfit.lint import engine, files
+
+SCRIPTS = {**users_loads.SCRIPTS, **users_saves.SCRIPTS, **users_right.SCRIPTS}
 
 
 def source(code, folder):
@@ -23,9 +27,9 @@ def source(code, folder):
     return files.Source(folder / "x.ipynb", json.dumps({"cells": cells, "metadata": {}, "nbformat": 4}).encode())
 
 
-@pytest.mark.parametrize("what", users_scripts.SCRIPTS)
+@pytest.mark.parametrize("what", SCRIPTS)
 def test_a_users_script_gets_the_findings_that_are_due(what, tmp_path):
-    code, rules, beside = users_scripts.SCRIPTS[what]
+    code, rules, beside = SCRIPTS[what]
     for name, text in beside.items():
         path = Path(tmp_path, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +40,6 @@ def test_a_users_script_gets_the_findings_that_are_due(what, tmp_path):
 
 
 def test_there_are_enough_of_both_kinds():
-    due = [bool(rules) for _, rules, _ in users_scripts.SCRIPTS.values()]
+    due = [bool(rules) for _, rules, _ in SCRIPTS.values()]
     assert due.count(True) >= 35
     assert due.count(False) >= 20
