@@ -218,10 +218,7 @@ class Adapter:
 
 @dataclass(frozen=True)
 class ValueSummary:
-    """The numbers of one tensor: how many are not finite, how many are zero, the largest magnitude, the L2 norm.
-
-    `zeros` is None where they were not counted: then the largest magnitude is neither 0 nor 1, so that not all are zero or one.
-    """
+    """The numbers of one tensor: how many are not finite, how many are zero (None: not counted, not all are), the largest magnitude, the L2 norm."""
 
     count: int
     not_finite: int
