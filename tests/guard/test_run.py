@@ -22,6 +22,7 @@ SCRIPTS = {
     "raises": "def inner():\n    raise ValueError('x')\ninner()",
     "raises from another": "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    raise KeyError('k') from e",
     "raises while it handles another": "try:\n    1 / 0\nexcept ZeroDivisionError:\n    raise KeyError('k')",
+    "raises a group with a note": "e = ValueError('v'); e.add_note('a note')\nraise ExceptionGroup('many', [e, KeyError('k')])",
     "raises what is no Exception": "class Odd(BaseException): pass\nraise Odd('x')",
     "cannot be compiled": "print('a'\nx = = 2",
     "is empty": "",
