@@ -75,7 +75,7 @@ class Job:
             if learned is None:
                 unbuilt.append(name)
                 continue
-            bodies[name], classes[name] = learned[0], {"tasks": words, **learned[1]}
+            bodies[name], classes[name] = learned[0], {"tasks": words, **self.own_gate(name), **learned[1]}
         fragments = inline_single_uses(bodies, shared.bodies)
         for name, body in bodies.items():
             classes[name]["modules"] = body
@@ -200,6 +200,12 @@ class Job:
             if len(seen) == count:
                 break
         return seen, models
+
+    def own_gate(self, name: str) -> dict[str, bool]:
+        """Whether PEFT converts adapters of a class whose config is another type's, where that differs."""
+        own = getattr(getattr(transformers, name).config_class, "model_type", self.model_type)
+        gate = rules.gate_open(own)
+        return {} if gate is rules.gate_open(self.model_type) else {"converts_adapters": gate}
 
     def links(self, grower: Grower, envs: list[Any], models: list[Linked]) -> dict[str, Any]:
         """Prefix, embeddings, ties and second paths of a class."""

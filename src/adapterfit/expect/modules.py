@@ -111,8 +111,9 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         if not outside:
             raise
         raise UnknownFieldError(outside[0]) from problem
+    converts = entry.get("converts_adapters", found["converts_adapters"])  # by the type of the class's own config
     compared = bool(base.tensors) and not base.quantisation
-    rules = load_rules(found, class_name, growth.sub_models, common) if found["converts_adapters"] or compared else []
+    rules = load_rules(found, class_name, growth.sub_models, common) if converts or compared else []
     grown = ModuleTree(
         class_name=class_name,
         model_type=base.model_type,
@@ -124,7 +125,7 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         input_embeddings=fields.value(entry["input_embeddings"]),
         output_embeddings=fields.value(entry["output_embeddings"]),
         config=fields.prompt_config(entry.get("config", "")),
-        adapter_renames=adapter_renames(rules, entry["prefix"]) if found["converts_adapters"] else (),
+        adapter_renames=adapter_renames(rules, entry["prefix"]) if converts else (),
         expert_fusion=found["expert_fusion"],
         doubts=_doubts(entry, fields, growth),
     )
