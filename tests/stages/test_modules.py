@@ -353,6 +353,12 @@ def test_that_another_name_of_a_field_is_heard_as_its_config_class_hears_it(mode
     assert Fields(modules.facts(model_type), config, modules.facts)[field] == value
 
 
+@pytest.mark.parametrize(("hidden_size", "doubted"), [(768, False), (770, True)])
+def test_that_a_size_that_is_worked_out_from_others_is_doubted_where_the_file_has_another(hidden_size, doubted):
+    found = tree({"model_type": "swin", "embed_dim": 96, "hidden_size": hidden_size}, "SwinModel")
+    assert any("hidden_size" in doubt for doubt in found.doubts) == doubted
+
+
 def test_that_a_list_of_no_layers_is_no_container():
     found = by_name(tree({**LLAMA, "num_hidden_layers": 0}))
     assert found["model.layers"].kind == "other"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Callable
 
 from adapterfit import limits
@@ -198,6 +199,7 @@ class Fields:
                 found.append(f"{name} is {len(given)}; the facts were proven for {value} only")
             elif present and not listed and given != value:
                 found.append(f"field {name} is {quote(given)}; the facts were proven for {quote(value)} only")
+        found += self._underived()
         for name, words in self.facts["words"].items():
             if name in self._values and self._values[name] not in (*words, None):
                 found.append(f"field {name} is {quote(self._values[name])}; the facts know {', '.join(words)}")
@@ -211,6 +213,20 @@ class Fields:
             ][:1]
         for sub in self._subs.values():
             found += sub.doubts() if sub is not None else []
+        return found
+
+    def _underived(self) -> list[str]:
+        """Fields that the config class works out from others, where the file has another value than it would."""
+        found = []
+        for name in self.facts.get("derived", ()):
+            present, given = self._given(name)
+            spec = self.facts["fields"][name]
+            with suppress(FormulaError):
+                wanted = self.value(spec if isinstance(spec, str) else spec[0])
+                if present and _as_json(given) != _as_json(wanted):
+                    found.append(
+                        f"field {name} is {quote(given)}; the facts were proven for {quote(wanted)} only, as the others say"
+                    )
         return found
 
     def _concerns(self, gap: str) -> bool:
