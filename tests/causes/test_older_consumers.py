@@ -42,4 +42,7 @@ def test_a_field_the_consumer_knows_is_not_mentioned():
 def test_a_method_younger_than_the_consumer_is_unknown_to_it(peft, fires):
     finding = found(make.adapter("llama", peft_type="LOHA"), peft, "unknown-peft-type")
     assert (finding is not None) == fires
-    assert finding is None or (finding.predicted, finding.fix.summary) == ("raises", "pip install 'peft>=0.6.0,<0.14.0'")
+    assert finding is None or (finding.predicted, finding.fix.summary) == (
+        "raises",
+        "pip install 'peft>=0.6.0,<0.14.0'",
+    )
