@@ -97,7 +97,7 @@ def _rope(config: Mapping[str, Any], kind: str, case: Case) -> Iterator[Finding]
         return
     yield finding(
         f"transformers {show(case.consumer.transformers)} does not read rope_parameters of the base's config.json: it turns positions "
-        f"with rope_theta {config.get('rope_theta', taken):g} and no scaling, so that base and adapter compute something else",
+        f"with rope_theta {show(config.get('rope_theta', taken), 40)} and no scaling, so that base and adapter compute something else",
         at=(),
         predicted="silent",
         expected=f"rope_theta {show(theta)}, {quote(scaling)}",
@@ -133,6 +133,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
         "fires": [
             lora.on("llama", rope_parameters=own).loaded_by(older),
             lora.on("llama", rope_parameters=scaled).loaded_by(older),
+            lora.on("llama", rope_parameters=scaled, rope_theta="x").loaded_by(older),
         ],
         "silent": [
             lora.on("llama", rope_parameters=own),
