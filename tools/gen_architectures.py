@@ -5,7 +5,7 @@ python tools/gen_architectures.py --all             every type that has a file a
 python tools/gen_architectures.py --new             every type of transformers that has none
 python tools/gen_architectures.py --check llama     only say whether the file would change
 python tools/gen_architectures.py --lengths         note in files that are there which lists must not have another length
-python tools/gen_architectures.py --names           note in files that are there when a field's other names are not heard
+python tools/gen_architectures.py --names           note in files that are there when a field's other names, and lists without entries, are not heard
 """
 
 from __future__ import annotations
@@ -61,17 +61,17 @@ def noted(options: argparse.Namespace) -> int:
 
 
 def named(options: argparse.Namespace) -> int:
-    """Note in files that are there when a field's other names are not heard."""
+    """Note in files that are there when a field's other names, and lists without entries, are not heard."""
+    from architectures import emptied, yielding
     from architectures.emit import text
-    from architectures.yielding import with_them
 
     for model_type in wanted(options):
         target = options.out / f"{model_type}.json"
         old = json.loads(target.read_text())
-        new = with_them(model_type, old)
+        new = emptied.with_them(model_type, yielding.with_them(model_type, old))
         if new != old:
             target.write_text(text(new))
-            print(f"{model_type}: {new.get('yields')}", flush=True)
+            print(model_type, flush=True)
     return 0
 
 

@@ -40,6 +40,8 @@ _BUILDS_NOTHING = re.compile(
 )
 #: Samples to learn a field's default from: most are constants, which few show.
 _FEW, _MANY = 12, 40
+#: Configs that are asked whether a part's fields may stand in the file itself.
+_FLAT = 8
 
 
 class Defaults:
@@ -337,6 +339,10 @@ class Defaults:
         return bool(getattr(getattr(made, key), name, None) == other)
 
     def _reads_flat(self, key: str) -> bool:
+        """Whether the part's fields are read from the file itself; asked of several configs, as not each can be built flat."""
+        return any(self._reads_this_flat(key) for _ in range(_FLAT))
+
+    def _reads_this_flat(self, key: str) -> bool:
         raw = self.sampler.raw()
         flat = raw.pop(key, None) or {}
         flat.pop("model_type", None)

@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import transformers
 
-from architectures import rules, yielding
+from architectures import emptied, rules, yielding
 from architectures.defaults import Defaults
 from architectures.emit import Fragments, inline_single_uses, lines
 from architectures.grow import Grower, Seen, activation_classes, agrees
@@ -105,7 +105,7 @@ class Job:
             "fragments": fragments,
             "classes": classes,
         }
-        return yielding.with_them(self.model_type, found)
+        return emptied.with_them(self.model_type, yielding.with_them(self.model_type, found))
 
     # ---------------------------------------------------------------------------------------- one class
 
