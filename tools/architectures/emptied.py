@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from architectures.yielding import made
 
 
 def with_them(model_type: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -26,12 +27,5 @@ def _is_emptied(model_type: str, facts: dict[str, Any], name: str) -> bool:
     sub = facts["configs"].get(head, {}).get("type") if head else model_type
     if sub not in CONFIG_MAPPING:
         return False
-    default, found = (_made(CONFIG_MAPPING[sub], leaf, raw) for raw in ({}, {leaf: []}))
+    default, found = (made(CONFIG_MAPPING[sub], leaf, raw) for raw in ({}, {leaf: []}))
     return bool(default) and isinstance(default, (list, tuple)) and found == default
-
-
-def _made(cls: type[PreTrainedConfig], field: str, raw: dict[str, Any]) -> Any:
-    try:
-        return getattr(cls(**raw), field)
-    except Exception:
-        return None

@@ -16,13 +16,13 @@ def yields(cls: type[PreTrainedConfig], names: Mapping[str, str]) -> dict[str, s
     """
     found = {}
     for alias, real in names.items():
-        default = _made(cls, real, {})
+        default = made(cls, real, {})
         if type(default) is not int:
             continue
         one, other = default + 1, default + 2
-        if _made(cls, real, {alias: one, real: other}) == other == _made(cls, real, {real: other, alias: one}):
+        if made(cls, real, {alias: one, real: other}) == other == made(cls, real, {real: other, alias: one}):
             found[alias] = "given"
-        elif _made(cls, real, {alias: None}) == default and _made(cls, real, {real: other, alias: None}) == other:
+        elif made(cls, real, {alias: None}) == default and made(cls, real, {real: other, alias: None}) == other:
             found[alias] = "null"
     return found
 
@@ -55,7 +55,8 @@ def with_them(model_type: str, facts: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _made(cls: type[PreTrainedConfig], field: str, raw: dict[str, Any]) -> Any:
+def made(cls: type[PreTrainedConfig], field: str, raw: dict[str, Any]) -> Any:
+    """What the config class has of a field for this file; None where it makes no config of it."""
     try:
         return getattr(cls(**raw), field)
     except Exception:
