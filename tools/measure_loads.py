@@ -1,21 +1,24 @@
 """Load saved adapters with the peft and transformers of this Python, and write down what happened: rows for `tools/matrix.py --rows`.
 
-    python tools/measure_loads.py --bases DIR --adapters DIR --out rows.jsonl [--by PeftModel.from_pretrained] [--every N]
+    python tools/measure_loads.py --bases DIR --adapters DIR --out rows.jsonl [--by PeftModel.from_pretrained] [--every N] [--stripped]
 
 It runs in an environment of other versions, so it imports nothing of ours. Below `--adapters` lies one folder per saver
 (`p0.17.1-t4.56.2`) with one per kind: the adapter, the saver's own logits (`_logits.npy`) and `_meta.json`. A row's outcome:
-`ok_equal` (the logits of the saver), `ok_differ`, `error_load`, `error_forward`, `base_unsupported`.
+`ok_equal` (the logits of the saver), `ok_differ`, `error_load`, `error_forward`, `base_unsupported`. `--stripped` takes the keys
+that this PEFT's config class lacks out of each config, and measures the adapters that have such keys.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import importlib.metadata
 import json
 import logging
 import os
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -217,6 +220,36 @@ def entries(folder: Path, savers: list[str] | None) -> Iterator[dict[str, Any]]:
             yield {**entry, "folder": str(inside), "logits": str(meta.parent / "_logits.npy")}
 
 
+def stripped(entry: dict[str, Any], scratch: Path) -> dict[str, Any] | None:
+    """The adapter without the config keys that are unknown here; None where it has none, or its method is unknown itself."""
+    folder = Path(entry["folder"])
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    classes = {
+        getattr(method, "value", method): each for method, each in peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING.items()
+    }
+    if config["peft_type"] not in classes:
+        return None
+    known = {field.name for field in dataclasses.fields(classes[config["peft_type"]])}
+    if known >= config.keys():
+        return None
+    made = Path(tempfile.mkdtemp(dir=scratch))
+    kept = {key: value for key, value in config.items() if key in known}
+    (made / "adapter_config.json").write_text(json.dumps(kept), encoding="utf-8")
+    for weights in folder.glob("adapter_model.*"):
+        (made / weights.name).symlink_to(weights)
+    return {**entry, "folder": str(made)}
+
+
+def chosen(given: argparse.Namespace, scratch: Path) -> Iterator[dict[str, Any]]:
+    """The adapters to be loaded."""
+    for entry in list(entries(given.adapters.resolve(), given.saver))[:: given.every]:
+        if given.kind and entry["kind"] not in given.kind:
+            continue
+        wanted = stripped(entry, scratch) if given.stripped else entry
+        if wanted is not None:
+            yield wanted
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bases", type=Path, required=True)
@@ -226,6 +259,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="take every n-th adapter only")
     parser.add_argument("--saver", action="append", help="such as p0.17.1-t4.56.2; may be repeated")
     parser.add_argument("--kind", action="append", help="one kind of adapter; may be repeated")
+    parser.add_argument("--stripped", action="store_true", help="without the config keys that are unknown here")
     given = parser.parse_args()
     told = Told()
     for name in ("", "peft", "transformers"):
@@ -239,14 +273,13 @@ def main() -> int:
         "loader": given.by,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
-    with given.out.open("w", encoding="utf-8") as out:
-        for entry in list(entries(given.adapters.resolve(), given.saver))[:: given.every]:
-            if given.kind and entry["kind"] not in given.kind:
-                continue
+    mode = "config-stripped" if given.stripped else "plain"
+    with given.out.open("w", encoding="utf-8") as out, tempfile.TemporaryDirectory() as scratch:
+        for entry in chosen(given, Path(scratch)):
             row = {key: entry[key] for key in ("saver_peft", "saver_tf", "base", "kind")}
             if entry.get("probe"):
                 row["folder"] = entry["folder"]
-            row.update(versions, mode="plain", **measure(entry, bases, given.by, told))
+            row.update(versions, mode=mode, **measure(entry, bases, given.by, told))
             out.write(json.dumps(row) + "\n")
     print(f"peft {pair['loader_peft']}, transformers {pair['loader_tf']}: {time.monotonic() - started:.0f} s")
     return 0

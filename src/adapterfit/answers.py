@@ -131,6 +131,15 @@ class Effect:
     date: str = ""
 
 
+#: What an engine does → the kinds of effect that make it so.
+DECIDES = {
+    "raises": ("refused",),
+    "loads-without-effect": ("dropped",),
+    "loads-partly": ("dropped", "differs", "scaled"),
+    "loads-differently": ("differs", "scaled"),
+}
+
+
 @dataclass(frozen=True)
 class Ratio:
     """The scale an engine applies to a module, beside the scale PEFT applies; None where it cannot be told."""
@@ -151,7 +160,8 @@ class Answer:
 
     `accepted`: `yes`, `with-flags`, `no`, `unknown`. `applied` of `tensors` LoRA tensors (and others that training
     changed) reach the model; None where that cannot be told. `launch` are the flags or calls to load it with. `asked`
-    is false in the table of `--for all`. `known`: there are facts about this version.
+    is false in the table of `--for all`. `known`: there are facts about this version. `cure` is the one cure that helps with
+    all that keeps the engine from applying it as PEFT does, and `run` the line with which it ends.
     """
 
     name: str
@@ -167,3 +177,10 @@ class Answer:
     not_checked: tuple[NotChecked, ...] = ()
     asked: bool = True
     known: bool = True
+    cure: str = ""
+    run: str = ""
+
+    @property
+    def deciding(self) -> tuple[Effect, ...]:
+        """The effects that make it what `predicted` says; none where it loads or cannot be told."""
+        return tuple(effect for effect in self.effects if effect.kind in DECIDES.get(self.predicted, ()))

@@ -26,12 +26,6 @@ _FAULTS = {
     "loads-without-effect": ("silent", "served-without-effect"),
     "loads-differently": ("silent", "served-differently"),
 }
-_DECIDES = {
-    "raises": ("refused",),
-    "loads-partly": ("dropped",),
-    "loads-without-effect": ("dropped",),
-    "loads-differently": ("scaled", "differs"),
-}
 
 
 def served(report: Report, asked: Sequence[str]) -> Report:
@@ -70,7 +64,7 @@ def _next_step(report: Report, found: Iterable[Answer]) -> str:
     asked = [answer for answer in found if answer.asked and answer.predicted != "cannot-tell"]
     if report.verdict != "fits" or not asked:
         return report.next_step
-    cures = [effect.cure for answer in asked for effect in answer.effects if effect.cure]
+    cures = [cure for one in asked for cure in (one.cure, *(effect.cure for effect in one.effects)) if cure]
     return next(iter(cures or asked[0].launch), report.next_step)
 
 
@@ -103,8 +97,7 @@ def _dialect(names: list[str]) -> str:
 
 def _finding(answer: Answer) -> Finding:
     predicted, page = _FAULTS[answer.predicted]
-    reasons = [effect for effect in answer.effects if effect.kind in _DECIDES[answer.predicted]]
-    cure = next((effect.cure for effect in reasons if effect.cure), "")
+    reasons = answer.deciding
     return Finding(
         id=next((effect.page for effect in reasons if effect.page), page),
         severity="error",
@@ -113,7 +106,7 @@ def _finding(answer: Answer) -> Finding:
         code=answer.name,
         at=tuple(_once(name for effect in reasons for name in effect.at)),
         found="; ".join(_once(effect.says for effect in reasons if effect.says)),
-        fix=Fix("unsafe", cure) if cure else None,
+        fix=Fix("unsafe", answer.cure) if answer.cure else None,
     )
 
 

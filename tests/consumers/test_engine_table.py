@@ -23,16 +23,25 @@ CELLS = [
 
 
 @pytest.fixture(scope="module")
-def tables():
-    """Adapter → engine → row."""
-    found = {}
-    for name, sample in SAMPLES.items():
-        report = adapterfit.check(sample.adapter, base=sample.case.base, consumer="all")
+def reports():
+    """Adapter → the report for all engines."""
+    found = {
+        name: adapterfit.check(sample.adapter, base=sample.case.base, consumer="all")
+        for name, sample in SAMPLES.items()
+    }
+    for name, report in found.items():
         assert report.verdict == "fits", name
         assert not any(found.code for found in report.findings), "the table of all only informs"
-        rows = _consumers.rows(report)
-        found[name] = {answer.name: row for answer, row in zip(report.consumers, rows)}
     return found
+
+
+@pytest.fixture(scope="module")
+def tables(reports):
+    """Adapter → engine → row."""
+    return {
+        name: {answer.name: row for answer, row in zip(report.consumers, _consumers.rows(report))}
+        for name, report in reports.items()
+    }
 
 
 @pytest.mark.parametrize(("engine", "adapter", "cell"), CELLS)
@@ -100,6 +109,41 @@ def test_one_scale_for_all_modules_is_cured_in_the_config_alone():
 
 
 @pytest.mark.parametrize("width", [60, 100])
-def test_the_table_fits_the_screen(tables, width):
-    lines = [line for table in tables.values() for line, _ in _consumers.table(list(table.values()), width)]
-    assert max(map(len, lines)) <= width
+def test_the_table_with_its_cures_fits_the_screen(reports, width):
+    lines = [line for report in reports.values() for line, _ in _consumers.lines(report, width)]
+    assert max(len(line) for line in lines if "{" not in line) <= width  # the JSON of one flag is one word of a shell
+    assert any(line.endswith(" \\") for line in lines)
+
+
+def test_every_engine_that_does_not_apply_it_as_peft_does_has_a_cure_in_the_table(reports):
+    cured = [answer for report in reports.values() for answer in report.consumers if answer.deciding]
+    assert len(cured) >= 60
+    assert [answer.name for answer in cured if not answer.cure] == []
+    for report in reports.values():
+        text = "\n".join(line for line, _ in _consumers.lines(report, 200))
+        for answer, row in zip(report.consumers, _consumers.rows(report)):
+            assert answer.run in text
+            assert ("; cure: " in row.note) is bool(answer.deciding)
+
+
+def test_a_cure_of_the_table_is_one_line_for_all_engines_that_it_helps(reports):
+    lines = [line.strip() for line, _ in _consumers.lines(reports["rslora"], 100)]
+    assert lines.count("adapterfit convert sample --to plain --out sample-plain") == 1
+    at = lines.index("adapterfit convert sample --to plain --out sample-plain")
+    for engine in ("SGLang", "TGI", "llama.cpp", "TensorRT-LLM"):
+        assert engine in " ".join(lines[at - 3 : at])
+
+
+def test_merging_is_the_cure_where_one_of_several_things_needs_it():
+    sample = make.lora(use_dora=True, target_modules=["q_proj"])
+    (answer,) = adapterfit.check(sample.adapter, base=sample.case.base, consumer="sglang").consumers
+    assert len([effect for effect in answer.deciding if effect.cure]) == 2
+    assert "--to merged" in answer.run
+
+
+@pytest.mark.parametrize("adapter", ["dora", "vocabulary", "experts"])
+@pytest.mark.parametrize("engine", ["comfyui", "diffusers", "mlx-lm", "ollama"])
+def test_no_layout_is_named_that_cannot_hold_the_adapter(reports, engine, adapter):
+    (answer,) = [each for each in reports[adapter].consumers if each.name == engine]
+    holds = adapter == "dora" and engine in ("diffusers", "mlx-lm")
+    assert ("--to merged" in answer.run) is (bool(answer.deciding) and not holds)

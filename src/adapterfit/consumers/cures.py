@@ -17,6 +17,12 @@ def written(effects: Iterable[Effect], ratios: tuple[Ratio, ...], sight: Sight) 
     return tuple(_spelled(effect, CURES[effect.cure](ratios, sight)) if effect.cure else effect for effect in effects)
 
 
+def best(effects: Iterable[Effect]) -> Effect | None:
+    """The effect whose cure helps with all of them: merging, where it is among the cures, else the first; None without one."""
+    found = [effect for effect in effects if effect.cure]
+    return next((effect for effect in found if effect.cure.startswith(_MERGING)), found[0] if found else None)
+
+
 class Cure(NamedTuple):
     """What helps, in words, and the line that does it where there is one."""
 
@@ -32,6 +38,7 @@ def _spelled(effect: Effect, cure: Cure) -> Effect:
 _BESIDE = (
     "saved-modules", "whole-weights", "trainable-tokens", "bias", "fused-experts", "unpaired", "not-lora", "half-pairs",
 )  # fmt: skip
+_MERGING = "merge it into the base"
 #: What `convert --to merged` does not take, and PEFT does.
 _OF_PEFT = ("trainable-tokens",)
 
@@ -56,14 +63,14 @@ def _out(sight: Sight, kind: str) -> str:
 def _merge(ratios: tuple[Ratio, ...], sight: Sight) -> Cure:  # noqa: ARG001 - a cure's signature
     if not any(word in sight.features for word in _OF_PEFT):
         where = ", where its modules have biases of their own" if "lora-bias" in sight.features else ""
-        return Cure(f"merge it into the base{where}", _command("convert", sight, "merged"))
+        return Cure(f"{_MERGING}{where}", _command("convert", sight, "merged"))
     code = (
         "import sys, peft, transformers; base, adapter, out = sys.argv[1:]; "
         "model = transformers.AutoModelForCausalLM.from_pretrained(base); "
         "peft.PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out)"
     )
     where = f"{_base(sight)} {shlex.quote(sight.label)} {_out(sight, 'merged')}"
-    return Cure("merge it into the base with PEFT", f"python -c {shlex.quote(code)} {where}")
+    return Cure(f"{_MERGING} with PEFT", f"python -c {shlex.quote(code)} {where}")
 
 
 def _fold(ratios: tuple[Ratio, ...], sight: Sight) -> Cure:
@@ -118,8 +125,24 @@ def _mixed_moe(ratios: tuple[Ratio, ...], sight: Sight) -> Cure:  # noqa: ARG001
     return Cure("give it as what it is", f"vllm serve {_base(sight)} {flags}")
 
 
+#: What a layout cannot hold besides `_BESIDE`: then `adapterfit convert` refuses it too.
+_BEYOND = {
+    "kohya": ("dora", "lora-bias", "embedding"), "diffusers": ("embedding",), "mlx": ("lora-bias",), "gguf": ("dora", "lora-bias"),
+}  # fmt: skip
+
+
 def _convert(to: str) -> Callable[[tuple[Ratio, ...], Sight], Cure]:
-    return lambda _ratios, sight: Cure("convert it", _command("convert", sight, to))
+    """Into a layout that the engine reads; merged, where that layout cannot hold all of a PEFT adapter."""
+
+    def cure(ratios: tuple[Ratio, ...], sight: Sight) -> Cure:
+        if to in _BEYOND and sight.dialect == "peft":
+            if "init-changes-base" in sight.features:
+                return _uninit(ratios, sight)
+            if any(word in sight.features for word in (*_BESIDE, *_BEYOND[to])):
+                return _merge(ratios, sight)
+        return Cure("convert it", _command("convert", sight, to))
+
+    return cure
 
 
 #: The word a claim uses → the sentence.

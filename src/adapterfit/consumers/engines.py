@@ -240,7 +240,7 @@ def _added_up(
     if predicted == "loads" and (gaps or not every):
         predicted = "cannot-tell"
     refused = predicted == "raises"
-    return Answer(
+    found = Answer(
         name=known.name,
         title=known.title,
         version=at,
@@ -253,6 +253,8 @@ def _added_up(
         launch=() if refused else tuple(launch),
         not_checked=tuple(gaps),
     )
+    best = cures.best(found.deciding)
+    return found if best is None else dataclasses.replace(found, cure=best.cure, run=best.run)
 
 
 _ORDER = ("refused", "dropped", "differs", "scaled", "unknown", "flags", "note")

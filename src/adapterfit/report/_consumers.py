@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,14 +25,6 @@ _ACCEPTED = {"yes": "yes", "with-flags": "flags", "no": "no", "unknown": "?"}
 #: What an engine does → its style on a terminal.
 STYLES = {"loads": "green", "cannot-tell": "dim", "raises": "red"}
 _BAD = "bold red"
-#: What an engine does → the kinds of effect that its note is about.
-_DECIDE = {
-    "raises": ("refused",),
-    "loads-without-effect": ("dropped",),
-    "loads-partly": ("dropped", "differs", "scaled"),
-    "loads-differently": ("differs", "scaled"),
-    "loads": ("flags",),
-}
 #: What an engine does → a sentence about it.
 OUTCOMES = {
     "loads": "applies it as PEFT does",
@@ -95,9 +88,15 @@ def _scale(answer: Answer) -> str:
 def _note(answer: Answer) -> str:
     if answer.predicted == "cannot-tell":
         return show(next((gap.why.partition("; ")[0] for gap in answer.not_checked), ""), _NOTE)
-    decides = _DECIDE.get(answer.predicted, ())
-    told = [effect for effect in answer.effects if effect.kind in decides] or answer.effects
-    return show("; ".join(dict.fromkeys(effect.message for effect in told)), _NOTE)
+    flags = [effect for effect in answer.effects if effect.kind == "flags" and answer.predicted == "loads"]
+    told = answer.deciding or flags or answer.effects
+    note = show("; ".join(dict.fromkeys(effect.message for effect in told)), _NOTE)
+    return f"{note}; cure: {_words(answer)}" if answer.cure else note
+
+
+def _words(told: Answer | Effect) -> str:
+    """A cure without the line to be run."""
+    return show(told.cure.removesuffix(f": {told.run}"), limits.REPORT_MESSAGE_CHARS)
 
 
 # ------------------------------------------------------------------------------------------------ lines
@@ -110,13 +109,40 @@ def lines(report: Report, width: int) -> Iterator[tuple[str, str]]:
     yield from (("", ""), ("Engines:", ""))
     yield from table(rows(report), width)
     told = [answer for answer in report.consumers if answer.asked]
-    for answer in told if len(told) <= _FEW else []:
+    told = told if len(told) <= _FEW else []
+    yield from _cures([answer for answer in report.consumers if answer not in told], width)
+    for answer in told:
         yield from _details(answer, width)
     if len(report.consumers) > len(told):
-        yield from (
-            ("", ""),
-            ("  --for NAME says more about one of them: its own line, the cure, how to load it", "dim"),
-        )
+        more = "--for NAME says more about one of them: its own line, where that is known from, how to load it"
+        yield ("", "")
+        yield from ((f"  {line}", "dim") for line in textwrap.wrap(more, width - 2))
+
+
+def _cures(answers: Iterable[Answer], width: int) -> Iterator[tuple[str, str]]:
+    """The lines that cure it for engines of which no details are told, each once."""
+    engines: dict[str, list[Answer]] = {}
+    for answer in answers:
+        if answer.run:
+            engines.setdefault(answer.run, []).append(answer)
+    if engines:
+        yield from (("", ""), ("Cures:", ""))
+    for run, cured in engines.items():
+        who = f"{_words(cured[0])}, for {', '.join(show(answer.title) for answer in cured)}"
+        yield from ((f"  {line}", "") for line in textwrap.wrap(who, width - 2, break_long_words=False))
+        yield from ((f"    {line}", "bold") for line in _command(run, width - 4))
+
+
+def _command(run: str, width: int) -> Iterator[str]:
+    """A line for a shell, continued on the next where it is too long; what is quoted is never torn."""
+    line = ""
+    for word in (show(shlex.quote(word), limits.REPORT_MESSAGE_CHARS) for word in shlex.split(run)):
+        if line and len(line) + len(word) + 3 > width:
+            yield f"{line} \\"
+            line = f"  {word}"
+        else:
+            line = f"{line} {word}" if line else word
+    yield line
 
 
 def outcomes(report: Report, width: int) -> Iterator[tuple[str, str]]:
@@ -168,8 +194,7 @@ def _effect(effect: Effect, width: int) -> Iterator[tuple[str, str]]:
     if effect.at and effect.kind != "scaled":
         yield (f"  at          {shorten(effect.at, 2)}", "")
     if effect.cure:
-        words = effect.cure.removesuffix(f": {effect.run}")
-        yield from _wrapped("cure", show(words, limits.REPORT_MESSAGE_CHARS), width)
+        yield from _wrapped("cure", _words(effect), width)
         if effect.run:  # on a line of its own, to be copied
             yield (f"  run         {show(effect.run, limits.REPORT_MESSAGE_CHARS)}", "bold")
     if effect.source:

@@ -74,6 +74,7 @@ def _engine(answer: Answer, names: int) -> dict[str, Any]:
             for ratio in answer.ratios[:names]
         ],
         "effects": [_effect(effect, names) for effect in answer.effects],
+        "cure": _line(answer.cure),
         "launch": [_line(line) for line in answer.launch],
         "not_checked": [_not_checked(item) for item in answer.not_checked],
     }
