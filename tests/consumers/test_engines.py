@@ -61,6 +61,21 @@ def test_vllm_is_started_with_the_next_rank_of_its_list(rank, limit, accepted):
     assert f"--max-lora-rank {limit} " in answer.launch[0]
 
 
+@pytest.mark.parametrize("config", [{}, {"use_rslora": True}, {"alpha_pattern": {"q_proj": 32}}], ids=str)
+def test_openvino_is_given_one_number_where_one_is_right_for_all_modules(config):
+    sample = make.lora(**config)
+    answer = one(sample, "openvino-genai")
+    scales = {f"{ratio.trained:g}" for ratio in answer.ratios}
+    (told,) = [effect.message for effect in answer.effects if effect.claim == "scale-given"]
+    if len(scales) == 1:
+        assert f"give {scales.pop()} as" in told
+        assert "AdapterConfig(adapter, " in answer.launch[-1]
+    else:
+        assert "none is right" in told
+        assert answer.launch == ()
+        assert "--to plain" in answer.run
+
+
 def test_a_wrappers_prefix_is_passed_over_without_a_word():
     answer = one(make.lora().renamed(lambda name: name.replace("model.model.", "model._orig_mod.model.", 1)))
     assert (answer.predicted, answer.applied) == ("loads-without-effect", 0)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from adapterfit.answers import Effect, Pair
+from adapterfit.answers import Effect, Pair, Sight
 
 #: What an engine does about something → the kind of effect it has.
 ANSWERS = {
@@ -50,3 +50,8 @@ def of_tensor(name: str) -> dict[str, str]:
 def names(pairs: Iterable[Pair]) -> tuple[str, ...]:
     """The tensors of some pairs."""
     return tuple(name for pair in pairs for name in pair.names)
+
+
+def scales(sight: Sight) -> tuple[str, ...]:
+    """What PEFT multiplies its pairs by, each number once, as it is written on a command line."""
+    return tuple(sorted({f"{scaling.factor:.6g}" for scaling in sight.scalings.values()}))

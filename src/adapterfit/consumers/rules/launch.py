@@ -2,7 +2,8 @@
 
 In the lines: `{max_rank}` the limit to set (`choices`: the values it may have), `{top_rank}` the highest rank, `{leaves}` the
 modules it targets, `{scale}` alpha / r, `{adapter}` and `{base}` the folders, `{name}` what it is called there. `flags`: a
-feature → what the first line also needs.
+feature → what the first line also needs. A line that takes one scale cannot load an adapter whose modules have several: then
+there is none.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterfit.answers import Effect, Sight
-from adapterfit.consumers.rules._effects import fill
+from adapterfit.consumers.rules._effects import fill, scales
 from adapterfit.consumers.rules.rank import ranks_of, setting
 
 FIELDS = {"lines": list, "feature": str, "choices": list, "flags": dict}
@@ -27,13 +28,15 @@ def lines(value: Mapping[str, Any], sight: Sight) -> Iterator[str]:
     """The lines, filled in."""
     if "feature" in value and value["feature"] not in sight.features:
         return
-    factors = {scaling.factor for scaling in sight.scalings.values()}
+    found = scales(sight)
+    if len(found) > 1 and any("{scale}" in line for line in value["lines"]):
+        return
     ranks = ranks_of(sight)
     words = {
         "max_rank": setting(value, max(ranks)) if ranks else "RANK",
         "top_rank": max(ranks) if ranks else "RANK",
         "leaves": " ".join(sorted({pair.leaf for pair in sight.pairs})),
-        "scale": f"{factors.pop():.6g}" if len(factors) == 1 else "SCALE",
+        "scale": found[0] if found else "SCALE",
     }
     flags = "".join(f" {flag}" for feature, flag in value.get("flags", {}).items() if feature in sight.features)
     for at, line in enumerate(value["lines"]):

@@ -3,6 +3,7 @@
 `answer`: `note` (the default), `flags` (it must be told something to be right) or `unknown` (it keeps the answer open).
 It may be restricted to adapters with a `feature`, to bases of some `types`, to adapters of modules with some `leaves`, or
 to adapters in another layout than PEFT's (`foreign`), or to bases with more than a language model (`multimodal`).
+`{scale}` in the note is what PEFT applies; `several` is said instead where its modules have several scales.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterfit.answers import Effect, Sight
-from adapterfit.consumers.rules._effects import effect
+from adapterfit.consumers.rules._effects import effect, scales
 
-FIELDS = {"feature": str, "answer": str, "types": list, "leaves": list, "foreign": bool, "multimodal": bool}
+FIELDS = {
+    "feature": str, "answer": str, "types": list, "leaves": list, "foreign": bool, "multimodal": bool, "several": str,
+}  # fmt: skip
 
 
 def effects(value: Mapping[str, Any], sight: Sight) -> Iterator[Effect]:
     """The note, as it stands in the claim."""
     if _concerns(value, sight):
-        factors = {f"{scaling.factor:.6g}" for scaling in sight.scalings.values()}
-        scale = factors.pop() if len(factors) == 1 else "its scale"
-        yield effect(value.get("answer", "note"), value, "", scale=scale)
+        found = scales(sight)
+        said = {**value, "note": value["several"]} if len(found) > 1 and "several" in value else value
+        yield effect(value.get("answer", "note"), said, "", scale=found[0] if found else "its scale")
 
 
 def _concerns(value: Mapping[str, Any], sight: Sight) -> bool:
