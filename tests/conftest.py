@@ -1,6 +1,7 @@
 """What all tests share: where the shared data lies, and a fresh process to run a command in."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,16 @@ def adapterfit(tmp_path):
 
 #: Folders and files whose tests take long together, most of them a process each: they run in the slow tier.
 SLOW = {"crash", "hostile", "property", "test_read_hub.py", "test_command.py", "test_commands.py"}
+#: What `make fast` asks for, and the line by which a whole file says that it is not that.
+FAST, OTHERS = "not exact and not slow", re.compile(r"^pytestmark = .*\bmark\.(exact|slow)\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """In the fast tier, files of which no test runs are not imported: most import torch, peft and transformers."""
+    if config.option.markexpr != FAST or not collection_path.match("test_*.py"):
+        return None
+    slow = SLOW & {collection_path.parent.name, collection_path.name}
+    return bool(slow or OTHERS.search(collection_path.read_text("utf-8"))) or None
 
 
 def pytest_collection_modifyitems(items):

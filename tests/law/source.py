@@ -1,8 +1,8 @@
-"""The project's own source, parsed once, for the laws."""
+"""The project's own source, each file parsed once, for the laws."""
 
 import ast
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,8 +24,14 @@ class File:
     """One file: `room` is its first folder under the package, or its own name."""
 
     path: Path
-    tree: ast.Module
-    text: str
+
+    @cached_property
+    def text(self):
+        return self.path.read_text("utf-8")
+
+    @cached_property
+    def tree(self):
+        return ast.parse(self.text)
 
     @property
     def name(self):
@@ -36,13 +42,8 @@ class File:
         return self.name.split("/")[0].removesuffix(".py")
 
 
-def files():
-    """Every Python file of the package, in order."""
-    paths = sorted(SRC.rglob("*.py"))
-    return [File(path, ast.parse(text := path.read_text("utf-8")), text) for path in paths]
-
-
-FILES = files()
+#: Every Python file of the package, in order. A file is parsed when a law first asks, not when tests are collected.
+FILES = [File(path) for path in sorted(SRC.rglob("*.py"))]
 
 
 @cache
