@@ -22,6 +22,11 @@ _ASKED = re.compile(r"gradient[_ -]?checkpoint(?:ing)?\b(?!\W{0,3}(?:=|:|\s)\s?\
 _NUMBER = re.compile(r"(?:number of )?trainable param(?:eter)?s(?: is| are|\W{1,4}) ?(\d[\d,.]{0,20})")
 #: The same in words: gradients that are none, where checkpointing is spoken of.
 _NONE = re.compile(r"\bgrad(?:ient)?s?\b[^.\n]{0,40}\b(?:none|zeros?|empty|missing)\b|\bno grad(?:ient)?s?\b")
+#: Something that freezes an adapter, or an adapter that is frozen; a frozen base is as it should be.
+_FROZEN = re.compile(
+    r"\b(?:freez(?:es|ing)|froze) (?:the |my |all |our )?(?:\w+ )?(?:loras?|adapters?)\b|\b(?:loras?|adapters?)(?: weights?| layers?| params?| parameters)? (?:is|are|was|were|gets?|got|becomes?|stays?) (?:all |still |being )?frozen\b"
+    r"|\b(?:loras?|adapters?)\b[^.\n]{0,60}requires_grad (?:is |are |= ?|== ?)?(?:all )?false\b"
+)
 _LOADED = re.compile(r"(?:peft\w{0,40}\.from_pretrained|load_adapter)\((?P<options>[^()]{0,300})")
 #: Characters of a text that are read for sentences.
 _PROSE = 60_000
@@ -75,6 +80,9 @@ def _in_words(symptoms: Symptoms, number: re.Match[str] | None) -> Gradient | No
     if number is not None and not number[1].strip(",.0"):
         at = tuple(line_of(symptoms, one.start()) for one in (number, loaded) if one is not None)
         return Gradient(0.8 if loaded is not None else 0.6, 0, (), at)
+    frozen = _FROZEN.search(symptoms.folded, 0, _PROSE)
+    if frozen is not None:
+        return Gradient(0.55, 0, (), (line_of(symptoms, frozen.start()),))
     asked, none = (pattern.search(symptoms.folded, 0, _PROSE) for pattern in (_ASKED, _NONE))
     if asked is None or none is None:
         return None

@@ -66,6 +66,7 @@ _NEVER = r"(?:\b(?:not|never|barely|hardly)\b|n't\b|\b(?:doesnt|didnt|isnt|dont|
 _EFFECT = re.compile(
     rf"{_NOT} {_SOFT}{{0,5}}(?:\w+ )?(?:effects?|impact|influence|change in|changes in|changes? to|effective)\b"
     rf"|{_NOT} {_SOFT}{{0,4}}(?:affect|alter|influenc|impact|chang)(?:e|es|ing|s)? (?:\w+ ){{0,3}}{_OUTPUT}"
+    rf"|\b{_OUTPUT} (?:\w+ )?{_NEVER} {_SOFT}{{0,3}}(?:affect|influenc|chang)(?:ed|es?|ing|s)?\b|\b{_OUTPUT} (?:\w+)?n't {_SOFT}{{0,3}}(?:affected|changed?|influenced)\b"
     rf"|{_NOT} (?:[\w()'-]+ ){{0,14}}?(?:difference|effect|zero results)\b|\bzero (?:results?|effect)\b"
     rf"|{_NEVER} {_SOFT}{{0,4}}(?:appl(?:y|ies|ied)|tak(?:e|en|ing) (?:\w+ )?effect|taken? in(?:to)? (?:account|consideration)|considered|kick in|activated?|respected|picked up|in effect)\b"
     r"|\b0 ?(?:/|of|out of) ?\w{1,8}\)? (?:\w+ ){0,2}?(?:loras?|adapt[eo]rs?|keys|tensors|layers|weights|modules)\b.{0,30}?\b(?:applied|loaded|matched|patched)\b"
@@ -110,9 +111,11 @@ _ENGINE = re.compile(
 _LIBRARY = re.compile(
     r"\b(?:hf|hugging ?face|transformers|peft|original model|model\.generate|llama-?factory|unsloth)\b"
 )
-#: A training after which the factor that starts at zero is zero.
+#: The factor that starts at zero, said to be zero; and a training after which it is.
+_ZERO_FACTOR = r"\b(?:lora_?b|lora[ _]up|b matri\w+)\b.{0,60}?\b(?:zeros?|0)\b|\b(?:zeros?|0)\b.{0,40}\b(?:lora_?b|lora[ _]up|b matri\w+)\b"
+_STILL = re.compile(r"\b(?:stay|remain|always|still|every|all|after|through)\w*\b")
 _AT_START = re.compile(
-    r"\b(?:lora_?b|lora_up|b matri\w+)\b.{0,60}?\b(?:zeros?|0)\b|\b(?:zeros?|0)\b.{0,40}\b(?:lora_?b|lora_up|b matri\w+)\b"
+    rf"{_ZERO_FACTOR}"
     r"|\b(?:only|still|just|same as|equal to) (?:\w+ ){0,3}?initiali[sz]\w+"
     r"|\b(?:weights?|parameters|matri\w+|b) (?:\w+ ){0,4}?(?:is|are|was|were|does|do|did)(?: not|n't) (?:\w+ ){0,2}?updat(?:ed|ing)\b"
 )
@@ -185,7 +188,10 @@ def statements(text: Text, folded: str) -> tuple[LogStatement, ...]:
     found = []
     read = list(_sentences(text, folded))
     for at, (start, sentence) in enumerate(read):
-        if not _OTHER.search(sentence) and (not _WISH.match(sentence) or _BUT.search(sentence)):
+        other = bool(_OTHER.search(sentence))
+        if other and told and _left_at_zero(sentence):  # gradients and steps are what such a sentence is about
+            found.append(LogStatement("at-start", text.line_at(start)))
+        if not other and (not _WISH.match(sentence) or _BUT.search(sentence)):
             about = told and any(_ADAPTER.search(one) for _, one in read[max(0, at - 2) : at + 3])
             line = text.line_at(start)
             found += [LogStatement(seen, line, bool(_MERGED.search(sentence))) for seen in _seen(sentence, about=about)]
@@ -254,6 +260,11 @@ def _seen(sentence: str, *, about: bool) -> Iterator[str]:
         yield "no-tensors"
     if about and (_RELOAD.search(sentence) or (_LOADED.search(sentence) and _WORSE.search(sentence))):
         yield "changes-by-load"
+
+
+def _left_at_zero(sentence: str) -> bool:
+    """Whether a sentence tells that the factor which starts at zero is zero still; how it is initialised is no report."""
+    return bool(_ADAPTER.search(sentence) and re.search(_ZERO_FACTOR, sentence) and _STILL.search(sentence))
 
 
 def _without_effect(sentence: str) -> bool:

@@ -39,6 +39,7 @@ CAUSE = Cause(
     minutes=5,
     messages=(
         "OSError: Error no file named model.safetensors, or pytorch_model.bin, found in directory",
+        "FileNotFoundError: No safetensors found in models/base",
         "OSError: Error no file named pytorch_model.bin, model.safetensors, tf_model.h5, model.ckpt.index or flax_model.msgpack found in directory",
     ),
     codes=(

@@ -59,7 +59,7 @@ HINTS = (
 
 #: What is left out must be named: a layer's path, or a word for weights.
 _IGNORED = re.compile(
-    r"(?:\b(?:loras?|adapters?|layers?|modules?|weights?|tensors?|keys?)\b|\w\.\w{1,40}\.\d)[^.!?\n]{0,160}? will be ignored"
+    r"(?:\b(?:loras?|adapters?|layers?|modules?|weights?|tensors?|keys?|parameters?)\b|\w\.\w{1,40}\.\d)[^.!?\n]{0,160}? will be ignored"
     r"|\w\.\w{1,40}\.\d{1,4}\S{0,80} will be ignored"
 )
 

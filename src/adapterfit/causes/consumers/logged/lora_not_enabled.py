@@ -53,7 +53,11 @@ _OFF = (
     "but lora is not enabled",
     "enable_lora=true to use lora",
 )
-_GONE = re.compile(r"/v1/(?:un)?load_lora_adapter\b[^\n]{0,60}\b404\b", re.IGNORECASE)
+#: The address and its status; in a log the request stands before it, and people write both in one sentence.
+_GONE = re.compile(r"/(?:un)?load_lora_adapter\b[^\n]{0,60}\b404\b|\b404\b[^\n]{0,60}/(?:un)?load_lora_adapter\b", re.IGNORECASE)
+#: What a web framework answers where it has no such address; an engine's own answer says what it did not find.
+_UNROUTED = ('"detail":"not found"', '"detail": "not found"', "'detail': 'not found'")
+_ANSWERED = ("no adapter found for", "cannot be found", "could not be found", "notfounderror", "does not exist", "not a directory", "no such file")
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
@@ -67,11 +71,16 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         )  # fmt: skip
         return
     gone = _GONE.search(symptoms.text) if "load_lora_adapter" in symptoms.folded else None
-    if gone is not None:
-        yield suspect(
-            symptoms, "the server has no address for loading adapters while it runs", 0.9, [line_of(symptoms, gone.start())],
-            fix="set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True beside --enable-lora, or name the adapter in --lora-modules",
-        )  # fmt: skip
+    if gone is None or said(symptoms, *_ANSWERED, most=1):
+        return
+    served = said(symptoms, "--enable-lora", "--enable_lora", "enable_lora=true", most=1)
+    unrouted = said(symptoms, *_UNROUTED, most=1)
+    what = "the server has no address for loading adapters while it runs" if unrouted else "the server answers 404 where adapters are loaded while it runs"
+    yield suspect(
+        symptoms, what, 0.91 if unrouted else 0.72, [line_of(symptoms, gone.start()), *unrouted, *served],
+        fix=f"set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True{'' if served else ' beside --enable-lora'} where the server starts, or name the adapter in --lora-modules",
+        apart='the body of the answer: {"detail": "Not Found"} means that there is no such address; an answer that names the adapter or its path means that one',
+    )  # fmt: skip
 
 
 def logs() -> dict[str, list[str]]:

@@ -73,6 +73,12 @@ _NOWHERE = re.compile(
 )
 
 
+#: A server that says it has loaded an adapter.
+_TAKEN = re.compile(
+    r"/(?:v1/)?load_lora_adapter\b[^\n]{0,40}\b200\b|\bloaded new lora adapter\b|\blora adapter \S{1,80} added successfully"
+)
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: the server's own words, or paths that differ by the wrapper's level beside words about a server."""
     yield from in_words(
@@ -105,6 +111,12 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         for path, key in roots.items()
         if path.split(".")[0] in {"language_model", "model"} and "language_model" in path
     ]
+    taken = _TAKEN.search(symptoms.folded)
+    if taken is not None and not (symptoms.errors or symptoms.missing or symptoms.unexpected or symptoms.warnings):
+        yield suspect(
+            symptoms, "the server took the adapter and nothing in the text failed: whether a layer got it, the server does not say", 0.4,
+            [line_of(symptoms, taken.start())], fix=fix, apart="the same prompt at temperature 0 with and without the adapter; and whether the path exists where the server runs",
+        )  # fmt: skip
     if len(roots) > 1 and wrapped and not (symptoms.errors or symptoms.missing or symptoms.unexpected):
         served = bool(said(symptoms, *_SERVERS))
         yield suspect(

@@ -88,6 +88,8 @@ _LACKS = (
     "not being able to find",
 )
 
+#: The name of a config class, which an auto class that does not know it answers with.
+_CLASS = re.compile(r"[A-Z][A-Za-z0-9]{1,60}Config")
 #: Words that speak of this cause where no symptom decides.
 HINTS = (
     "instead of the base model", "full model",
@@ -124,6 +126,11 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         )  # fmt: skip
     for error in symptoms.errors:
         name = error.message.strip("'\" .")
+        if error.kind == "KeyError" and _CLASS.fullmatch(name) and said(symptoms, "lora", "adapter", "peft", most=1):
+            yield suspect(
+                symptoms, f"an auto class has no model for {quote(name)}: the folder may hold an adapter with a copied config.json, and its base is not given", 0.4,
+                [error.line], fix=fix, apart="the folder: adapter_config.json beside config.json, and no whole model's weights, mean an adapter",
+            )  # fmt: skip
         if error.kind != "KeyError" or ".lora_" not in name:
             continue
         if module_leaf(name) in {"qkv_proj", "gate_up_proj"}:

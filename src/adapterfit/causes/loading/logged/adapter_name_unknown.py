@@ -53,7 +53,7 @@ _NAME = r"['\"`{(\[]{0,3}(?P<name>[^\s'\"`{}()\[\]]{1,120})['\"`)}\]]{0,3}"
 _SENTENCES = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"adapter(?:\(s\)|s)?(?: with name| name(?:\(s\))?)? {_NAME} (?:not found|does not exist|is not found)",
+        rf"adapter(?:\(s\)|s)?(?: with name| name(?:\(s\))?)? {_NAME} (?:not found|does not exist|is not found|(?:can|could ?)not be found)",
         rf"adapter name\(s\) {_NAME}.{{0,80}}? not in the list of present adapters: (?!set\(\))",
         rf"following adapter\(s\) (?:could not be found|are not present and cannot be deleted): {_NAME}",
         r"adapter not found in odict_keys",

@@ -57,7 +57,7 @@ STOPS = {
     ("transformers", "_load_from_checkpoint"): 0.6,
 }
 HINTS = (
-    "resume_from_checkpoint", "resume training", "resuming",
+    "resume_from_checkpoint", "resume training", "resuming", "resume from", "checkpoint loading", "from checkpoints", "from checkpoint",
 )  # fmt: skip
 
 

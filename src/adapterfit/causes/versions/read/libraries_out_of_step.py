@@ -120,6 +120,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     yield from _importing(symptoms)
     yield from _needed(symptoms)
     yield from _gone(symptoms)
+    yield from _cut_off(symptoms)
+    yield from _cache(symptoms)
     attributes = [
         e
         for e in symptoms.errors
@@ -178,6 +180,11 @@ _SUBMODULE = re.compile(
     r"No module named ['\"](?P<name>(?:peft|transformers|diffusers|accelerate|vllm|huggingface_hub|torch)\.[\w.]{1,80})['\"]"
 )
 _ATTRIBUTE = re.compile(r"(?:'?(?P<owner>[A-Za-z_]\w{0,80})'? )?(?:object )?has no attribute '?(?P<name>\w{1,60})'?")
+#: A statement at a prompt or in a cell, and the traceback right below it; lines of a text that are searched for one.
+_IMPORTED = re.compile(
+    r"(?:^|\n)(?:>>> |In \[\d{1,4}\]: |-+> *\d+ )(?:from|import) (?P<name>peft|transformers|diffusers|accelerate)\b[^\n]{0,200}\n\s*Traceback"
+)
+_HEAD = 400
 _FIX = "pip install -U peft transformers accelerate, or the versions of the training"
 
 
@@ -234,6 +241,30 @@ def _importing(symptoms: Symptoms) -> Iterator[Suspicion]:
         yield suspect(
             symptoms, f"the import of {show(last.library)} itself fails: the libraries installed do not go together", 0.6, lines, fix=_FIX,
             apart=f"python -c 'import {show(last.library)}' in a fresh interpreter: the last line names what is missing",
+        )  # fmt: skip
+
+
+def _cut_off(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """A traceback of which only the statement is left that began it, and that is an import."""
+    if symptoms.errors or symptoms.frames:
+        return
+    found = _IMPORTED.search("\n".join(symptoms.lines[:_HEAD]))
+    if found is not None:
+        yield suspect(
+            symptoms, f"the import of {show(found['name'])} itself fails", 0.5, [found.string.count("\n", 0, found.start("name"))], fix=_FIX,
+            apart=f"python -c 'import {show(found['name'])}' in a fresh interpreter: the last line names what is missing",
+        )  # fmt: skip
+
+
+def _cache(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """Prompts are handed to the model as its cache, which transformers has rebuilt more than once."""
+    generates = [f for f in symptoms.frames if f.library == "peft" and f.function in {"generate", "forward", "get_prompt"}]
+    spoken = said(symptoms, "past_key_values", "dynamiccache", "cache layer", most=2)
+    prompts = said(symptoms, "prompt-tun", "prompt tun", "prefix-tun", "prefix tun", "p-tuning", "prefixtuning", "prompttuning", "prompt_tun", most=1)  # fmt: skip
+    if generates and spoken and prompts:
+        yield suspect(
+            symptoms, "the prompts go into the model's cache, whose form differs between releases of transformers", 0.45,
+            [generates[-1].line, *spoken], fix="pip install -U peft, or the transformers of the training", apart="the last line of the traceback, and pip show peft transformers",
         )  # fmt: skip
 
 
