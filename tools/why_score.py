@@ -39,6 +39,9 @@ _HONESTY = (
     "    certain 10 of 10 were right, of the medium ones 31 of 36.\n"
     "    121 texts in the four rounds after those: first 80 (66 %). 51 of them were then learned from (first 26, afterwards 45); of the\n"
     "    others first 54 of 70 (77 %) before and 56 (80 %) after; all 11 that were called certain are right.\n"
+    "    71 texts of the round after those: first 49 (69 %), among three 56 (79 %), and the 9 that were called certain are right. Of the\n"
+    "    half that was then learned from 24 of 34 at first and 32 afterwards; of the other half 25 of 37 before and 25 after: what is\n"
+    "    learned from one text does not carry over to the next.\n"
     "    Of 112 errors about something else 86 had no answer at first, 22 a guess and 4 more than that; now 108 have none.\n"
 )
 

@@ -90,6 +90,7 @@ def logs() -> dict[str, list[str]]:
     """A vision tower; nothing at all applied."""
     return {
         "fires": [
+            "WARNING: LoRA module 'model.layers.1.mlp.gate' in adapter 'x' is not in the model's supported LoRA target modules [o_proj]. These parameters will be ignored.",
             "WARNING [models.py:472] Regarding multimodal models, vLLM currently only supports adding LoRA to language model, visual.blocks.1 will be ignored.",
             "lora: modules visual.blocks.1.attn.qkv will be ignored",
             "LoRA adapter 'x': 12 weight(s) skipped because they did not match any target module",

@@ -91,6 +91,8 @@ def logs() -> dict[str, list[str]]:
             'INFO: 10.0.0.7:5124 - "POST /v1/load_lora_adapter HTTP/1.1" 404 Not Found',
         ],
         "silent": [
+            '"POST /v1/load_lora_adapter HTTP/1.1" 404 Not Found\n{"message": "Loading lora sql failed: No adapter found for /data/sql"}',
+            '"POST /v1/unload_lora_adapter HTTP/1.1" 404 Not Found\n{"message": "The lora adapter \'sql\' cannot be found."}',
             "ValueError: Model GemmaForCausalLM does not support LoRA, but LoRA is enabled. Support for this model may be added in the future.",
             'INFO: 10.0.0.7:5124 - "POST /v1/load_lora_adapter HTTP/1.1" 400 Bad Request',
             'INFO: 10.0.0.7:5124 - "GET /v1/models HTTP/1.1" 404 Not Found',

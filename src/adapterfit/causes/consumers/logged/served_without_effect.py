@@ -112,7 +112,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         if path.split(".")[0] in {"language_model", "model"} and "language_model" in path
     ]
     taken = _TAKEN.search(symptoms.folded)
-    if taken is not None and not (symptoms.errors or symptoms.missing or symptoms.unexpected or symptoms.warnings):
+    refused = said(symptoms, "not exist", "not found", "not be found", most=1)
+    if taken is not None and not (
+        refused or symptoms.errors or symptoms.missing or symptoms.unexpected or symptoms.warnings
+    ):
         yield suspect(
             symptoms, "the server took the adapter and nothing in the text failed: whether a layer got it, the server does not say", 0.4,
             [line_of(symptoms, taken.start())], fix=fix, apart="the same prompt at temperature 0 with and without the adapter; and whether the path exists where the server runs",
@@ -129,6 +132,8 @@ def logs() -> dict[str, list[str]]:
     """The server's line; two kinds of path; a warning of PEFT is another matter."""
     return {
         "fires": [
+            'the LoRA makes no difference\nINFO: 10.0.0.7:5124 - "POST /v1/load_lora_adapter HTTP/1.1" 200 OK',
+            "curl load_lora_adapter answers: Success: LoRA adapter 'sql' added successfully.",
             "DEBUG No LoRA weights were applied for adapter my-lora",
             "RuntimeError: LoRA adapter 7 applies to no layer",
             "vLLM serves it, adapter keys: base_model.model.model.layers.0.mlp.up_proj.lora_A.weight\nmodel: language_model.model.layers.0.mlp.up_proj",

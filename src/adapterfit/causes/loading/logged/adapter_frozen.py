@@ -75,6 +75,7 @@ def logs() -> dict[str, list[str]]:
     raised = "RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn"
     return {
         "fires": [
+            "The trainer freezes my LoRA adapter when the PEFT model is handed over: grad_norm stays 0.",
             f"trainable params: 0 || all params: 792,587,264 || trainable%: 0.0\n{raised}",
             f"model = PeftModel.from_pretrained(model, 'out/checkpoint-100')\ntrainer.train()\n{raised}",
             "model = PeftModel.from_pretrained(base, 'adapter')\nValueError: optimizer got an empty parameter list",

@@ -179,6 +179,7 @@ def logs() -> dict[str, list[str]]:
     """No config.json; a fused name; a split name is a server's refusal."""
     return {
         "fires": [
+            "Loading my LoRA folder with AutoModelForCausalLM\nKeyError: 'FalconVisionConfig'",
             "The library cannot load my LoRA: the folder is that of an adapter and lacks the necessary config.json.",
             "SentenceTransformer('out') on my PEFT folder fails; it holds adapter_config.json and adapter_model.safetensors",
             "OSError: out/lora does not appear to have a file named config.json. Checkout 'https://huggingface.co/out/lora/main' for available files.",

@@ -62,7 +62,7 @@ _SENTENCES = tuple(
         rf"lora adapter {_NAME} but there is no existing adapter by that name",
         rf"lora with name {_NAME} does not exist",
         rf"requested lora adapters are not loaded: {_NAME}",
-        rf"the model {_NAME} does not exist",
+        rf"\bmodel (?:with name |named )?{_NAME} does not exist",
         rf"lora task {_NAME} not found in cache",
         r"no adapter loaded\. please load an adapter first",
         rf"(?:supported|available|present|existing|loaded) (?:adapter|lora)s?(?: names?)?(?: are| is|:)? ?[\[{{(][^\]}})]{{0,300}}[\]}})][^\[\n]{{0,40}}?(?:got|but|received|requested|given):? {_NAME}",
@@ -111,7 +111,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     for sentence in _SENTENCES:
         found = sentence.search(symptoms.text)
         name = (found.groupdict().get("name") or "") if found is not None else ""
-        served = "the model " in sentence.pattern and not any(word in symptoms.folded for word in ("lora", "adapter"))
+        served = "model (?:with name" in sentence.pattern and not any(word in symptoms.folded for word in ("lora", "adapter"))
         if found is None or served or "/" in name or "\\" in name or name.endswith((".json", ".bin", ".safetensors")):
             continue
         yield suspect(
@@ -132,6 +132,8 @@ def logs() -> dict[str, list[str]]:
     """Three loaders; a pipeline into which nothing was loaded; a path."""
     return {
         "fires": [
+            '{"message": "The lora adapter \'sql\' cannot be found.", "code": 404}',
+            'the lora is loaded, and then: {"error": "Model with name sql does not exist."}',
             "[TensorRT-LLM][ERROR] Assertion failed: LoRA task 7 not found in cache. Please send LoRA weights with request",
             "ValueError: Adapter with name sketch not found. Please pass the correct adapter name among ['default']",
             "ValueError: Adapter name(s) {'toon'} not in the list of present adapters: {'default_0'}.",

@@ -77,6 +77,8 @@ _WORDS = (
     ("is not on the expected device meta", 0.8),
     ("disk offloading currently only supported", 0.92),
     ("some parameters are on the meta device", 0.75),
+    ("to a meta parameter in the current model", 0.86),
+    ("safetensorerror: device meta is invalid", 0.86),
     ("dispatch_model(", 0.6),
 )
 #: The same error in anybody's words: the CPU and a GPU, and one device that is wanted.
@@ -167,6 +169,7 @@ def logs() -> dict[str, list[str]]:
     """Three faces of one cause; a tensor's name is another KeyError."""
     return {
         "fires": [
+            "UserWarning: for model.layers.3.mlp.up_proj.lora_A.default.weight: copying from a non-meta parameter in the checkpoint to a meta parameter in the current model, which is a no-op.",
             "ValueError: We need an `offload_dir` to dispatch this model according to this `device_map`, the following submodules need to be offloaded: lm_head.",
             "KeyError: 'base_model.model.model.model.layers.3.mlp.up_proj'",
             "NotImplementedError: Cannot copy out of meta tensor; no data!",

@@ -175,6 +175,8 @@ _MIXIN = frozenset(
         "get_adapter_state_dict",
     }
 )
+#: What Unsloth adds to a model, some of it only where it generates with vLLM.
+_TRAINERS = frozenset({"load_lora", "save_lora", "fast_generate", "save_pretrained_merged", "save_pretrained_gguf"})
 #: A submodule that an installed library does not have, or an attribute that an object of it lacks.
 _SUBMODULE = re.compile(
     r"No module named ['\"](?P<name>(?:peft|transformers|diffusers|accelerate|vllm|huggingface_hub|torch)\.[\w.]{1,80})['\"]"
@@ -291,6 +293,8 @@ def _gone(symptoms: Symptoms) -> Iterator[Suspicion]:
         found = _ATTRIBUTE.search(symptoms.lines[line])
         if found is None or (found["owner"] or "").startswith("Flash") or (found["owner"] or "").endswith("Sharded"):
             continue  # an engine's own classes, which no version of ours has anything to do with
+        if found["name"] in _TRAINERS:
+            continue  # a trainer puts these on the model itself, and no release of PEFT has them
         wrapped = (found["owner"] or "").startswith("Peft") or (
             found["name"] in {"merge_and_unload", "add_weighted_adapter", "unload"} and any(f.library == "peft" for f in symptoms.frames)
         )  # fmt: skip
@@ -313,6 +317,9 @@ def logs() -> dict[str, list[str]]:
     """Imports, a backend; a config's unknown field is another cause."""
     return {
         "fires": [
+            "peft==0.17.1\n>>> from peft import get_peft_model\nTraceback (most recent call last):\n",
+            "The prompt tuning model fails in generate, past_key_values is in the traceback\nTraceback (most recent call last):\n"
+            '  File "/x/site-packages/peft/peft_model.py", line 1140, in generate\n    outputs = self.base_model.generate(*args, **kwargs)',
             "ImportError: cannot import name 'HybridCache' from 'transformers' (/x/site-packages/transformers/__init__.py)",
             "ValueError: PEFT backend is required for this method.",
             "ValueError: LoRA rank 512 must be less or equal than 320",
@@ -323,6 +330,7 @@ def logs() -> dict[str, list[str]]:
         ],
         "silent": [
             "TypeError: fit() missing 1 required positional argument: 'data'",
+            "AttributeError: 'PeftModelForCausalLM' object has no attribute 'load_lora'",
             "TypeError: LoraConfig.__init__() got an unexpected keyword argument 'eva_config'",
         ],
     }
