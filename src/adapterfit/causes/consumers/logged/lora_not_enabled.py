@@ -54,10 +54,20 @@ _OFF = (
     "enable_lora=true to use lora",
 )
 #: The address and its status; in a log the request stands before it, and people write both in one sentence.
-_GONE = re.compile(r"/(?:un)?load_lora_adapter\b[^\n]{0,60}\b404\b|\b404\b[^\n]{0,60}/(?:un)?load_lora_adapter\b", re.IGNORECASE)
+_GONE = re.compile(
+    r"/(?:un)?load_lora_adapter\b[^\n]{0,60}\b404\b|\b404\b[^\n]{0,60}/(?:un)?load_lora_adapter\b", re.IGNORECASE
+)
 #: What a web framework answers where it has no such address; an engine's own answer says what it did not find.
 _UNROUTED = ('"detail":"not found"', '"detail": "not found"', "'detail': 'not found'")
-_ANSWERED = ("no adapter found for", "cannot be found", "could not be found", "notfounderror", "does not exist", "not a directory", "no such file")
+_ANSWERED = (
+    "no adapter found for",
+    "cannot be found",
+    "could not be found",
+    "notfounderror",
+    "does not exist",
+    "not a directory",
+    "no such file",
+)
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
@@ -75,7 +85,11 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         return
     served = said(symptoms, "--enable-lora", "--enable_lora", "enable_lora=true", most=1)
     unrouted = said(symptoms, *_UNROUTED, most=1)
-    what = "the server has no address for loading adapters while it runs" if unrouted else "the server answers 404 where adapters are loaded while it runs"
+    what = (
+        "the server has no address for loading adapters while it runs"
+        if unrouted
+        else "the server answers 404 where adapters are loaded while it runs"
+    )
     yield suspect(
         symptoms, what, 0.91 if unrouted else 0.72, [line_of(symptoms, gone.start()), *unrouted, *served],
         fix=f"set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True{'' if served else ' beside --enable-lora'} where the server starts, or name the adapter in --lora-modules",

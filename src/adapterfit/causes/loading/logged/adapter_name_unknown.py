@@ -111,7 +111,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     for sentence in _SENTENCES:
         found = sentence.search(symptoms.text)
         name = (found.groupdict().get("name") or "") if found is not None else ""
-        served = "model (?:with name" in sentence.pattern and not any(word in symptoms.folded for word in ("lora", "adapter"))
+        served = "model (?:with name" in sentence.pattern and not any(
+            word in symptoms.folded for word in ("lora", "adapter")
+        )
         if found is None or served or "/" in name or "\\" in name or name.endswith((".json", ".bin", ".safetensors")):
             continue
         yield suspect(

@@ -260,7 +260,9 @@ def _cut_off(symptoms: Symptoms) -> Iterator[Suspicion]:
 
 def _cache(symptoms: Symptoms) -> Iterator[Suspicion]:
     """Prompts are handed to the model as its cache, which transformers has rebuilt more than once."""
-    generates = [f for f in symptoms.frames if f.library == "peft" and f.function in {"generate", "forward", "get_prompt"}]
+    generates = [
+        f for f in symptoms.frames if f.library == "peft" and f.function in {"generate", "forward", "get_prompt"}
+    ]
     spoken = said(symptoms, "past_key_values", "dynamiccache", "cache layer", most=2)
     prompts = said(symptoms, "prompt-tun", "prompt tun", "prefix-tun", "prefix tun", "p-tuning", "prefixtuning", "prompttuning", "prompt_tun", most=1)  # fmt: skip
     if generates and spoken and prompts:
@@ -318,8 +320,10 @@ def logs() -> dict[str, list[str]]:
     return {
         "fires": [
             "peft==0.17.1\n>>> from peft import get_peft_model\nTraceback (most recent call last):\n",
-            "The prompt tuning model fails in generate, past_key_values is in the traceback\nTraceback (most recent call last):\n"
-            '  File "/x/site-packages/peft/peft_model.py", line 1140, in generate\n    outputs = self.base_model.generate(*args, **kwargs)',
+            (
+                "The prompt tuning model fails in generate, past_key_values is in the traceback\nTraceback (most recent call last):\n"
+                '  File "/x/site-packages/peft/peft_model.py", line 1140, in generate\n    outputs = self.base_model.generate(*args, **kwargs)'
+            ),
             "ImportError: cannot import name 'HybridCache' from 'transformers' (/x/site-packages/transformers/__init__.py)",
             "ValueError: PEFT backend is required for this method.",
             "ValueError: LoRA rank 512 must be less or equal than 320",
