@@ -16,13 +16,10 @@ from adapterfit.expect.methods._layer import (
     no_layers_with_regex,
     parameter,
     positive_rank,
-    second_name,
     unsupported,
-    whole,
 )
-from adapterfit.expect.methods._layer import shared as on_tuner
-from adapterfit.expect.methods._projected import largest
-from adapterfit.records import LoadRename, Module, ModuleTree, Shape, Slot
+from adapterfit.expect.methods._projected import held_by_layers, held_once, largest, projection
+from adapterfit.records import LoadRename, Module, ModuleTree, Slot
 
 KIND = "tuner"
 PREFIX = "vera_lambda_"
@@ -54,18 +51,9 @@ def layer(module: Module, _name: str, rank: int, config: Mapping[str, Any]) -> t
         unsupported(module, _SUPPORTED, "TypeError")
     positive_rank(rank)
     own = parameter("vera_lambda_b", (features(module)[1],)), parameter("vera_lambda_d", (rank,))
-    return (*own, *(second_name(name, "", shape) for name, shape in _projection(config)))
+    return (*own, *held_by_layers(projection(config, "vera_")))
 
 
 def shared(config: Mapping[str, Any]) -> tuple[Slot, ...]:
-    """The projection. PEFT refuses a file without A; a missing B it draws anew and says nothing."""
-    missing = {"vera_A": "raises", "vera_B": "silent"}
-    return tuple(on_tuner(name, shape, if_missing=missing[name]) for name, shape in _projection(config))
-
-
-def _projection(config: Mapping[str, Any]) -> tuple[tuple[str, Shape], ...]:
-    if not config.get("save_projection", True):
-        return ()
-    width, height = config["surveyed"]
-    rank = whole(config, "r")
-    return ("vera_A", (rank, width)), ("vera_B", (height, rank))
+    """The projection, once for the whole model."""
+    return held_once(projection(config, "vera_"))
