@@ -16,12 +16,12 @@ Couple = Callable[[Raw, random.Random], None]
 _EVEN = (22, 26, 34, 38, 46, 58, 62, 74)
 
 
-def _heads_by_stage(width: str) -> Couple:
+def _heads_by_stage(width: str, heads: str = "num_heads") -> Couple:
     """Numbers of heads that divide the width of their stage, which doubles from stage to stage."""
 
     def couple(raw: Raw, rng: random.Random) -> None:
         raw[width] = 12 * rng.choice(_EVEN)
-        raw["num_heads"] = [rng.choice((1, 2, 3, 4, 6, 12)) for _ in raw["depths"]]
+        raw[heads] = [rng.choice((1, 2, 3, 4, 6, 12)) for _ in raw["depths"]]
 
     return couple
 
@@ -38,6 +38,62 @@ def _mamba(heads: str, head_dim: str, expand: str, auto: str | None = None) -> C
         raw[head_dim] = size if auto is None or rng.random() < 0.5 else auto
 
     return couple
+
+
+def _mamba_apart(raw: Raw, rng: random.Random) -> None:
+    """The same, or the heads make a width of their own."""
+    _mamba("mamba_n_heads", "mamba_d_head", "mamba_expand", "auto")(raw, rng)
+    count, size = raw["mamba_n_heads"], rng.choice(_EVEN)
+    raw["mamba_n_groups"] = rng.choice((1, 2))
+    raw["mamba_d_ssm"] = None
+    if rng.random() < 0.6:
+        raw["mamba_d_ssm"] = count * size
+        raw["mamba_d_head"] = size if raw["mamba_d_head"] != "auto" else "auto"
+
+
+def _same_bias(raw: Raw, _: random.Random) -> None:
+    raw["mlp_bias"] = raw["attention_bias"]
+
+
+def _groups_of_channels(raw: Raw, rng: random.Random) -> None:
+    """Each convolution's groups divide its channels; the embeddings are as wide as the layers."""
+    raw["hidden_size"] = raw["embedding_size"] = 4 * raw["num_attention_heads"] * rng.choice(_EVEN)
+    raw["intermediate_size"] = 4 * rng.choice(_EVEN) * rng.choice((3, 5, 7))
+    for name in ("q", "k", "v", "post_attention", "intermediate", "output"):
+        raw[f"{name}_groups"] = rng.choice((1, 2, 4))
+
+
+def _channels_of_heads(raw: Raw, rng: random.Random) -> None:
+    """Widths of queries and of values that all heads share evenly, or those of the latents."""
+    own, cross = rng.choice((1, 2, 4)), rng.choice((1, 2, 4))
+    raw["num_self_attention_heads"], raw["num_cross_attention_heads"] = own, cross
+    for name in ("d_latents", "d_model", "qk_channels", "v_channels"):
+        raw[name] = 4 * rng.choice(_EVEN) + 4 * rng.randint(0, 40)
+    for name in ("qk_channels", "v_channels"):
+        raw[name] = None if rng.random() < 0.4 else raw[name]
+
+
+def _axes(raw: Raw, rng: random.Random) -> None:
+    """Widths of the axes that make the hidden size, and a word for each layer."""
+    raw["hidden_size"] = 2 * raw["num_attention_heads"] * rng.choice(_EVEN)
+    first = rng.randint(5, raw["hidden_size"] - 5)
+    raw["axial_pos_embds_dim"] = [first, raw["hidden_size"] - first]
+    raw["axial_pos_shape"] = [rng.randint(2, 70), rng.randint(2, 70)]
+    raw["attn_layers"] = [rng.choice(("local", "lsh")) for _ in range(rng.randint(2, 7))]
+
+
+def _groups_of_positions(raw: Raw, rng: random.Random) -> None:
+    """Groups of the convolution over positions, of as many channels as the hidden size."""
+    raw["num_conv_pos_embedding_groups"] = rng.choice((1, 2, raw["num_attention_heads"]))
+
+
+def _categories(raw: Raw, rng: random.Random) -> None:
+    """How many values each category of a series has, and how wide each is embedded, for as many as there are."""
+    count = raw["num_static_categorical_features"] = rng.choice((0, 1, 2, 3))
+    raw["cardinality"] = [rng.randint(3, 90) for _ in range(count)] if count or rng.random() < 0.5 else None
+    raw["embedding_dimension"] = [rng.randint(2, 40) for _ in range(count)] if count and rng.random() < 0.5 else None
+    raw["prediction_length"] = rng.randint(11, 60)
+    raw["context_length"] = None if rng.random() < 0.5 else rng.randint(11, 60)
 
 
 def _kinds_by_count(raw: Raw, rng: random.Random) -> None:
@@ -67,16 +123,27 @@ def _heads_by_layer(raw: Raw, rng: random.Random) -> None:
 
 
 COUPLED: dict[str, Couple] = {
+    "autoformer": _categories,
     "bamba": _mamba("mamba_n_heads", "mamba_d_head", "mamba_expand", "auto"),
+    "clap_audio_model": _heads_by_stage("patch_embeds_hidden_size", "num_attention_heads"),
     "donut-swin": _heads_by_stage("embed_dim"),
+    "falcon_h1": _mamba_apart,
     "gemma3n_text": _by_layer,
     "gpt_neo": _kinds_by_count,
     "granitemoehybrid": _mamba("mamba_n_heads", "mamba_d_head", "mamba_expand", "auto"),
+    "informer": _categories,
+    "internlm3": _same_bias,
     "laguna": _heads_by_layer,
     "mamba2": _mamba("num_heads", "head_dim", "expand"),
     "maskformer-swin": _heads_by_stage("embed_dim"),
+    "perceiver": _channels_of_heads,
+    "reformer": _axes,
+    "squeezebert": _groups_of_channels,
     "swin": _heads_by_stage("embed_dim"),
     "swinv2": _heads_by_stage("embed_dim"),
+    "time_series_transformer": _categories,
+    "wav2vec2": _groups_of_positions,
+    "wavlm": _groups_of_positions,
 }
 
 

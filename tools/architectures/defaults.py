@@ -281,6 +281,26 @@ class Defaults:
         keys = {name: one for name, one in self.sampler.keys().items() if not one.makes or name in self.unlearned}
         return {**found, **self._lengths(set(found)), **{name: one.default for name, one in sorted(keys.items())}}
 
+    def derived(self, fields: dict[str, Any]) -> list[str]:
+        """Numbers and lists that are no fields, but made of them; a file may have them too, as no model was built with.
+
+        Their formulas are added to `fields`.
+        """
+        made = environment(self.sampler.config({}))
+        found = []
+        for name in sorted(made.keys() - self.sampler.annotated.keys() - {"num_labels", "tie_word_embeddings"}):
+            kept = type(made[name]) is int or isinstance(made[name], list)
+            if not kept or "." in name or name[:1] == "_" or name not in trace.read | fields.keys():
+                continue
+            before = len(self.doubts)
+            learned = fields.get(name) or self.field(name)
+            if len(self.doubts) > before:
+                del self.doubts[before:]
+                continue
+            fields.setdefault(name, learned)
+            found.append(name)
+        return found
+
     def _made_by(self) -> str:
         """The source that makes the config's other fields; what it reads shapes models that never ask for it."""
         made = vars(self.sampler.cls).get("__post_init__")
@@ -296,8 +316,8 @@ class Defaults:
         return found
 
     def _never_drawn(self, sampler: Sampler, prefix: str) -> set[str]:
-        """Fields that no sample varied and whose name does not say that they build nothing."""
-        idle = set(sampler.fields) - sampler.drawn - set(sampler.specs)
+        """Fields that no model was built with another value of, and whose name does not say that they build nothing."""
+        idle = set(sampler.fields) - sampler.varied - set(sampler.specs)
         return {f"{prefix}{name}" for name in idle if not _BUILDS_NOTHING.search(name)}
 
     def configs(self) -> dict[str, Any]:

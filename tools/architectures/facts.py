@@ -83,6 +83,7 @@ class Job:
         defaults = Defaults(self.sampler, self.envs, self.activations)
         defaults.kept = {entry["config"] for entry in classes.values() if "config" in entry} - {"text_config"}
         fields = defaults.fields([bodies, fragments, classes])
+        derived = defaults.derived(fields)
         found = {
             "model_type": self.model_type,
             "made": {
@@ -95,9 +96,10 @@ class Job:
             "converts_adapters": rules.gate_open(self.model_type),
             "configs": defaults.configs(),
             "aliases": defaults.alias_map,
-            "fields": fields,
+            "fields": dict(sorted(fields.items())),
             "labels": len(self.sampler.config({}).id2label),
             "fixed": defaults.fixed(),
+            **({"derived": derived} if derived else {}),
             "words": defaults.words([bodies, fragments, classes, fields]),
             "activations": defaults.default_activations(fields),
             "prompt_fields": defaults.prompt_fields(),
@@ -191,6 +193,7 @@ class Job:
                 continue
             seen.append((env, node))
             self.envs.append(env)
+            self.sampler.note(raw)
             told = [] if models else rules.rules(model, node.opaque_paths())
             asked = isinstance(
                 getattr(model, "_tied_weights_keys", None), dict

@@ -20,7 +20,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import ALLOWED_MLP_LAYER_TYPES
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from architectures import coupled, layered
+from architectures import alike, coupled, layered
 from architectures.learn import LOGGED
 from architectures.popped import Popped, named
 
@@ -28,30 +28,10 @@ from architectures.popped import Popped, named
 ACTIVATIONS = ("gelu", "relu", "silu", "gelu_new", "quick_gelu", "tanh", "gelu_pytorch_tanh", "relu2")
 PRIMES = [p for p in range(11, 400) if all(p % d for d in range(2, p))]
 _SKIP = {
-    *(
-        [
-            "transformers_version",
-            "architectures",
-            "output_hidden_states",
-            "return_dict",
-            "dtype",
-            "id2label",
-            "label2id",
-            "problem_type",
-        ]
-    ),
-    *(
-        [
-            "is_encoder_decoder",
-            "use_cache",
-            "rope_parameters",
-            "rope_scaling",
-            "quantization_config",
-            "chunk_size_feed_forward",
-        ]
-    ),
-    *(["model_type", "output_attentions", "tie_last_hidden_states", "per_layer_config", "stage_names"]),
-}
+    "transformers_version", "architectures", "output_hidden_states", "return_dict", "dtype", "id2label", "label2id",
+    "problem_type", "is_encoder_decoder", "use_cache", "rope_parameters", "rope_scaling", "quantization_config",
+    "chunk_size_feed_forward", "model_type", "output_attentions", "tie_last_hidden_states", "per_layer_config", "stage_names",
+}  # fmt: skip
 _HEADS = re.compile(r"(n_heads?|num_(attention_)?heads|(encoder|decoder)_(attention_heads|num_heads)|num_q_heads)$")
 _KV = re.compile(r"(num_key_value_heads|num_kv_heads|num_key_value_groups|n_kv_heads)$")
 _LAYERS = re.compile(
@@ -82,18 +62,10 @@ _OWN_WORDS = 0.7
 _APART = 0.08
 #: What models ask their config for without building anything by it.
 _HARMLESS = {
-    *(
-        [
-            "initializer_range",
-            "initializer_factor",
-            "initializer_cutoff_factor",
-            "embedding_initializer_range",
-            "onnx_export",
-        ]
-    ),
-    *(["num_return_sequences", "num_beams", "gradient_checkpointing", "pad_token_id", "num_labels", "is_decoder"]),
-    *(["sliding_window", "use_bidirectional_attention", "torchscript"]),
-}
+    "initializer_range", "initializer_factor", "initializer_cutoff_factor", "embedding_initializer_range", "onnx_export",
+    "num_return_sequences", "num_beams", "gradient_checkpointing", "pad_token_id", "num_labels", "is_decoder",
+    "sliding_window", "use_bidirectional_attention", "torchscript",
+}  # fmt: skip
 
 
 def is_depth(name: str) -> bool:
@@ -142,9 +114,10 @@ class Sampler:
         taken = {*self.fields, *self.cls.attribute_map, *self.specs, *self.extras, *_SKIP, *_HARMLESS, *_made(self.cls)}
         self.popped = {name: Popped(default) for name, default in named(self.cls).items() if name not in taken}
         self.popping = False
-        self.drawn: set[str] = set()
+        self.varied: set[str] = set()
+        self.groups: list[alike.Group] = []
         self.deep = (0.2, 13)
-        self._stages = 0
+        self._stages, self._tame = 0, False
         self._said: dict[tuple[str, str], list[str]] = {}
         self.strings = {name: self._strings(name) for name in self.fields}
         self.layered = layered.names(self.cls)
@@ -161,8 +134,8 @@ class Sampler:
         return {name: defaults for name, defaults in sorted(found.items()) if name not in known}
 
     def known(self, *, undrawn: bool = False) -> list[str]:
-        """`extras` and those of the parts of fixed type, dotted: absent means null. `undrawn`: those never given."""
-        found = [name for name in self.extras if not undrawn or name not in self.drawn]
+        """`extras` and those of the parts of fixed type, dotted: absent means null. `undrawn`: those that no model had."""
+        found = [name for name in self.extras if not undrawn or name not in self.varied]
         for key, part in self.parts.items():
             if key not in self.auto:
                 found += [f"{key}.{name}" for name in part.known(undrawn=undrawn)]
@@ -232,7 +205,7 @@ class Sampler:
         even = [2 * p for p in PRIMES[:20]]
         sizes = rng.sample(PRIMES[20:], 30)
         out: dict[str, Any] = {}
-        self._stages = rng.choice((0, 0, 0, -1, 1)) if not tame else 0
+        self._tame, self._stages = tame, 0 if tame else rng.choice((0, 0, 0, -1, 1))
         wide = heads * rng.choice(even) + (0 if tame or rng.random() < 0.8 else 2)
         for at, name in enumerate(self.fields):
             if name in self.frozen or name in self.specs:
@@ -253,10 +226,10 @@ class Sampler:
             if value is not dataclasses.MISSING and name not in self.frozen and rng.random() < 0.6:
                 out[name] = value
         self._dependent(out)
+        alike.draw(self, out)
         coupled.couple(self.model_type, out, rng)
         if self.layered and rng.random() < _GIVEN and (own := layered.drawn(self.layered, out, rng, even)):
             out[layered.KEY] = own
-        self.drawn |= set(out)
         layers = next((out[n] for n in self.fields if is_depth(n) and out.get(n)), 0) or self.depth()
         for name, one in self.popped.items():
             if one.makes and (self.popping or one.where == "tree") and rng.random() < _GIVEN:
@@ -318,7 +291,7 @@ class Sampler:
         if none and (not isinstance(default, (list, tuple)) or rng.random() < 0.1):
             return None
         if "dropout" in name or "drop_" in name:
-            return rng.choice((0.0, 0.1))
+            return rng.choice((0, 1) if self._annotation(name) == "int'>" else (0.0, 0.1))
         if isinstance(default, int):
             if default == 0 and rng.random() < 0.5:
                 return 0
@@ -368,10 +341,14 @@ class Sampler:
         """Stages: as many as by default, mostly; repeats small, heads kept or fewer, widths multiplied."""
         if isinstance(default[0], bool):
             return default
-        if self._stages == 0 and len(default) > 2 and self.rng.random() < _APART:
+        if self._stages == 0 and len(default) > 2 and self.rng.random() < _APART and not self._tame:
             default = self.rng.choice((default[:-1], [*default, default[-1]]))
         if self._stages != 0:
             default = default[: self._stages] if self._stages < 0 else [*default, default[-1]]
+        return self.entries(name, default)
+
+    def entries(self, name: str, default: list[int]) -> list[int]:
+        """A list of whole numbers as long as this one."""
         if _REPEATS.search(name):
             return [self.rng.randint(1, 3) for _ in default]
         if "head" in name:
@@ -395,6 +372,8 @@ class Sampler:
                 out[name] = chosen if chosen and self.rng.random() < 0.6 else None
         if out.get("num_kv_shared_layers") and layers:
             out["num_kv_shared_layers"] = min(out["num_kv_shared_layers"], layers - 1)
+        if out.get("add_cross_attention") and "is_decoder" in self.fields and self.rng.random() < _OWN_WORDS:
+            out["is_decoder"] = True
         if "mlp_only_layers" in self.fields and layers:
             out["mlp_only_layers"] = [i for i in range(layers) if self.rng.random() < 0.3]
         if "vision_feature_layer" in self.fields:
@@ -427,12 +406,21 @@ class Sampler:
         given = {name: _found(raw, name, one.default) for name, one in self.keys().items() if one.makes}
         return {**dict.fromkeys(self.known()), **given, **environment(config)}
 
+    def note(self, raw: dict[str, Any]) -> None:
+        """Which fields were not as by default in this file, which a model was built from."""
+        for name, value in raw.items():
+            if name in self.parts and isinstance(value, dict):
+                self.parts[name].note(value)
+            elif name in self.extras or not _same(value, attribute(self.default, name)):
+                self.varied.add(name)
+
     def config(self, raw: dict[str, Any]) -> PreTrainedConfig:
         """What transformers makes of this config.json."""
         return AutoConfig.for_model(self.model_type, **copy.deepcopy(raw))
 
     def settle(self, builds: Builds) -> None:
         """Keep the fields whose random values hinder the model from being built closer to their defaults."""
+        self.groups = alike.groups(self, lambda raw: self._builds(raw, builds))
         for _ in range(60):
             tries = [self.raw(tame=True) for _ in range(12)]
             failing = [raw for raw in tries if not self._builds(raw, builds)]
@@ -484,6 +472,10 @@ class Sampler:
         except Exception:
             return False
         return True
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value == (list(default) if isinstance(default, tuple) else default) or value == default
 
 
 def _made(cls: type) -> set[str]:

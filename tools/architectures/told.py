@@ -56,8 +56,9 @@ def _cases(envs: list[Env], values: list[int], own: list[set[str]], counts: Coun
 
 def _readings(text: str, env: Env) -> Iterator[str]:
     """The text as it stands, and with the loop variable where a number may have come from it."""
-    yield _INDEX.sub(lambda m: _last(m, env), text)
+    yield _INDEX.sub(lambda m: _last(m, env, 1), text)
     yield text
+    yield _INDEX.sub(lambda m: _last(m, env, 2), text)
     for key, value in env.items():
         if LOGGED.search(key) and type(value) is int and value > 0:
             steps, word = value.bit_length() - 1, f"log2({key})"
@@ -76,10 +77,10 @@ def _readings(text: str, env: Env) -> Iterator[str]:
             yield _rounds(text, at, length, word, loop)
 
 
-def _last(match: re.Match[str], env: Env) -> str:
+def _last(match: re.Match[str], env: Env, back: int) -> str:
     whole = env.get(match[1])
-    if isinstance(whole, (list, tuple)) and int(match[2]) == len(whole) - 1:
-        return f"{match[1]}[len({match[1]})-1]"
+    if isinstance(whole, (list, tuple)) and len(whole) - int(match[2]) == back:
+        return f"{match[1]}[len({match[1]})-{back}]"
     return match[0]
 
 

@@ -23,7 +23,7 @@ from transformers import PreTrainedConfig
 
 from architectures import layered
 
-_TOO_LONG = 200
+_TOO_LONG = 400
 _FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand, torch.full, torch.Tensor.new_zeros}
 #: How tightly each operator binds; as in the grammar of `formulas`.
 _BINDS = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 3}
@@ -190,7 +190,16 @@ def _extreme(name: str, do: Any) -> Any:
     return made
 
 
-_SHADOWS = {"int": _Int, "max": _extreme("max", max), "min": _extreme("min", min)}
+def _sum(given: Any, *start: Any) -> Any:
+    """The sum of all items of a list that has a name."""
+    items = list(given)
+    name = items[0].text.rpartition("[")[0] if items and isinstance(items[0], Traced) else ""
+    if name and not start and [text_of(one) for one in items] == [f"{name}[{at}]" for at in range(len(items))]:
+        return called("sum", sum(map(_bare, items)), traced(0, name))
+    return sum(items, *start)
+
+
+_SHADOWS = {"sum": _sum, "int": _Int, "max": _extreme("max", max), "min": _extreme("min", min)}
 
 
 # ------------------------------------------------------------------------------------------------ config and tensors

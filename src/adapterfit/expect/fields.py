@@ -73,7 +73,7 @@ class Fields:
     def __getitem__(self, name: str) -> Any:
         if name not in self._values:
             if name in self._asked:
-                raise FormulaError(f"{show(name)} depends on itself")
+                raise UnknownFieldError(f"adapterfit's facts about field {show(name)} depend on itself")
             self._asked.add(name)
             try:
                 self._values[name] = self._resolved(name)

@@ -4,7 +4,7 @@ Grammar, loosest first::
 
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * / // %    **
     12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  field[i][0]  len(field)  split(field)  (…)
-    int(x)  ceil(x)  floor(x)  round(x)  log2(x)  max(a, b)  min(a, b)  pair(x)  each(n, of i)
+    int(x)  ceil(x)  floor(x)  round(x)  log2(x)  max(a, b)  min(a, b)  sum(x)  pair(x)  each(n, of i)
 
 An item of a text is one of its letters. `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
 text at `|`, `pair` makes two of one number, `each` is a list with one value for each i below n), no attributes, no
@@ -177,6 +177,11 @@ def _pair(value: object) -> tuple[Any, ...]:
     return (value, value) if isinstance(value, (int, float)) else _sequence(value)
 
 
+def _total(value: object) -> int:
+    """The sum of a list of whole numbers."""
+    return sum(map(integer, _sequence(value)))
+
+
 def _log2(value: Any) -> int:
     """The whole part of the logarithm, as `int(math.log2(value))` has it."""
     if value <= 0:
@@ -187,6 +192,7 @@ def _log2(value: Any) -> int:
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "len": _length,
     "split": _split,
+    "sum": _total,
     "pair": _pair,
     "int": _whole(int),
     "ceil": _whole(math.ceil),
@@ -200,8 +206,8 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 
 def _item(value: object, index: object) -> Any:
     items, at = value if isinstance(value, str) else _sequence(value), integer(index)
-    if not 0 <= at < len(items):
-        raise FormulaError(f"entry {at} of a list of {len(items)}")
+    if not 0 <= at < len(items):  # whether the model would ask for that entry, too, is not known
+        raise UnknownFieldError(f"adapterfit's facts ask for entry {at} of a list of {len(items)}")
     return items[at]
 
 
