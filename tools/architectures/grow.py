@@ -10,6 +10,7 @@ from typing import Any, Callable
 from transformers.activations import ACT2CLS, ACT2FN
 
 from adapterfit.expect.formulas import FormulaError, compile_formula
+from adapterfit.expect.growth import copies
 from architectures.learn import (
     Env,
     NotFoundError,
@@ -101,6 +102,12 @@ class Grower:
         return spec
 
     def _params(self, path: str, spec: Spec, seen: list[Seen]) -> None:
+        counts = [len(node.params) for _, node in seen]
+        if len(set(counts)) > 1 and all(
+            list(node.params) == list(map(str, range(n))) for (_, node), n in zip(seen, counts)
+        ):
+            self._numbered(path, spec, seen, counts)
+            return
         for name in self.order(path, [list(node.params) for _, node in seen]):
             having = [(env, node.params[name], node.texts.get(name)) for env, node in seen if name in node.params]
             condition = self.condition(f"{path}.{name}", [e for e, _ in seen], [name in n.params for _, n in seen])
@@ -119,6 +126,19 @@ class Grower:
                 for at in range(ranks.pop())
             ]
             spec.params[name] = (condition, dims)
+
+    def _numbered(self, path: str, spec: Spec, seen: list[Seen], counts: list[int]) -> None:
+        """A list of parameters of one shape: `*`, with how many there are in place of a condition."""
+        every = [(env, shape) for env, node in seen for shape in node.params.values()]
+        if len({len(shape) for _, shape in every}) != 1:
+            self.doubts.append(f"{path}.*: its number of dimensions varies")
+            return
+        sizes = zip(*(shape for _, shape in every))
+        dims = [
+            self.number(f"{path}.* dimension {at}", [env for env, _ in every], list(one))
+            for at, one in enumerate(sizes)
+        ]
+        spec.params["*"] = (self.number(f"{path} count of parameters", [env for env, _ in seen], counts), dims)
 
     # ---------------------------------------------------------------------------------------- children
 
@@ -431,7 +451,11 @@ def predict(spec: Spec, env: Env, activations: dict[str, str], path: str = "") -
     cls = spec.cls
     if spec.by is not None:
         cls = (spec.by[1] or activations).get(env[spec.by[0]], "")
-    params = tuple((name, tuple(map(value, dims))) for name, (when, dims) in spec.params.items() if value(when))
+    params = tuple(
+        (one, tuple(map(value, dims)))
+        for name, (when, dims) in spec.params.items()
+        for one in copies(name, value(when))
+    )
     rows = [(path, spec.kind, "" if spec.opaque else cls, params, value(spec.groups), spec.transposed == "true")]
     turns = [env]
     if spec.each:

@@ -29,7 +29,7 @@ _MANY, _ROUNDS = 250, 4
 #: Conditions that are joined by one sign.
 _MOST = 4
 #: Fields whose logarithm counts layers that halve what goes through them.
-LOGGED = re.compile(r"(subsampling|downsample|upsample)_factor$")
+LOGGED = re.compile(r"(subsampling|downsample|upsample)_factor$|^time_reduction$")
 #: Pairs of lists that are compared by length.
 _PAIRED = 15
 #: Comparisons of the models themselves that are tried.

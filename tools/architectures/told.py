@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from adapterfit.expect.formulas import names_in
 from architectures.learn import LOGGED, Env, NotFoundError, find_condition, holds
 
 _INDEX = re.compile(r"([\w.]+)\[(\d+)\]")
@@ -14,6 +15,8 @@ _NUMBER = re.compile(r"(?<![\w.\[])(\d+)(?![\w.\]])")
 _MOST_CASES = 4
 _MOST_CANDIDATES = 60
 _SHORT, _MOST_LENGTHS = 6, 12
+_NAMES = 6
+_TIMES = (2, 3, 4)
 
 
 def from_told(envs: list[Env], values: list[int], told: Sequence[str]) -> str:
@@ -30,7 +33,15 @@ def from_told(envs: list[Env], values: list[int], told: Sequence[str]) -> str:
     for text in candidates:
         if holds(text, envs, values):
             return text
-    return _cases(envs, values, own, counts)
+    return _cases(envs, values, own, counts) or _halved(envs, values, counts)
+
+
+def _halved(envs: list[Env], values: list[int], told: Counter[str]) -> str:
+    """A field that is halved, each time rounded up, as often as another says: one quotient by that power."""
+    names = sorted(set().union(*map(names_in, told)) - {"i", "j"}) if told else []
+    logged = [key for key in envs[0] if LOGGED.search(key)]
+    pairs = ((one, other) for one in names[:_NAMES] for other in logged if one != other)
+    return next((text for one, other in pairs if holds(text := f"ceil({one}/2**log2({other}))", envs, values)), "")
 
 
 def _cases(envs: list[Env], values: list[int], own: list[set[str]], counts: Counter[str]) -> str:
@@ -72,6 +83,11 @@ def _readings(text: str, env: Env) -> Iterator[str]:
                 yield _NUMBER.sub(
                     lambda m, n=2 ** (at + step), w=word: f"2**({w})" if int(m[1]) == n else m[1], indexed
                 )
+        for times in _TIMES if at else ():
+            yield _NUMBER.sub(
+                lambda m, n=times * at, w=f"{times}*{loop}": w if int(m[1]) == n else m[1],
+                _indexed(text, env["i"], "i"),
+            )
         yield _from_the_end(text, env, loop)
         for length, word in _lengths(env):
             yield _rounds(text, at, length, word, loop)

@@ -64,6 +64,15 @@ def _params(given: Mapping[str, list[Any]]) -> list[tuple[str, str, tuple[str, .
     return found
 
 
+def copies(name: str, wanted: object) -> Iterable[str]:
+    """The parameters that one entry of facts stands for: none, itself, or for `*` a list of as many as `wanted` says."""
+    if name != "*" or wanted is None:
+        return (name,) if wanted else ()
+    if integer(wanted) > limits.LAYERS:
+        raise FormulaError(f"{show(wanted, 40)} parameters; at most {limits.LAYERS} are plausible")
+    return map(str, range(integer(wanted)))
+
+
 def _mark(part: Part) -> bool:
     """Note on each part whether anything in it depends on a loop variable, and so must be computed per turn."""
     texts = [text for _, when, dims in part.params for text in (when, *dims)]
@@ -102,9 +111,9 @@ class Growth:
                 path,
                 part.kind,
                 {
-                    name: self._shape(dims, turn)
+                    one: self._shape(dims, turn)
                     for name, when, dims in part.params
-                    if when == "true" or turn.value(when)
+                    for one in (copies(name, turn.value(when)) if when != "true" else (name,))
                 },
                 self._class(part) if not part.cls else part.cls,
                 turn.value(more["groups"]) if "groups" in more else 1,
