@@ -193,6 +193,9 @@ class Sampler:
 
     def _read_literals(self, name: str, default: str) -> list[str]:
         found = {m for line in self._lines(name) for m in re.findall(r"""["'`]([a-zA-Z][\w-]{1,30})["'`]""", line)}
+        for value in (getattr(self.cls, key, None) for key in dir(self.cls) if default and key[:1] != "_"):
+            if isinstance(value, (list, tuple)) and default in value:  # the class says itself which words it knows
+                found |= {word for word in value if isinstance(word, str)}
         return sorted(({default} if default else set()) | found - {name, *self.fields, *dir(builtins)})
 
     # -------------------------------------------------------------------------------------------- drawing

@@ -1,0 +1,61 @@
+"""Lists in a config: parameters that a field counts, entries that are not there, sums, kinds of layers by a word."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapterfit.expect import modules
+from adapterfit.expect.formulas import UnknownFieldError, compile_formula
+from adapterfit.expect.growth import copies
+from adapterfit.records import Base
+
+
+def tree(model_type, class_name, **config):
+    return modules.tree(Base("x", config={"model_type": model_type, **config}), class_name)
+
+
+def shapes(found, name):
+    return dict(next(m.params for m in found.modules if m.name == name))
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_that_a_list_of_parameters_is_as_long_as_its_field_says(count):
+    found = tree("git", "GitModel", num_image_with_embedding=count)
+    assert shapes(found, "img_temporal_embedding") == {str(at): (1, 1, 768) for at in range(count)}
+
+
+def test_that_a_list_of_parameters_is_not_there_where_its_field_is_null():
+    names = [m.name for m in tree("git", "GitModel").modules]
+    assert "img_temporal_embedding" not in names
+    assert list(copies("*", None)) == []
+
+
+def test_that_a_hostile_count_of_parameters_is_refused():
+    with pytest.raises(ValueError, match="plausible"):
+        copies("*", 10**12)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "word", "kind"),
+    [
+        ("resnet", "basic", "ResNetBasicLayer"),
+        ("resnet", "bottleneck", "ResNetBottleNeckLayer"),
+        ("regnet", "x", "RegNetXLayer"),
+    ],
+)
+def test_that_the_word_for_a_kind_of_layer_decides(model_type, word, kind):
+    name = "ResNetModel" if model_type == "resnet" else "RegNetModel"
+    found = tree(model_type, name, layer_type=word)
+    assert {m.class_name for m in found.modules if m.class_name.endswith("Layer")} >= {kind}
+    assert found.doubts == ()
+
+
+def test_that_an_entry_that_is_not_there_is_not_the_files_fault():
+    with pytest.raises(UnknownFieldError, match="entry 3 of a list of 2"):
+        compile_formula("many[3]")({"many": [1, 2]})
+
+
+def test_that_a_sum_is_of_whole_numbers():
+    assert compile_formula("2*sum(many)")({"many": [3, 4]}) == 14
+    with pytest.raises(ValueError, match="whole number"):
+        compile_formula("sum(many)")({"many": [True]})
