@@ -68,11 +68,13 @@ def _imports(file):
 
 
 def _walk(node, function, types):
+    """Statements alone: no expression holds an import."""
     yield node, function, types
-    function = function or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+    function = function or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     is_guard = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
     for child in ast.iter_child_nodes(node):
-        yield from _walk(child, function, types or (is_guard and child in node.body))
+        if isinstance(child, (ast.stmt, ast.ExceptHandler)):
+            yield from _walk(child, function, types or (is_guard and child in node.body))
 
 
 @cache
