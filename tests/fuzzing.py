@@ -2,11 +2,16 @@
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 FACTOR = int(os.environ.get("FUZZ", "1"))
 
 
 def tries(count):
-    """Settings for `count` examples, times FUZZ; without it the same examples on every run."""
-    return settings(max_examples=count * FACTOR, deadline=None, derandomize=FACTOR == 1)
+    """Settings for `count` examples, times FUZZ; without it the same examples on every run, however busy the machine is."""
+    return settings(
+        max_examples=count * FACTOR,
+        deadline=None,
+        derandomize=FACTOR == 1,
+        suppress_health_check=[HealthCheck.too_slow],
+    )

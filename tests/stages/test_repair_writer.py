@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapterfit import edits as e
@@ -18,6 +18,7 @@ from adapterfit.repair.making import entry
 from adapterfit.repair.staging import Output
 from adapterfit.repair.writer import Computed, Entry, Span, Zeros, write_safetensors
 from adapterfit.verify.accounting import account
+from fuzzing import tries
 
 WEIGHTS = "w.safetensors"
 
@@ -192,7 +193,7 @@ def walks(draw):
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(walks())
 def test_whatever_the_edits_the_proof_holds_and_notices_one_wrong_bit(tmp_path_factory, walk):
     shapes, edits = walk
