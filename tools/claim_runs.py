@@ -1,11 +1,13 @@
 """The claims about peft and transformers beside measured loads: which are borne out, which are refuted, and by how many.
 
-    python tools/claim_runs.py [--rows FILE ...] [--record src/adapterfit/consumers/verified.jsonl]
+    python tools/claim_runs.py [--rows FILE ...] [--seen FILE ...] [--record src/adapterfit/consumers/verified.jsonl]
 
 A load speaks of a claim where our answer is another one without it, or with what the claim says of other versions in its
 place: then what happened decides between the two, the outcome or the line that was raised. A claim is *confirmed* at a version
 where such loads went as claimed, and *refuted* where the outcome of one of them was that without it. Where we say *cannot tell*
 nothing is claimed. Loads come from the shared matrix and from `tools/measure_loads.py` (`--rows`, by any of the three loaders).
+A claim that changes no outcome is asked by code (`tools/claim_code.py`, `--seen`): there the value that was seen is compared with
+the one that is claimed. What `import-needs` says is held against which pairs could be imported at all.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime as dt
+import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -25,8 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools import matrix, record_runs
 
-from adapterfit.consumers import facts
+from adapterfit.consumers import facts, runs
 from adapterfit.consumers.choice import LOADERS, choose, merged
+from adapterfit.consumers.versions import version_range
 from adapterfit.records import Consumer
 
 #: Loads asked about one claim and one pair, spread over the kinds of adapter: they are alike within a kind.
@@ -121,7 +125,7 @@ def spread(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class Evidence(NamedTuple):
-    """The loads that speak of one claim: for it, and against it."""
+    """The loads, or what was seen by code, that speak of one claim: for it, and against it."""
 
     claim: facts.Claim
     beside: dict[str, str]
@@ -143,6 +147,12 @@ def evidence(rows: list[dict[str, Any]], date: dt.date) -> Iterator[tuple[Key, E
             asked[name].append(row)
     pair = {"peft": rows[0]["loader_peft"], "transformers": rows[0]["loader_tf"]}
     for key, claim in claims_of(rows[0]):
+        if claim.id == "import-needs":
+            if mark:  # another loader may need more than the import
+                continue
+            right = (pair["transformers"] in version_range(claim.value)) is not _clashes(rows)
+            yield key, Evidence(claim, pair, date, rows[:1] if right else [], [] if right else rows[:1])
+            continue
         name = claim.id[len(mark) :] if mark and claim.id.startswith(mark) else claim.id
         found = Evidence(claim, pair, date, [], [])
         others = [consumer_of(rows[0], key, instead) for instead in instead_of(key, claim)]
@@ -157,6 +167,32 @@ def evidence(rows: list[dict[str, Any]], date: dt.date) -> Iterator[tuple[Key, E
             elif (None in theirs and ours[0]) or any(other < ours for other in known):
                 found.good.append(row)
         yield key, found
+
+
+def _clashes(rows: list[dict[str, Any]]) -> bool:
+    """Whether the two libraries could not be imported together: no load said anything else."""
+    words = ("ImportError: cannot import name", "ModuleNotFoundError: No module named 'transformers")
+    return all(row["outcome"] == "error_load" and row["detail"].startswith(words) for row in rows)
+
+
+def seen_by_code(path: Path) -> Iterator[tuple[Key, Evidence]]:
+    """What `tools/claim_code.py` saw of each claim that holds where it ran; a claim of other versions must not be seen there."""
+    for line in path.read_text("utf-8").splitlines():
+        row = json.loads(line)
+        at, beside = row["with"][row["consumer"]], row["with"]
+        for place, claim in enumerate(as_read(row["consumer"]).claims):
+            if claim.id == row["claim"] and claim.holds(at, beside):
+                told = {
+                    "saver_peft": "",
+                    "base": "",
+                    "mode": "code",
+                    "kind": claim.id,
+                    "detail": f"saw {row['seen']!r}",
+                }
+                right = claim.value == row["seen"]
+                date = dt.date.fromisoformat(row["date"])
+                found = Evidence(claim, beside, date, [told] if right else [], [] if right else [told])
+                yield Key(row["consumer"], at, place), found
 
 
 def _of_group(rows: list[dict[str, Any]]) -> list[tuple[Key, Evidence]]:
@@ -175,6 +211,7 @@ def main() -> int:
     """Exit code 0: no claim is refuted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, action="append", default=[], help="loads of tools/measure_loads.py, too")
+    parser.add_argument("--seen", type=Path, action="append", default=[], help="what tools/claim_code.py saw, too")
     parser.add_argument("--no-matrix", action="store_true", help="only those, not the shared matrix")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what came of every claim")
     given = parser.parse_args()
@@ -189,12 +226,24 @@ def main() -> int:
         for part in pool.map(_of_group, [groups[key] for key in sorted(groups)]):
             for key, each in part:
                 found[key].append(each)
+    for key, each in (pair for path in given.seen for pair in seen_by_code(path)):
+        found[key].append(each)
     made = [line for line in (told(key, each) for key, each in sorted(found.items())) if line is not None]
     print(summary(found))
     if given.record:
-        again = {(line["consumer"], line["version"], line["claim"]) for line in made}
-        record_runs.write(given.record, made, lambda row: (row["consumer"], row["version"], row["claim"]) in again)
+        again = {_same(line) for line in made}
+        record_runs.write(given.record, made, lambda row: _same(row) in again or row["value"] not in today(row))
     return int(any(line["outcome"] != "confirmed" for line in made))
+
+
+def _same(line: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(line[key] for key in ("consumer", "version", "claim", "value"))
+
+
+def today(line: dict[str, Any]) -> set[str]:
+    """The digests of what is claimed today where a recorded line speaks: of another value it is no run any more."""
+    claims = as_read(line["consumer"]).claims
+    return {runs.digest(each.value) for each in claims if each.id == line["claim"] and line["version"] in each.versions}
 
 
 def told(key: Key, found: list[Evidence]) -> dict[str, Any] | None:

@@ -147,6 +147,7 @@ def _consumer(known: facts.Facts) -> str:
             f"## {claim.id}",
             textwrap.fill(claim.what, 120, break_long_words=False),
             f"{claim.versions.text or 'every version'} · {_known(known, claim)} · {claim.source}",
+            *([f"Not run: {claim.unrun}"] if claim.unrun else []),
         ]
         parts += [_code(line, "") for key, line in value.items() if key.endswith("says") and line]
     return "\n\n".join(parts) + "\n"

@@ -41,12 +41,15 @@ def test_every_file_of_facts_is_as_the_schema_says(name):
 
 def test_a_good_document_has_no_problem():
     assert list(facts.problems(GOOD, "peft")) == []
+    assert list(facts.problems(changed(unrun="It needs a GPU."), "peft")) == []
 
 
 @pytest.mark.parametrize(
     ("document", "said"),
     [
         (changed(mark="heard"), "mark"),
+        (changed(unrun=""), "unrun"),
+        (changed(unrun="no GPU"), "unrun"),
         (changed(date="2026-01-01"), "date"),
         (changed(versions="1.5"), "range"),
         (changed(source=" "), "source"),

@@ -45,6 +45,24 @@ def test_a_base_that_transformers_does_not_know_yet_is_a_raise(transformers, lin
     assert not line or found.raised.text == line
 
 
+@pytest.mark.parametrize("saved", [["lm_head"], ["embed_tokens"], ["lm_head", "embed_tokens"]], ids=" and ".join)
+@pytest.mark.parametrize(
+    ("loader", "tied", "predicted"),
+    [
+        ("model.load_adapter", True, "loads-differently"),
+        ("model.load_adapter", False, "loads"),
+        ("PeftModel.from_pretrained", True, "loads"),
+    ],
+    ids=["one weight again", "an untied base", "copies of PEFT's own"],
+)
+def test_without_copies_what_was_trained_apart_becomes_one_weight_again(saved, loader, tied, predicted):
+    """Measured with peft 0.5.0 beside transformers 4.33.3: no copies are made, and the file's tensors go into the base's own."""
+    base = make.base("llama", tie_word_embeddings=tied)
+    sample = make.lora("llama", base=base, modules_to_save=saved)
+    who = choose("peft==0.5.0,transformers==4.33.3", loader)
+    assert adapterfit.check(sample.adapter, sample.case.base, who).predicted == predicted
+
+
 @pytest.mark.parametrize(("peft", "raises"), [("0.3.0", True), ("0.4.0", False)])
 def test_safetensors_are_read_from_0_4_on(peft, raises):
     found = report(make.lora("llama"), f"peft=={peft},transformers==4.31.0")

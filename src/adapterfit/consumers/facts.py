@@ -18,6 +18,7 @@ A file is `<name>.toml` and holds::
     source = "peft 0.13.2 config.py, PeftConfigMixin.from_pretrained"
     date = 2026-11-25                   # when it was last seen to be so
     mark = "read"                       # read: in the source or the documentation; suspected: not even that
+    unrun = "It needs a GPU."           # optional: why no run will ever bear it out
 
 Rules read `claim(id, version)`. A claim marked *suspected* never makes more than a note: `known` leaves it out.
 The third mark, *executed*, is not written here: a run of the program sets it, with its date (`runs.py`), for the versions
@@ -66,6 +67,7 @@ class Claim:
     mark: str
     value: Any = None
     beside: str = ""
+    unrun: str = ""
 
     def holds(self, at: str, others: Mapping[str, str]) -> bool:
         """Whether it speaks of a version, beside these versions of other libraries."""
@@ -190,7 +192,9 @@ def _of_claim(entry: Mapping[str, Any]) -> Iterator[str]:
     for key, kind in _CLAIM.items():
         if not isinstance(entry.get(key), kind):
             yield f"{key} is no {kind.__name__}"
-    yield from (f"unknown key {key}" for key in entry if key not in _CLAIM and key not in ("value", "beside"))
+    yield from (f"unknown key {key}" for key in entry if key not in _CLAIM and key not in ("value", "beside", "unrun"))
+    if "unrun" in entry and not str(entry["unrun"]).strip().endswith("."):
+        yield "unrun is no sentence that says why"
     if entry.get("mark") not in MARKS:
         yield f"mark is none of {', '.join(MARKS)}; executed is what a run says"
     if not _ID.fullmatch(str(entry.get("id"))):

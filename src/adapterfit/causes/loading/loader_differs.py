@@ -74,23 +74,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     yield from _shared(left, diff) if diff.expectation.config.get("peft_type") in rules.get("lost-state", ()) else ()
     if rules.get("alora", True) is False and diff.expectation.config.get("alora_invocation_tokens"):
         yield _idle(diff)
-    if (
-        rules.get("tied-copies") == "unclear"
-        and diff.expectation.config.get("modules_to_save")
-        and _is_tied(case, diff)
-    ):
-        yield _unclear()
     yield from _twice(case, diff)
-
-
-def _unclear() -> Finding:
-    return finding(
-        "model.load_adapter of this version puts copies of tied modules in, and they come out otherwise more often than not",
-        severity="warning",
-        confidence="low",
-        fix=Fix("unsafe", f"{_PEFT}, or pip install 'peft>=0.6'"),
-        undecided=True,
-    )
 
 
 def _magnitudes(left: dict[str, TensorInfo], diff: Diff) -> Iterator[Finding]:

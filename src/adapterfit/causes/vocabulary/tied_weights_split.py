@@ -79,15 +79,23 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     # 0.2 still kept the tie when only the head was copied; measured on the logits of every version.
     kept = held == {diff.expectation.tree.output_embeddings} and written_before(case, "0.3.0")
     lost = copies and held != tied and written_before(case, "0.6.0") and not kept
-    if case.consumer.rules.get("tied-copies") == "one":  # PEFT 0.2 keeps its own copies apart from nothing: one weight
+    one = case.consumer.rules.get("tied-copies") == "one"
+    if one:  # what the file has goes into the base's one weight
         lost = copies and not written_before(case, "0.3.0")
     said = f"the base ties {' and '.join(quote(name) for name in sorted(tied))}; the adapter holds {_listed(held)}"
     if lost:
+        why = (
+            "and this loader makes no copies: both are one weight again"
+            if one
+            else "saved by a PEFT before 0.6, which did not keep the tie"
+        )
         yield finding(
-            f"{said}, saved by a PEFT before 0.6, which did not keep the tie: the model is not the one that was trained",
+            f"{said}, {why}: the model is not the one that was trained",
             at=names,
             predicted="silent",
-            fix=_as_one(case, held)
+            fix=Fix("unsafe", "pip install 'peft>=0.6', and load it with PeftModel.from_pretrained")
+            if one and not written_before(case, "0.6.0")
+            else _as_one(case, held)
             or Fix("unsafe", "load it with the PEFT of its training, merge, and save the merged model"),
             explains=(),
             differs=True,
