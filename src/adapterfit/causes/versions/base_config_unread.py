@@ -9,6 +9,7 @@ Why it happens: transformers 5 keeps `rope_theta` and `rope_scaling` in `rope_pa
 
 Detection: `rope_parameters` without `rope_theta` (or `num_local_experts` without `num_experts`) in the config of a model type
 whose transformers 4 keeps it under the old name, beside a transformers below 5, where the value is not what that takes by default.
+Types with two kinds of attention (Gemma 3, OLMo 3, ModernBERT) have one for each: `rope_local_base_freq`, `local_rope_theta`.
 
 Fix: write the old name into the base's config.json too: every transformers reads it there.
 
@@ -69,6 +70,18 @@ _THETA: Mapping[str, float] = {
     "flex_olmo": 5e5, "llama4_text": 5e5, "lfm2": 1e6, "minimax": 1e6, "mixtral": 1e6, "phimoe": 1e6, "qwen2_5_vl_text": 1e6,
     "qwen2_vl_text": 1e6, "smollm3": 2e6, "qwen3_vl_moe_text": 5e6, "qwen3_vl_text": 5e6, "longcat_flash": 1e7, "apertus": 1.2e7,
 }  # fmt: skip
+#: Types with two kinds of attention: the kind → the old name of its theta, and what 4.57.6 takes where it finds none. A scaling is the
+#: first kind's.
+_LAYERS: Mapping[str, Mapping[str, tuple[str, float]]] = {
+    "gemma3_text": {"full_attention": ("rope_theta", 1e6), "sliding_attention": ("rope_local_base_freq", 1e4)},
+    "gemma3n_text": {"full_attention": ("rope_theta", 1e6), "sliding_attention": ("rope_local_base_freq", 1e4)},
+    "modernbert": {"full_attention": ("global_rope_theta", 1.6e5), "sliding_attention": ("local_rope_theta", 1e4)},
+    "modernbert-decoder": {
+        "full_attention": ("global_rope_theta", 1.6e5),
+        "sliding_attention": ("local_rope_theta", 1.6e5),
+    },
+    "olmo3": {"full_attention": ("rope_theta", 1e4), "sliding_attention": ("rope_theta", 1e4)},
+}
 #: Types whose number of experts transformers 4 reads under its old name alone, and how many it takes without.
 _EXPERTS: Mapping[str, int] = {"qwen3_moe": 128, "qwen3_vl_moe_text": 60}
 
@@ -87,24 +100,37 @@ def check(case: Case, _diff: Diff) -> Iterator[Finding]:
 
 
 def _rope(config: Mapping[str, Any], kind: str, case: Case) -> Iterator[Finding]:
-    told, taken = config.get("rope_parameters"), _THETA.get(kind)
-    if not isinstance(told, Mapping) or taken is None:
-        return
-    theta, scaling = told.get("rope_theta", taken), told.get("rope_type", "default")
-    lost = ["rope_theta"] if "rope_theta" not in config and theta != taken else []
-    lost += ["rope_scaling"] if "rope_scaling" not in config and scaling != "default" else []
+    told = config.get("rope_parameters")
+    lost = _lost(told, config, kind) if isinstance(told, Mapping) else {}
     if not lost:
         return
     yield finding(
         f"transformers {show(case.consumer.transformers)} does not read rope_parameters of the base's config.json: it turns positions "
-        f"with rope_theta {show(config.get('rope_theta', taken), 40)} and no scaling, so that base and adapter compute something else",
+        f"with {', '.join(f'{field} {taken}' for field, (_, taken) in lost.items())}, so that base and adapter compute something else",
         at=(),
         predicted="silent",
-        expected=f"rope_theta {show(theta)}, {quote(scaling)}",
+        expected=", ".join(f"{field} {wanted}" for field, (wanted, _) in lost.items()),
         found=f"no {' and no '.join(lost)} in config.json",
         fix=Fix("unsafe", f"write {' and '.join(lost)} into the base's config.json, from its rope_parameters; or load with transformers 5"),
         differs=True,
     )  # fmt: skip
+
+
+def _lost(told: Mapping[str, Any], config: Mapping[str, Any], kind: str) -> dict[str, tuple[str, str]]:
+    """The old name of what is not read → what was meant, and what is taken instead."""
+    if kind in _LAYERS:
+        parts = [(told.get(layer), *taken) for layer, taken in _LAYERS[kind].items()]
+    else:
+        parts = [(told, "rope_theta", _THETA[kind])] if kind in _THETA else []
+    found = {}
+    for part, field, taken in parts:
+        theta = part.get("rope_theta", taken) if isinstance(part, Mapping) else taken
+        if field not in config and theta != taken:
+            found[field] = (show(theta, 40), show(taken))
+    scaled = parts[0][0].get("rope_type", "default") if parts and isinstance(parts[0][0], Mapping) else "default"
+    if scaled != "default" and "rope_scaling" not in config:
+        found["rope_scaling"] = (quote(scaled), "none")
+    return found
 
 
 def _experts(config: Mapping[str, Any], kind: str, case: Case) -> Iterator[Finding]:
