@@ -174,6 +174,51 @@ def old_embedding(folder):
     written_by(folder, "", *SINCE_18)
 
 
+def old_rows(folder):
+    """Rows of tokens on an embedding that scales its output, as PEFT before 0.18 trained them: without the scale for any token."""
+    real.saved(folder, base(SCALED), **{**LORA, "trainable_token_indices": [3, 5]})
+    written_by(folder, "", *SINCE_18)
+
+
+def old_oft(folder):
+    """OFT as PEFT 0.15 wrote it: the matrices under another name, which today's guard against them no longer sees."""
+    real.saved(folder, kind="OFTConfig", r=0, oft_block_size=4, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    real.rename(folder, lambda name: name.replace("oft_R.weight", "oft_r"))
+    real.reconfigure(folder, peft_version="0.15.2")
+
+
+def old_own_biases(folder):
+    """`bias="lora_only"` as PEFT up to 0.6.2 wrote it."""
+    config = {**LORA, "target_modules": ["c_attn"], "bias": "lora_only", "fan_in_fan_out": True}
+    real.saved(folder, real.base("gpt2"), **config)
+    real.rename(folder, lambda name: name.replace("base_layer.bias", "bias"))
+
+
+def option_forgotten(option, make, mark):
+    """An option of LoRA that brought tensors of its own, and that the config forgot."""
+
+    def saved(folder):
+        import peft
+
+        real.saved(folder, **{**LORA, option: getattr(peft, make)()})
+        assert any(mark in name for name in real.tensors(folder))
+        real.reconfigure(folder, **{option: None})
+
+    return saved
+
+
+def compressed(folder):
+    """VB-LoRA that saved its best choices only, under a config that says it saved all."""
+    sizes = {"vector_length": 16, "num_vectors": 32, "target_modules": ["q_proj"]}
+    real.saved(folder, kind="VBLoRAConfig", **sizes, save_only_topk_weights=True)
+    real.reconfigure(folder, save_only_topk_weights=False)
+
+
+def another_method(folder):
+    real.saved(folder, kind="LoHaConfig", r=4, target_modules=["q_proj"])
+    real.reconfigure(folder, peft_type="LORA", lora_alpha=8)
+
+
 def target_saved_too(folder):
     """A module both adapted and saved, as PEFT up to 0.5 wrote it."""
     head = "base_model.model.lm_head.lora_"
@@ -295,6 +340,17 @@ SILENT = {
     "square experts in the layout of 0.18": (old_experts, SQUARE, {}),
     "patterns that 0.13 read as one": (old_patterns, {}, {}),
     "an embedding whose scale 0.17 left out": (old_embedding, SCALED, {}),
+    "rows of tokens whose scale 0.17 left out": (old_rows, SCALED, {}),
+    "OFT of 0.15": (old_oft, {}, {}),
+    "biases of adapted modules in the layout of 0.6": (old_own_biases, {"family": "gpt2"}, {}),
+    "MonteCLoRA's config is lost": (option_forgotten("monteclora_config", "MontecloraConfig", "monteclora"), {}, {}),
+    "VeLoRA's config is lost": (option_forgotten("velora_config", "VeloraConfig", "velora"), {}, {}),
+    "VB-LoRA's choices under another option": (compressed, {}, {}),
+    "another method's tensors under LoRA's name": (another_method, {}, {}),
+    "names that lost a segment to the adapter's name": (
+        with_rename(lambda n: n.replace(".q_proj.", "."), target_modules=["q_proj"]), {}, {},
+    ),
+    "targets that 0.4 took for the ends of names": (with_fields(WIDE, target_modules=["proj", "q_proj"]), {}, {}),
     "a target that was saved as well, of 0.5": (target_saved_too, {}, {}),
     "two sides of a tie that differ": (torn_tie, {"family": "llama-tied"}, {}),
     "a method that saved nothing": (

@@ -2,7 +2,8 @@
 
 What this means: Gemma 3 multiplies what its embedding gives by the square root of the hidden size. Up to PEFT 0.17 a LoRA on
 the embedding was added after that, as it was; since 0.18.0 its part is multiplied too. An adapter of the older kind now acts
-several dozen times as strongly on every token as it was trained to. Nothing is reported.
+several dozen times as strongly on every token as it was trained to. Nothing is reported. Rows of single tokens
+(`trainable_token_indices`) were trained on an embedding without the scale for any token.
 
 Why it happens: the file and the config are the same in both versions; only the age of the config tells.
 
@@ -12,7 +13,8 @@ transformers' earlier releases (mBART, M2M100, Pegasus) the transformers of the 
 says: then the answer is *cannot tell*.
 
 Fix: divide `lora_embedding_B` by the square root of the hidden size. Measured on an adapter of PEFT 0.17.1 and transformers
-4.57.1: today's PEFT then gives the logits of the training, bit for bit where that root is a power of two.
+4.57.1: today's PEFT then gives the logits of the training, bit for bit where that root is a power of two. For rows of tokens
+there is no such edit, since the base's own rows went in without the scale, too.
 
 Workaround: load with PEFT 0.17.
 
@@ -72,22 +74,31 @@ _ALWAYS = ("gemma3",)
 #: moved it inside, needs a newer PEFT.
 _NEVER = ("gemma", "gemma2", "vaultgemma", "t5gemma")
 _PART = "lora_embedding_B"
+#: Rows that were trained in the place of the base's own: PEFT before 0.18 looked them up, and all others, without the scale.
+_ROWS = "trainable_tokens_delta"
 
 
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding where writer and loader lie on two sides of PEFT 0.18, and the embedding scales."""
     family = diff.expectation.tree.model_type.partition("_")[0]
-    if diff.expectation.config.get("peft_type") != "LORA" or diff.raised is not None or family in _NEVER:
+    kind = diff.expectation.config.get("peft_type")
+    if kind not in {"LORA", "TRAINABLE_TOKENS"} or diff.raised is not None or family in _NEVER:
         return
     ignored = loader(diff).get("embedding-scale", True) is False
     if not (written_since(case, "0.18.0") if ignored else written_before(case, "0.18.0")):
         return
     scaled = {module.name: module for module in diff.expectation.tree.modules if _scales(module, case)}
-    held = [m for m in diff.matched if m.slot.module in scaled and _PART in m.slot.key]
+    held = [m for m in diff.matched if m.slot.module in scaled and (_PART in m.slot.key or _ROWS in m.slot.key)]
     if not held:
         return
     factor = scaled[held[0].slot.module].params["weight"][1] ** 0.5
     certain = family.startswith(_ALWAYS)
+    rows = [match for match in held if _ROWS in match.slot.key]
+    if rows:
+        yield _looked_up(
+            rows[0].slot.module, [match.tensor for match in rows], factor, ignored=ignored, certain=certain
+        )
+        return
     says = (
         f"PEFT {show(case.consumer.peft)} adds the LoRA of {quote(held[0].slot.module)} as it is, and it was trained to be "
         f"multiplied by {factor:g}, as this embedding's output is"
@@ -110,6 +121,22 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         differs=certain,
         undecided=not certain,
     )
+
+
+def _looked_up(name: str, tensors: list[Any], factor: float, *, ignored: bool, certain: bool) -> Finding:
+    """Rows of tokens: with them PEFT before 0.18 left the factor out for every token, those of the base as well."""
+    old = "with rows of its own PEFT before 0.18 left that out for every token, and since then it does not"
+    return finding(
+        f"the embedding {quote(name)} multiplies its output by {factor:g}: {old}",
+        at=tensors,
+        severity="error" if certain else "warning",
+        predicted="silent",
+        expected="every token multiplied" if ignored else "no token multiplied",
+        found="no token multiplied" if ignored else f"every token multiplied by {factor:g}",
+        fix=Fix("unsafe", "pip install 'peft>=0.18'" if ignored else "load with peft 0.17: the base's rows went in without the factor, too, which no change of the file can say"),
+        differs=certain,
+        undecided=not certain,
+    )  # fmt: skip
 
 
 def _scales(module: Module, case: Case) -> bool:
@@ -145,6 +172,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
     scaled, plain = (make.base("whisper", **mbart, scale_embedding=on) for on in (True, False))
     on = {"target_modules": ["embed_tokens"], **fields}
     shared = {**on, "task_type": "SEQ_2_SEQ_LM"}
+    rows = {**fields, "target_modules": ["q_proj"], "trainable_token_indices": [3, 5]}
     later = {
         "alora_invocation_tokens": None,
         "arrow_config": None,
@@ -154,12 +182,19 @@ def examples(make: Any) -> dict[str, list[Any]]:
     today = make.lora(base=gemma, **on, **later)
     then = "peft==0.17.1,transformers==4.57.1"
     return {
-        "fires": [make.lora(base=gemma, **on), make.lora(base=scaled, **shared), today.loaded_by(then)],
+        "fires": [
+            make.lora(base=gemma, **on),
+            make.lora(base=gemma, **rows),
+            make.lora(base=scaled, **shared),
+            today.loaded_by(then),
+        ],
         "silent": [
             today,
             make.lora(base=gemma, **on).loaded_by(then),
             make.lora(base=gemma, **{**on, "target_modules": ["q_proj"]}),
             make.lora("llama", **on),
+            make.lora("llama", **rows),
+            make.lora(base=gemma, **rows, **later),
             make.lora(base=plain, **shared),
         ],
     }
