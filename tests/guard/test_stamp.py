@@ -146,20 +146,40 @@ def test_a_config_that_differs_is_named_by_its_field(adapter, tmp_path):
     assert "another config over the same weights (rope.theta: 10000.0 → 500000.0)" in message
 
 
-def test_other_versions_of_the_libraries_are_a_note_and_the_verdict_stays(adapter):
-    import peft
-
-    path = adapterfit.stamp(adapter, real.base())
-    assert "base-changed" not in ids(adapter, real.base())
+def older(path):
+    """The stamp as an older PEFT wrote it."""
     held = json.loads(path.read_text("utf-8"))
     held["libraries"]["peft"] = "0.6.0"
     path.write_text(json.dumps(held), "utf-8")
-    found = ids(adapter, real.base())["base-changed"]
-    assert f"stamped with peft 0.6.0, and this answer is for peft {peft.__version__}" in found.message
-    assert (found.severity, found.predicted) == ("note", "none")
-    assert adapterfit.check(str(adapter), base=real.base()).verdict == "fits"
+
+
+def test_other_versions_of_the_libraries_alone_are_one_line_and_no_finding(adapter):
+    from adapterfit.report.text import render
+
+    path = adapterfit.stamp(adapter, real.base())
+    assert "stamped with" not in render(adapterfit.check(str(adapter), base=real.base()))
+    older(path)
+    report = adapterfit.check(str(adapter), base=real.base())
+    assert "base-changed" not in {one.id for one in report.findings}
+    assert report.verdict == "fits"
+    assert render(report).count("stamped with peft 0.6.0") == 1
     with real.quiet():
         adapterfit.load(real.base(), adapter)
+
+
+def test_beside_another_base_other_versions_are_a_note(adapter):
+    import peft
+
+    older(adapterfit.stamp(adapter, real.base()))
+    found = [
+        one
+        for one in adapterfit.check(str(adapter), base=real.base(seed=5)).findings
+        if one.id == "base-changed" and one.severity == "note"
+    ]
+    assert [
+        f"stamped with peft 0.6.0, and this answer is for peft {peft.__version__}" in one.message for one in found
+    ] == [True]
+    assert found[0].predicted == "none"
 
 
 def test_another_commit_is_said_where_the_numbers_cannot_be_compared(adapter):

@@ -138,6 +138,14 @@ def _loader(report: Report, width: int) -> Iterator[Line]:
     consumer = ", ".join(f"{name} {show(version)}" for name, version in versions if version)
     call = f", by {case.consumer.loader}" if case.consumer.loader else ""
     yield from _labelled("with", (consumer or show(case.consumer.text) or "no known loader") + call, width)
+    stamp = case.adapter.stamp
+    then = (
+        [f"{name} {show(stamp.libraries[name])}" for name, now in versions if stamp.libraries.get(name, now) != now]
+        if stamp is not None
+        else []
+    )
+    if then:
+        yield from _labelled("", f"stamped with {' and '.join(then)}", width)
     if case.consumer.rules and not case.consumer.given:
         yield from _labelled("", "the versions installed here", width)
     if case.consumer.given:

@@ -7,8 +7,8 @@ Why it happens: the Instruct model in place of the base model, or the other way 
 adapter was merged before; a config with another `rope_theta`.
 
 Detection: `adapterfit.json` beside the adapter holds a fingerprint of the base in layers: fields of the config, the inventory
-of weights, numbers of every touched module, the vocabulary. Each layer is compared, and the one that differs is named; other
-versions of the libraries are a note.
+of weights, numbers of every touched module, the vocabulary. Each layer is compared, and the one that differs is named, with
+other versions of the libraries beside it; these alone are no finding.
 Re-sharding, another dtype and another folder are no difference.
 
 Fix: load the base that the stamp names. If the new base is meant, and the adapter was tested on it, stamp it again.
@@ -70,12 +70,17 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
     fields = layers.differing_fields(stamp.config, layers.config_fields(base.config))
     sizes = _sizes(stamp, diff)
     said = [*_weights_said(numbers), *_fields_said(fields, numbers), *_sizes_said(sizes, numbers)]
+    found = []
     if said:
-        yield _finding(stamp, base, said, numbers, outdated=adapter_changed(stamp))
+        found.append(_finding(stamp, base, said, numbers, outdated=adapter_changed(stamp)))
     elif stamp.commit and base.revision and stamp.commit != base.revision and not numbers.compared:
-        yield _other_commit(stamp, base)
-    yield from _vocabulary(stamp, base, case.seen, diff)
-    yield from _libraries(stamp, case)
+        found.append(_other_commit(stamp, base))
+    found += _vocabulary(stamp, base, case.seen, diff)
+    yield from found
+    if (
+        found
+    ):  # alone it comes with every upgrade and says nothing about the base; the text report has it beside the versions
+        yield from _libraries(stamp, case)
 
 
 def adapter_changed(stamp: Stamp) -> bool:
@@ -247,7 +252,15 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain.with_stamp(
                 Stamp("adapterfit.json", class_name="LlamaForCausalLM", inventory={"q_proj": ((64, 64, 3),)})
             ),
-            plain.with_stamp(Stamp("adapterfit.json", libraries={"peft": "0.6.0", "torch": "2.1.0"}, config=fields)),
+            plain.with_stamp(Stamp("adapterfit.json", libraries={"peft": "0.6.0"}, config=fields)).on(
+                "llama", rope_theta=500000.0
+            ),
         ],
-        "silent": [plain, stamped, stamped.on("llama", rope_theta=10000.0), stamped.on("llama", use_cache=False)],
+        "silent": [
+            plain.with_stamp(Stamp("adapterfit.json", libraries={"peft": "0.6.0", "torch": "2.1.0"}, config=fields)),
+            plain,
+            stamped,
+            stamped.on("llama", rope_theta=10000.0),
+            stamped.on("llama", use_cache=False),
+        ],
     }
