@@ -359,6 +359,27 @@ def test_that_a_size_that_is_worked_out_from_others_is_doubted_where_the_file_ha
     assert any("hidden_size" in doubt for doubt in found.doubts) == doubted
 
 
+@pytest.mark.parametrize(
+    ("given", "stages"),
+    [
+        ({}, ["stage4"]),
+        ({"out_features": None, "out_indices": None}, ["stage4"]),
+        ({"out_features": ["stem", "stage2"]}, ["stem", "stage2"]),
+        ({"out_indices": [1, -1]}, ["stage1", "stage4"]),
+        ({"depths": [2, 2, 2]}, ["stage3"]),
+    ],
+)
+def test_that_a_backbone_hands_out_the_stages_that_the_file_says(given, stages):
+    names = by_name(tree({"model_type": "swin", **given}, "SwinBackbone"))
+    assert [name.rpartition(".")[2] for name in names if name.startswith("hidden_states_norms.")] == stages
+
+
+@pytest.mark.parametrize("given", [{"out_features": ["stage9"]}, {"out_indices": [7]}, {"out_indices": ["1"]}])
+def test_that_stages_which_a_backbone_does_not_have_are_the_files_fault(given):
+    with pytest.raises(BadInput, match="of 5 stages it hands out"):
+        tree({"model_type": "swin", **given}, "SwinBackbone")
+
+
 def test_that_a_list_of_no_layers_is_no_container():
     found = by_name(tree({**LLAMA, "num_hidden_layers": 0}))
     assert found["model.layers"].kind == "other"

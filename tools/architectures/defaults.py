@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import Any
 
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -13,8 +14,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from adapterfit.expect.formulas import FormulaError, compile_formula, names_in
 from architectures import layered, trace
 from architectures.grow import Grower, literal
-from architectures.learn import Effort
+from architectures.learn import Effort, holds
 from architectures.sample import Sampler, attribute, environment, is_depth, thinned
+from architectures.stages import STAGES
 
 #: What PEFT's `_prepare_prompt_learning_config` reads from `model.config.to_dict()`.
 PROMPT_FIELDS = (
@@ -68,7 +70,7 @@ class Defaults:
         while queue:
             name = queue.pop()
             head = name.split(".")[0]
-            if name in found or (head in self.sampler.auto and "." in name):
+            if name in found or (head in self.sampler.auto and "." in name) or name.endswith(STAGES):
                 continue
             self.missing = within.get(name, [])
             found[name] = self.field(name)
@@ -336,6 +338,44 @@ class Defaults:
             found[key] = entry
         return found
 
+    def of_one_type(self, written: Any) -> dict[str, str]:
+        """Parts of any type that were not left to their own type's facts, and what was learned of one type alone."""
+        kept = set(_sub_models(written))
+        names = _names(written)
+        return {
+            f"{key}.model_type": self.sampler.specs[key].model_type
+            for key in self.sampler.auto
+            if (key, "bare") not in kept
+            and (
+                (key, "BACKBONE") not in kept or any(n.startswith(f"{key}.") and not n.endswith(STAGES) for n in names)
+            )
+        }
+
+    def stages(self) -> dict[str, list[Any]]:
+        """Of a backbone, and of parts of fixed type that are: the number of stages, and whether one stands before the first."""
+        parts = {key: part for key, part in self.sampler.parts.items() if key not in self.sampler.auto}
+        found = {}
+        for key, part in {"": self.sampler, **parts}.items():
+            if part.staged and (count := self._stage_count(part)) is not None:
+                dotted = count if not key or count.isdecimal() else count.replace("len(", f"len({key}.")
+                found[key] = [
+                    dotted if dotted != count or not key else f"{key}.{count}",
+                    part.default.stage_names[0] == "stem",
+                ]
+        return found
+
+    @staticmethod
+    def _stage_count(part: Sampler) -> str | None:
+        """The field that counts a backbone's stages."""
+        configs = []
+        for _ in range(_FLAT * 2):
+            with suppress(Exception):
+                configs.append(part.cls(**part.raw(tame=True)))
+        envs = [environment(config) for config in configs]
+        wanted = [sum(name != "stem" for name in config.stage_names) for config in configs]
+        texts = [text for key in envs[0] for text in (key, f"len({key})")] + [str(wanted[0])]
+        return next((text for text in texts if holds(text, envs, wanted)), None)
+
     def _beneath(self, key: str, model_type: str) -> dict[str, Any]:
         """What the config class gives a part of its usual type, where the file gives that part but not the field."""
         try:
@@ -372,6 +412,15 @@ class Defaults:
             return False
         probe = [n for n in flat if n.endswith(("hidden_size", "d_model", "vocab_size")) and flat[n] is not None]
         return bool(probe) and all(env.get(f"{key}.{n}") == flat[n] for n in probe)
+
+
+def _sub_models(data: Any) -> Iterator[tuple[str, str]]:
+    """Which parts other types' facts answer for, and as what, in these lines."""
+    for value in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
+        if isinstance(value, list) and value[1:2] == ["@"]:
+            yield value[2], (value[4] if value[4:] else {}).get("task", "bare")
+        elif isinstance(value, (dict, list)):
+            yield from _sub_models(value)
 
 
 def _names(data: Any) -> set[str]:

@@ -16,7 +16,9 @@ def lines(spec: Spec, path: str = "", condition: str = "true") -> list[Line]:
     if condition != "true":
         more["if"] = condition
     if spec.opaque:
-        return [[path, "@", spec.opaque, {}, more] if more else [path, "@", spec.opaque]]
+        key, _, task = spec.opaque.partition(" ")
+        more = {**more, **({"task": task} if task else {})}
+        return [[path, "@", key, {}, more] if more else [path, "@", key]]
     if spec.each:
         more["each"] = spec.each
     if spec.times:

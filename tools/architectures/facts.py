@@ -82,7 +82,9 @@ class Job:
         rule_lists = _shared_rules(classes)
         defaults = Defaults(self.sampler, self.envs, self.activations)
         defaults.kept = {entry["config"] for entry in classes.values() if "config" in entry} - {"text_config"}
-        fields = defaults.fields([bodies, fragments, classes])
+        stages = defaults.stages()
+        counts = [["", "", "", {}, {"each": text}] for text, _ in stages.values()]
+        fields = defaults.fields([bodies, fragments, classes, *counts])
         derived = defaults.derived(fields)
         found = {
             "model_type": self.model_type,
@@ -98,8 +100,9 @@ class Job:
             "aliases": defaults.alias_map,
             "fields": dict(sorted(fields.items())),
             "labels": len(self.sampler.config({}).id2label),
-            "fixed": defaults.fixed(),
+            "fixed": {**defaults.fixed(), **defaults.of_one_type([bodies, fragments, classes])},
             **({"derived": derived} if derived else {}),
+            **({"stages": stages} if stages else {}),
             "words": defaults.words([bodies, fragments, classes, fields]),
             "activations": defaults.default_activations(fields),
             "prompt_fields": defaults.prompt_fields(),

@@ -245,6 +245,8 @@ def _plain_literals(envs: list[Env], numbers: int) -> list[str]:
             flags.append(key)
         items = {x for v in values if isinstance(v, (list, tuple)) for x in v if isinstance(x, str)}
         words += [f"'{x}' in {key}" for x in sorted(items)[:6] if len(items) <= 6]
+        if key.endswith("out_stages"):
+            words += [f"{at} in {key}" for at in sorted({at for v in values for at in v or ()})]
         said = {v for v in values if isinstance(v, str)}
         words += [f"{key} == '{v}'" for v in sorted(said) if numbers or not said <= set(ACT2CLS)]
         if all(map(_is_int, values)) and any(v <= 0 for v in values):

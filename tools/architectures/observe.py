@@ -12,7 +12,8 @@ from unittest import mock
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoBackbone, AutoModel, PreTrainedModel
+from transformers.backbone_utils import BackboneMixin
 from transformers.initialization import no_init_weights
 from transformers.pytorch_utils import Conv1D
 
@@ -152,20 +153,25 @@ def _as_stated(module: nn.Module, node: Node) -> None:
 
 
 def opaque_parts(model: PreTrainedModel, auto_keys: list[str]) -> dict[int, str]:
-    """Sub-models that equal `AutoModel.from_config(config.<key>)`, by id."""
+    """Sub-models that equal `AutoModel.from_config(config.<key>)`, or `AutoBackbone`'s, by id → key, and the task."""
     found = {}
     for key in auto_keys:
         sub = getattr(model.config, key, None)
-        if sub is None:
-            continue
-        with torch.device("meta"), no_init_weights():
-            alone = observe(AutoModel.from_config(sub)).flat()
-        for module in model.modules():
-            if module is model or not isinstance(module, PreTrainedModel) or module.config is not sub:
-                continue
-            if observe(module).flat() == alone:
-                found[id(module)] = key
+        inner = [one for one in model.modules() if one is not model and getattr(one, "config", None) is sub]
+        for module in inner if sub is not None else ():
+            maker, task = (AutoBackbone, " BACKBONE") if isinstance(module, BackboneMixin) else (AutoModel, "")
+            if isinstance(module, PreTrainedModel) and observe(module).flat() == _alone(maker, sub):
+                found[id(module)] = key + task
     return found
+
+
+def _alone(maker: Any, config: Any) -> list[tuple[Any, ...]]:
+    """The modules of what an auto class makes of this config; none where it makes nothing of it."""
+    try:
+        with torch.device("meta"), no_init_weights():
+            return observe(maker.from_config(config)).flat()
+    except ValueError:  # a config without such a class
+        return []
 
 
 def aliases(model: nn.Module) -> dict[str, str]:

@@ -20,7 +20,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import ALLOWED_MLP_LAYER_TYPES
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from architectures import alike, coupled, layered
+from architectures import alike, coupled, layered, stages
 from architectures.learn import LOGGED
 from architectures.popped import Popped, named
 
@@ -122,6 +122,10 @@ class Sampler:
         self.strings = {name: self._strings(name) for name in self.fields}
         self.layered = layered.names(self.cls)
         self.switches = {name for name in self.fields if self._is_switch(name)}
+        self.staged = stages.known(self.cls)
+        self.usual: dict[str, Any] = {}
+        for key, part_of_it in self.parts.items():
+            part_of_it.usual = self.specs[key].init_kwargs or {}
 
     def _extras(self) -> dict[str, list[Any]]:
         """Names that are no fields of the config class, yet the model asks for with `getattr(config, …)`; its defaults."""
@@ -233,6 +237,8 @@ class Sampler:
         coupled.couple(self.model_type, out, rng)
         if self.layered and rng.random() < _GIVEN and (own := layered.drawn(self.layered, out, rng, even)):
             out[layered.KEY] = own
+        if self.staged and "out_features" not in self.frozen:
+            stages.hand_out(self.cls, self.usual, out, rng)
         layers = next((out[n] for n in self.fields if is_depth(n) and out.get(n)), 0) or self.depth()
         for name, one in self.popped.items():
             if one.makes and (self.popping or one.where == "tree") and rng.random() < _GIVEN:
@@ -574,6 +580,7 @@ def environment(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
         elif key == "id2label":
             env[f"{prefix}num_labels"] = len(value)
     env.update({prefix + name: values for name, values in layered.lists(config).items()})
+    stages.named(config, env, prefix)
     for alias, real in type(config).attribute_map.items():
         if alias != real:
             env.pop(prefix + alias, None)

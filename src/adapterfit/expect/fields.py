@@ -30,6 +30,8 @@ _OLD_WORDS = {
 _WORDED = frozenset(("layer_types", "mtp_layer_types", "layers_block_type", "mtp_layers_block_type"))
 #: Where transformers 5.23 keeps what single layers have otherwise than the rest, and how facts name the list of all layers.
 _BY_LAYER, _LISTED = "per_layer_config", "_by_layer"
+#: How facts name the places of the stages that a backbone hands out, and how transformers names the one before the first.
+_STAGES, _STEM = "out_stages", "stem"
 #: What PEFT's prompt learning reads from `model.config.to_dict()`.
 PROMPT_FIELDS = (
     *(
@@ -86,6 +88,9 @@ class Fields:
         name = name if name in known else self.facts["aliases"].get(name, name)
         if name == _LABELS:
             return self._labels()
+        prefix, _, leaf = name.rpartition(".")
+        if leaf == _STAGES and prefix in self.facts.get("stages", {}):
+            return self._stages(prefix)
         if name in known:
             return self._own(name, known[name])
         head, _, rest = name.partition(".")
@@ -152,6 +157,32 @@ class Fields:
         spec = self.facts["configs"].get(key, {})
         absent: Mapping[str, Any] = spec.get("absent", {})
         return self.raw if spec.get("flat") else absent
+
+    def _stages(self, prefix: str) -> list[int]:
+        """The stages that a backbone hands out, by their places among all; the last one where the file does not say."""
+        count, stem = self.facts["stages"][prefix]
+        names = [*([_STEM] if stem else []), *(f"stage{at}" for at in range(1, self._count(count) + 1))]
+        section = self.section(prefix) if prefix else self.raw
+        words, places = section.get("out_features"), section.get("out_indices")
+        if words is None and places is None:
+            return [len(names) - 1]
+        if isinstance(words, list) and all(word in names for word in words):
+            return [names.index(word) for word in words]
+        found = (
+            [at for at in places if type(at) is int and -len(names) <= at < len(names)]
+            if isinstance(places, list)
+            else []
+        )
+        if words is not None or not isinstance(places, list) or len(found) < len(places):
+            raise FormulaError(f"of {len(names)} stages it hands out {quote(words if words is not None else places)}")
+        return [at % len(names) for at in found]
+
+    def _count(self, text: str) -> int:
+        """A number of layers."""
+        count = integer(self.value(text))
+        if count > limits.LAYERS:
+            raise FormulaError(f"{count} layers; at most {limits.LAYERS} are plausible")
+        return count
 
     def _labels(self) -> int:
         labels = self.raw.get("id2label")

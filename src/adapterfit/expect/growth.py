@@ -103,7 +103,7 @@ class Growth:
             self._one(_part(found, "fragments", part.cls), path, turn, found)
             return
         if part.kind == "@":
-            self._sub_model(part.cls, path)
+            self._sub_model(part.cls, path, part.more.get("task", "bare"))
             return
         more = part.more
         self.modules.append(
@@ -199,12 +199,12 @@ class Growth:
 
     # -------------------------------------------------------------------------------------------- other files
 
-    def _sub_model(self, key: str, path: str) -> None:
-        """A part that AutoModel builds from a sub-config, by the facts of that config's own type."""
+    def _sub_model(self, key: str, path: str, task: str) -> None:
+        """A part that AutoModel, or AutoBackbone, builds from a sub-config, by the facts of that config's own type."""
         model_type, sub = self.fields.sub_type(key), self.fields.sub(key)
         found = self.facts_of(model_type)
         bare = next(
-            (name for name, entry in (found["classes"] if found else {}).items() if "bare" in entry["tasks"]), None
+            (name for name, entry in (found["classes"] if found else {}).items() if task in entry["tasks"]), None
         )
         if found is None or sub is None or bare is None:
             self.doubts.append(
