@@ -23,6 +23,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from architectures import alike, coupled, layered, stages
 from architectures.learn import LOGGED
 from architectures.popped import Popped, named
+from architectures.typed import typed
 
 #: Activations that are one plain module without parameters.
 ACTIVATIONS = ("gelu", "relu", "silu", "gelu_new", "quick_gelu", "tanh", "gelu_pytorch_tanh", "relu2")
@@ -220,7 +221,7 @@ class Sampler:
             default = attribute(self.default, name)
             value = self._draw(name, default, heads, kv, wide, sizes[at % 30] + 400 * (at // 30), even)
             if value is not dataclasses.MISSING:
-                out[name] = value
+                out[name] = typed(value, self._annotation(name), default)
         for key, part in self.parts.items():
             if key in self.voidable and not tame and rng.random() < _GIVEN:
                 out[key] = None

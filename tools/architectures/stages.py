@@ -30,7 +30,8 @@ def hand_out(cls: type[PreTrainedConfig], usual: dict[str, Any], raw: dict[str, 
     except Exception:
         return
     count = len(usual.get("out_features", usual.get("out_indices", ())))
-    if (count and count <= len(names)) or rng.random() < _SAID:
+    count = count if count <= len(names) else 0
+    if count or rng.random() < _SAID:
         places = sorted(rng.sample(range(len(names)), count or rng.randint(1, len(names))))
         by_name = rng.random() < _SAID
         raw["out_features" if by_name else "out_indices"] = [names[at] if by_name else at for at in places]
