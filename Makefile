@@ -82,7 +82,8 @@ coverage-architectures: .venv/dev
 	$(BIN)/python tools/architecture_coverage.py
 
 fuzz: .venv/dev
-	FUZZ=50 $(PYTEST) -n 2 tests/property tests/differential/test_targets.py tests/differential/test_matrix_every_base.py
+	FUZZ=50 $(PYTEST) -n 2 tests/property tests/stages/test_repair_writer.py tests/differential/test_targets.py \
+		tests/differential/test_readers_against_references.py tests/differential/test_matrix_every_base.py
 
 docs: .venv/docs
 	$(BIN)/python tools/gen_docs.py

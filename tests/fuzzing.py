@@ -1,6 +1,7 @@
 """How many examples a property is tried on: the same few each time, or with `make fuzz` many new ones."""
 
 import os
+import random
 
 from hypothesis import HealthCheck, settings
 
@@ -15,3 +16,11 @@ def tries(count):
         derandomize=FACTOR == 1,
         suppress_health_check=[HealthCheck.too_slow],
     )
+
+
+def dice(seed):
+    """The same throws on every run; others each time with `make fuzz`, whose seed is printed where a test fails."""
+    if FACTOR > 1:
+        seed = random.SystemRandom().getrandbits(32)
+        print(f"dice({seed})")
+    return random.Random(seed)

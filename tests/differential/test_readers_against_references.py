@@ -5,12 +5,12 @@ Where we are stricter, the flaw is one of a short list, each of which the specif
 
 import io
 import json
-import random
 import struct
 import warnings
 
 import pytest
 
+import fuzzing
 from adapterfit.read.sources.memory import MemorySource
 from adapterfit.read.weights import read_weights
 from adapterfit.testing.forge import (
@@ -37,7 +37,7 @@ torch = pytest.importorskip("torch")
 
 #: Ours refuses, safetensors accepts: a name twice, an entry that is a list, an absurd number of dimensions.
 STRICTER = {"duplicate-name", "tensor-info-not-object", "over-limit", "header-not-json"}
-CASES = 2_000
+CASES = 2_000 * fuzzing.FACTOR
 
 
 def ours(data, name):
@@ -109,7 +109,7 @@ def mutated(raw, dice):
 
 
 def test_mutated_safetensors_are_judged_as_safetensors_judges_them():
-    dice = random.Random(20260101)
+    dice = fuzzing.dice(20260101)
     accepted = 0
     for _ in range(CASES):
         raw, size = grown(dice)
@@ -189,7 +189,7 @@ def test_every_flipped_byte_of_a_pickle_that_we_read_is_read_by_torch_too():
 
 
 def test_mutated_pickles_that_we_read_are_read_by_torch_too():
-    dice = random.Random(20260102)
+    dice = fuzzing.dice(20260102)
     accepted = 0
     for _ in range(CASES):
         first, second, third = sorted(dice.randrange(2, len(BODY)) for _ in range(3))
@@ -290,8 +290,8 @@ def test_no_flipped_byte_of_an_npz_breaks_its_reader(flip):
 
 def test_json_is_refused_wherever_json_refuses_it():
     """The header's grammar is JSON's: what Python's own reader cannot parse is never accepted."""
-    dice = random.Random(20260103)
-    for _ in range(500):
+    dice = fuzzing.dice(20260103)
+    for _ in range(CASES // 4):
         header = mutated(grown(dice)[0], dice)
         mine, _ = ours(st(header), ST)
         try:
