@@ -1,15 +1,20 @@
-"""`make load-sim`: adapters of older transformers on the newest one, as simulated for the shared data, beside our prediction.
+"""`make load-sim`: adapters of one transformers on another one, as real PEFT loads them, beside our prediction.
 
     load_sim.py collect OUT.json    run by the transformers that saved: module names and sizes of every class, on meta
-    load_sim.py score SAVED.json… BASES.json
+    load_sim.py simulate SEEN.json SAVED.json… BASES.json
+                                    run by the libraries that load: what real PEFT does, for pairs of our own
+    load_sim.py score [--seen SEEN.json]… SAVED.json… BASES.json…
 
 The shared `adapter_load_sim.json` says what real PEFT did with a LoRA (r = 4) on every Linear (or on attention's alone) of
 the default config with two layers. The adapters themselves are not in it: `collect` makes their names and sizes again from
 the library that had them. A class whose number of modules then differs from the recorded one is counted as *not rebuilt*.
+`simulate` writes the same for other pairs of versions, but for classes whose modules are the same in both; bases are what
+`collect` finds with the libraries that load.
 """
 
 from __future__ import annotations
 
+import argparse
 import collections
 import json
 import re
@@ -18,7 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TRUTH = Path(__file__).resolve().parents[2] / "shared" / "data" / "transformers" / "adapter_load_sim.json"
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "transformers"
+TRUTH = SHARED / "adapter_load_sim.json"
+#: The classes that ever had other names; they are collected from a release that the shared simulation has not.
+CHANGES = SHARED / "transformers_runtime_renames.json"
+TARGETS = ("all", "attn")
 RANK = 4
 #: Fields of a config that count layers; the simulation set each to two.
 _LAYERS = re.compile(
@@ -54,6 +63,7 @@ _DUE = {
     "MISMATCH": ("loads-partly", "loads-without-effect"),
     "INJECT_EXC": ("raises",),
     "LOAD_EXC": ("raises",),
+    "RAISES": ("raises",),
 }
 
 
@@ -75,9 +85,8 @@ def collect(out: Path) -> None:
 
     transformers.logging.set_verbosity_error()
     here = transformers.__version__
-    wanted = {
-        name for pair, found in recorded().items() if here in pair.split(" peft")[0].split(" -> ") for name in found
-    }
+    wanted = {name for found in recorded().values() for name in found}
+    wanted |= {f"{entry['model_type']}|{name}" for name, entry in json.loads(CHANGES.read_text())["classes"].items()}
     found = {name: made for name in sorted(wanted) if (made := built(name))}
     out.write_text(json.dumps({"transformers": here, "classes": found}))
 
@@ -85,20 +94,26 @@ def collect(out: Path) -> None:
 def built(name: str) -> dict[str, Any] | None:
     """Config and Linear modules (`[out, in]`) of a class with two layers, on meta; None where it cannot be built."""
     import torch
+
+    model = _model(name)
+    if model is None:
+        return None
+    linear = {n: [m.out_features, m.in_features] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    return {"config": json.loads(model.config.to_json_string(use_diff=False)), "modules": linear}
+
+
+def _model(name: str) -> Any:
+    import torch
     import transformers
 
-    model_class = getattr(transformers, name.partition("|")[2], None)
-    if model_class is None:
-        return None
-    try:
+    try:  # a name that this release has not, or that needs a library which is not there
+        model_class = getattr(transformers, name.partition("|")[2])
         config = model_class.config_class()
         _shrink(config, set())
         with torch.device("meta"):
-            model = model_class(config)
+            return model_class(config).eval()
     except Exception:
         return None
-    linear = {n: [m.out_features, m.in_features] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-    return {"config": json.loads(config.to_json_string(use_diff=False)), "modules": linear}
 
 
 def _shrink(config: Any, seen: set[int]) -> None:
@@ -115,17 +130,78 @@ def _shrink(config: Any, seen: set[int]) -> None:
             setattr(config, key, 2)
 
 
+# ------------------------------------------------------------------------------------------------ simulate
+
+
+def simulate(out: Path, paths: list[str]) -> None:
+    """Load what these releases saved, class by class, and write what PEFT did; what is the same is loaded once."""
+    import peft
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    seen: dict[tuple[str, str], dict[str, Any]] = {}
+    pairs: dict[str, dict[str, Any]] = {}
+    releases = [json.loads(Path(path).read_text()) for path in paths]
+    own = next(made["classes"] for made in releases if made["transformers"] == transformers.__version__)
+    for made in releases:
+        for targets in TARGETS:
+            pair = f"{made['transformers']} -> {transformers.__version__} peft {peft.__version__} targets={targets}"
+            found = pairs.setdefault(pair, {})
+            for name, entry in made["classes"].items():
+                modules = _chosen(entry["modules"], targets)
+                same = made["classes"] is not own and entry["modules"] == own.get(name, {}).get("modules")
+                if modules and not same:
+                    key = (name, json.dumps(modules))
+                    seen[key] = found[name] = seen.get(key) or _loaded(name, modules)
+            print(f"{pair}: {len(found)} classes", flush=True)
+            out.write_text(json.dumps(pairs, indent=0))
+
+
+def _loaded(name: str, modules: dict[str, list[int]]) -> dict[str, Any]:
+    import peft
+    import torch
+
+    from adapterfit.exact.judge import asked
+
+    base = _model(name)
+    if base is None:
+        return {"st": "CLASS_GONE"}
+    question = {"adapter_config": _config(modules), "pickled": False, "tensors": list(_tensors(modules))}
+    answer = asked(base, question, peft, torch)
+    if "cannot" in answer:
+        return {"st": "CANNOT", "e": answer["cannot"][:300]}
+    if answer["raised"]:
+        return {"st": "RAISES", "e": answer["raised"][:300], "nold": len(modules)}
+    dropped, missing = answer["unexpected"], answer["missing"]
+    counts = {"unexp": len(dropped), "miss": len(missing), "nold": len(modules), "exu": dropped[:8], "exm": missing[:8]}
+    return {"st": "MISMATCH" if dropped or missing else "OK", **counts}
+
+
+def _config(modules: dict[str, list[int]]) -> dict[str, Any]:
+    targets = sorted({_target(name) for name in modules})
+    return {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK, "target_modules": targets}
+
+
+def _tensors(modules: dict[str, list[int]]) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    for name, (rows_out, columns) in modules.items():
+        for letter, shape in (("A", (RANK, columns)), ("B", (rows_out, RANK))):
+            yield f"base_model.model.{name}.lora_{letter}.weight", "F32", shape
+
+
 # ------------------------------------------------------------------------------------------------ score
 
 
-def recorded() -> dict[str, Any]:
-    """Pair of versions → class → what was seen."""
-    return {pair: found for pair, found in json.loads(TRUTH.read_text()).items() if pair != "_meta"}
+def recorded(*seen: str) -> dict[str, Any]:
+    """Pair of versions → class → what was seen: of the shared simulation, or of these."""
+    found = {pair: entry for path in seen or (TRUTH,) for pair, entry in json.loads(Path(path).read_text()).items()}
+    return {pair: entry for pair, entry in found.items() if pair != "_meta"}
 
 
-def rows(saved: dict[str, Any]) -> Iterator[Row]:
+def rows(saved: dict[str, Any], *seen: str) -> Iterator[Row]:
     """The recorded outcomes that can be predicted; modules are None where the adapter could not be rebuilt."""
-    for pair, found in recorded().items():
+    for pair, found in recorded(*seen).items():
         version = pair.partition(" ")[0]
         if version not in saved:
             continue
@@ -136,14 +212,20 @@ def rows(saved: dict[str, Any]) -> Iterator[Row]:
 
 
 def _targeted(made: dict[str, Any], truth: dict[str, Any], pair: str) -> dict[str, list[int]] | None:
-    modules = {name: size for name, size in made["modules"].items() if not _HEAD.search(name)}
-    if pair.endswith("attn"):
-        modules = {name: size for name, size in modules.items() if name.rpartition(".")[2] in _ATTENTION}
+    modules = _chosen(made["modules"], pair.rpartition("=")[2])
     return modules if len(modules) == truth["nold"] else None
 
 
+def _chosen(modules: dict[str, list[int]], targets: str) -> dict[str, list[int]]:
+    return {
+        name: size
+        for name, size in modules.items()
+        if not _HEAD.search(name) and (targets == "all" or name.rpartition(".")[2] in _ATTENTION)
+    }
+
+
 def predict(row: Row, config: dict[str, Any]) -> Any:
-    """Our report on the row's adapter and the base of the newest transformers."""
+    """Our report on the row's adapter, and the base as the transformers that loads has it by default."""
     from adapterfit import pipeline
     from adapterfit.read.base import read_base
     from adapterfit.read.config import parse_config
@@ -152,16 +234,13 @@ def predict(row: Row, config: dict[str, Any]) -> Any:
 
     class_name = row.name.partition("|")[2]
     base = read_base(MemorySource({"config.json": json.dumps({**config, "architectures": [class_name]}).encode()}))
-    targets = sorted({_target(name) for name in row.modules or ()})
-    raw = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK, "target_modules": targets, "peft_version": "0.21.2"}
-    tensors = [
-        TensorInfo(f"base_model.model.{name}.lora_{letter}.weight", "F32", shape, "adapter_model.safetensors")
-        for name, (rows_out, columns) in (row.modules or {}).items()
-        for letter, shape in (("A", (RANK, columns)), ("B", (rows_out, RANK)))
-    ]
-    weights = Weights("adapter_model.safetensors", "safetensors", 0, tuple(tensors))
+    modules = row.modules or {}
+    loader, peft = row.pair.partition(" -> ")[2].split(" targets")[0].split(" peft ")
+    raw = {**_config(modules), "peft_version": peft}
+    tensors = tuple(TensorInfo(*each, "adapter_model.safetensors") for each in _tensors(modules))
+    weights = Weights("adapter_model.safetensors", "safetensors", 0, tensors)
     adapter = Adapter("simulated", config=parse_config(json.dumps(raw).encode()), weights=weights)
-    return pipeline.check(adapter, base=base, base_class=class_name)
+    return pipeline.check(adapter, base, f"peft=={peft},transformers=={loader}", base_class=class_name)
 
 
 def _target(name: str) -> str:
@@ -192,13 +271,12 @@ def _title(row: Row) -> str:
     return f"{row.pair.partition(' peft')[0]} {row.pair.rpartition('=')[2]} {row.name}"
 
 
-def score(paths: list[str], *, verbose: bool) -> int:
+def score(paths: list[str], seen: list[str], *, verbose: bool) -> int:
     """Print one line per pair of versions, and every row that differs; returns the exit code."""
     saved = {made["transformers"]: made["classes"] for made in (json.loads(Path(path).read_text()) for path in paths)}
-    bases = saved["5.23.0"]
     table: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    for row in rows(saved):
-        made = bases.get(row.name)
+    for row in rows(saved, *seen):
+        made = saved[row.pair.partition(" -> ")[2].split(" ")[0]].get(row.name)
         if row.modules is None or made is None:
             table[row.pair]["not rebuilt"] += 1
             continue
@@ -208,17 +286,29 @@ def score(paths: list[str], *, verbose: bool) -> int:
         if said == "cannot tell":
             if verbose:
                 why = next((each.why for each in report.not_checked), "")
-                print(f"  ?  {_title(row)}: {why[:150]}")
+                print(f"  ?  {_title(row)}: {why[:150]}", flush=True)
         elif said != "agrees":
-            print(f"  !! {_title(row)}: {said}")
+            print(f"  !! {_title(row)}: {said}", flush=True)
     for pair, counts in table.items():
         print(f"{pair}: " + ", ".join(f"{count} {what}" for what, count in sorted(counts.items())))
     return 1 if any(counts["differs"] for counts in table.values()) else 0
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["collect"]:
-        collect(Path(sys.argv[2]))
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("collect", "simulate", "score"))
+    parser.add_argument("paths", nargs="+")
+    parser.add_argument("--seen", action="append", default=[], help="pairs of `simulate`, in place of the shared ones")
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    if options.what == "collect":
+        collect(Path(options.paths[0]))
+    elif options.what == "simulate":
+        simulate(Path(options.paths[0]), options.paths[1:])
     else:
-        asked = [each for each in sys.argv[2:] if not each.startswith("-")]
-        sys.exit(score(asked, verbose="--verbose" in sys.argv))
+        return score(options.paths, options.seen, verbose=options.verbose)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -43,6 +43,12 @@ NEEDED: dict[str, list[dict[str, Any]]] = {
     "WAVEFT": [{"n_frequency": 10}, {"n_frequency": 10, "proportional_parameters": True}],
 }  # fmt: skip
 PROMPTS = {"PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CARTRIDGE", "CPT", "MULTITASK_PROMPT_TUNING"}
+#: What a prompt may have besides; sizes that the base has not are what a user of another base leaves behind.
+_PROMPT: list[dict[str, Any]] = [
+    {"num_transformer_submodules": 1}, {"num_transformer_submodules": 2}, {"token_dim": 16}, {"num_layers": 1}, {"num_layers": 3}, {"num_attention_heads": 2},
+    {"inference_mode": True}, {"encoder_num_layers": 1}, {"encoder_hidden_size": 8}, {"num_virtual_tokens": 1}, {"prefix_projection": True},
+    {"modules_to_save": ["lm_head"]}, {"modules_to_save": ["classifier"]}, {"token_dim": 32, "num_transformer_submodules": 2}, {"num_frozen_tokens": 2},
+]  # fmt: skip
 #: These need other packages, other adapters, or minutes.
 _NOT_DRAWN = {"XLORA", "ADAMSS"}
 _LORA = [
@@ -73,8 +79,11 @@ def options(rng: random.Random, model: Any, task: str | None, method: str = "") 
             config.update(extra)
     config.update(rng.choice(NEEDED.get(method, [{}])))
     if method in PROMPTS:
+        for extra in rng.sample(_PROMPT, rng.choice((0, 1, 1, 2))):
+            config.update({key: value for key, value in extra.items() if key in fields})
         return config
     drawn = _common(rng, _leaves(model), [name for name, _ in model.named_parameters()])
+    drawn.update(_around(rng, model, drawn))
     return {**config, **{key: value for key, value in drawn.items() if key in fields}}
 
 
@@ -132,6 +141,30 @@ def _common(rng: random.Random, leaves: dict[str, list[str]], parameters: list[s
         if rng.random() < chance:
             drawn.update(fields)
     return drawn
+
+
+def _around(rng: random.Random, model: Any, drawn: dict[str, Any]) -> dict[str, Any]:
+    """Options about modules that hold others, layers by several patterns, and several patterns for one target."""
+    boxes = [name for name, module in model.named_modules() if name and next(module.children(), None) is not None]
+    box = rng.choice(boxes) if boxes else "nowhere"
+    last = box.rpartition(".")[2]
+    targets = drawn["target_modules"]
+    some = targets if isinstance(targets, list) and targets else ["q_proj"]
+    ways: list[dict[str, Any]] = [
+        {"modules_to_save": [last]}, {"modules_to_save": [box]}, {"modules_to_save": [last, *some[:1]]}, {"exclude_modules": [box]}, {"exclude_modules": rf".*{last}.*"},
+        {"target_modules": [*some, last]}, {"target_modules": rf"(.*\.)?{last}\.[^.]*"}, {"target_modules": rf".*(?<!0)\.({'|'.join(some)})$"},
+        {"layers_to_transform": [0], "layers_pattern": ["layers", "layer", "h", "block"]}, {"layers_to_transform": [1], "layers_pattern": ""},
+        {"layers_to_transform": [-1]}, {"layers_to_transform": []}, {"layers_to_transform": [0], "target_modules": ".*"},
+        {"rank_pattern": {some[0]: 2, rf".*{last}.*": 3}}, {"rank_pattern": {rf"^{some[0]}": 2}}, {"rank_pattern": {rf"{last}.{some[0]}": 2}, "alpha_pattern": {last: 5}},
+        {"rank_pattern": {rf"[a-z.]*\d\..*{some[0]}$": 1}}, {"bias": "lora_only", "exclude_modules": [some[0]]}, {"bias": "all", "modules_to_save": [last]},
+        {"target_modules": None, "target_parameters": ["experts.gate_up_proj", "experts.down_proj"]}, {"target_modules": [], "target_parameters": ["weight"]},
+        {"target_parameters": ["experts.down_proj"], "rank_pattern": {"experts.down_proj": 2}}, {"trainable_token_indices": {last: [0, 1]}},
+        {"eva_config": {"rho": 2.0}, "init_lora_weights": "eva"}, {"corda_config": {"corda_method": "kpm"}, "init_lora_weights": "corda"}, {"loftq_config": {"loftq_bits": 4}},
+        {"modules_to_save": ["embed_tokens"], "trainable_token_indices": [1]}, {"ensure_weight_tying": True, "modules_to_save": ["embed_tokens"]},
+        {"ensure_weight_tying": True, "target_modules": ["embed_tokens", *some]}, {"ensure_weight_tying": True, "trainable_token_indices": [1, 2]},
+        {"exclude_modules": some[:1], "modules_to_save": some[:1]}, {"exclude_modules": []}, {"exclude_modules": ""}, {"modules_to_save": []},
+    ]  # fmt: skip
+    return rng.choice(ways) if rng.random() < 0.25 else {}
 
 
 def _experts(parameters: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ import fuzzing
 
 pytestmark = pytest.mark.exact
 
+ADALORA = {"peft_type": "ADALORA", "init_r": 3, "total_step": 10, "target_modules": ["q_proj"]}
 #: Type and class of the base, and the config of the adapter that PEFT saves for it, or refuses to.
 FOUND = {
     "PiSSA has no more ranks than the lesser side of a layer": (
@@ -137,6 +138,66 @@ FOUND = {
         "LlamaForCausalLM",
         {"peft_type": "WAVEFT", "n_frequency": 10, "bias": "odd", "target_modules": ["q_proj"]},
     ),
+    "a rank pattern that is no expression, and no target": (
+        "llama",
+        "LlamaForCausalLM",
+        {"peft_type": "LORA", "r": 4, "target_modules": ["nope"], "rank_pattern": {"(": 2}},
+    ),
+    "AdaLoRA with a rank in place of a mask": ("llama", "LlamaForCausalLM", {**ADALORA, "rank_pattern": {"q_proj": 3}}),
+    "AdaLoRA with a mask of another length": (
+        "llama",
+        "LlamaForCausalLM",
+        {**ADALORA, "rank_pattern": {"model.layers.0.self_attn.q_proj.lora_E": [True, False]}},
+    ),
+    "AdaLoRA with a mask of nothing": (
+        "llama",
+        "LlamaForCausalLM",
+        {**ADALORA, "rank_pattern": {"q_proj": [True, False, True]}},
+    ),
+    "AdaLoRA with a mask of a layer that is not there": (
+        "llama",
+        "LlamaForCausalLM",
+        {**ADALORA, "rank_pattern": {"model.layers.7.self_attn.q_proj.lora_E": [True, False, True]}},
+    ),
+    "token rows of a Conv1D": (
+        "gpt2",
+        "GPT2LMHeadModel",
+        {"peft_type": "LORA", "r": 4, "target_modules": ["c_proj"], "trainable_token_indices": {"c_attn": [0]}},
+    ),
+    "token rows of a norm": (
+        "gpt2",
+        "GPT2LMHeadModel",
+        {"peft_type": "LORA", "r": 4, "target_modules": ["c_proj"], "trainable_token_indices": {"ln_1": [0]}},
+    ),
+    "token rows of a module that holds others": (
+        "llama",
+        "LlamaForCausalLM",
+        {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"], "trainable_token_indices": {"mlp": [0]}},
+    ),
+    "token rows of a class without an input embedding": (
+        "clip",
+        "CLIPForImageClassification",
+        {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"], "trainable_token_indices": [1]},
+    ),
+    "biases on an embedding beside a variant": (
+        "falcon",
+        "FalconModel",
+        {
+            "peft_type": "LORA",
+            "r": 4,
+            "target_modules": ["word_embeddings"],
+            "lora_bias": True,
+            "use_bdlora": {"nblocks": 2, "target_modules_bd_a": ["q_proj"], "target_modules_bd_b": ["o_proj"]},
+        },
+    ),
+    "a prompt on a plain module": (hunting.PLAIN, "Linear", {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3}),
+    "CPT on a plain module": (hunting.PLAIN, "Linear", {"peft_type": "CPT", "cpt_token_ids": [1, 2]}),
+    "adaption prompts on a plain module": (
+        hunting.PLAIN,
+        "Linear",
+        {"peft_type": "ADAPTION_PROMPT", "adapter_len": 3, "adapter_layers": 1},
+    ),
+    "a shadow on a plain module": (hunting.PLAIN, "Linear", {"peft_type": "SHADOW", "target_modules": ["tgt"]}),
 }
 
 

@@ -14,7 +14,7 @@ from adapterfit import discover
 from adapterfit.errors import BadInput
 from adapterfit.expect import experts, injection, packed
 from adapterfit.expect.extras import save_modules
-from adapterfit.expect.methods._layer import InjectionFails, Undecided
+from adapterfit.expect.methods._layer import InjectionFails, Undecided, no_config
 from adapterfit.expect.peft_class import missing_ability, peft_class, with_head
 from adapterfit.expect.running import prompt_raises
 from adapterfit.expect.takeable import takeable
@@ -130,13 +130,15 @@ def _tuner(method: Any, found: Expectation) -> Expectation:
         inert=method.inert(plan.config),
         prefix=method.PREFIX,
         packed=plan.packed,
-        raised=packed.failure(plan.packed),
+        raised=packed.failure(plan.packed) or (method.resized(plan) if hasattr(method, "resized") else None),
     )
 
 
 def _prompt(method: Any, found: Expectation) -> Expectation:
     if not found.tree.model_type:
-        raise Undecided("prompt learning needs a transformers model with a config")
+        if hasattr(method, "prepare"):
+            method.prepare(found.config)
+        no_config(found.tree, "prompt learning")
     failure = prompt_raises(found.config, found.tree) if LOADER in found.config else None
     if failure is not None:
         return _with(found, raised=failure)

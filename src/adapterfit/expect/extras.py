@@ -14,9 +14,9 @@ from adapterfit.expect.methods._layer import InjectionFails, Undecided
 from adapterfit.expect.patterns import Patterns
 from adapterfit.expect.peft_class import LATE_HEADS
 from adapterfit.expect.targets import EMBEDDING_NAMES, ends_with_any, saved_modules
-from adapterfit.expect.versions import rule
+from adapterfit.expect.versions import LOADER, rule
 from adapterfit.expect.wrapped import SHARED_ROWS, Wrapped
-from adapterfit.records import ModuleTree
+from adapterfit.records import Module, ModuleTree
 
 # -------------------------------------------------------------------------------------------- tied weights
 
@@ -135,7 +135,7 @@ def train_tokens(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...]
     if wanted is None:
         return ()
     tree = wrapped.tree
-    layers = wanted if isinstance(wanted, Mapping) else {tree.input_embeddings or "embed_tokens": wanted}
+    layers = wanted if isinstance(wanted, Mapping) else {_embedding(tree, config): wanted}
     for name in layers:
         if name in (config.get("modules_to_save") or ()):
             raise InjectionFails(
@@ -144,7 +144,7 @@ def train_tokens(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...]
                 f"`modules_to_save=[..., \"{name}\", ...]` or `trainable_tokens={{'{name}': x}}` but not both.",
             )
     tied = tied_with_embedding(tree) if tree.config.get("tie_word_embeddings", True) else ()
-    skip, mismatch = _tied_rows(layers, tied, config)
+    skip, mismatch = _tied_rows(layers, tied, tree.input_embeddings, config)
     for name, indices in layers.items():
         if name not in skip:
             _wrap_tokens(wrapped, name, indices, config)
@@ -157,17 +157,40 @@ def train_tokens(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...]
     return (f"trainable_token_indices and another wrapper meet at {overlap[0]}",) if overlap else ()
 
 
+def _embedding(tree: ModuleTree, config: Mapping[str, Any]) -> str:
+    """The input embedding's name; a plain module has none, and of a transformers model without one PEFT asks in vain."""
+    if tree.input_embeddings or not tree.model_type or LOADER in config:
+        return tree.input_embeddings or "embed_tokens"
+    if any(module.name.endswith("embed_tokens") for module in tree.modules):
+        raise Undecided(
+            f"trainable_token_indices without a layer on {tree.class_name}, whose input embedding is not known"
+        )
+    line = f"`get_input_embeddings` not auto\u2011handled for {tree.class_name}; please override in the subclass."
+    raise InjectionFails("NotImplementedError", line)
+
+
 def _tied_rows(
-    layers: Mapping[str, Any], tied: tuple[str, ...], config: Mapping[str, Any]
+    layers: Mapping[str, Any], tied: tuple[str, ...], embedding: str, config: Mapping[str, Any]
 ) -> tuple[frozenset[str], bool]:
     """Layers left to the tie, and whether tied layers name different rows."""
-    if len(layers) < 2 or not tied:
+    ends = [
+        name
+        for name in layers
+        if embedding.endswith(name) or any(one.endswith(name) or name in one.split(".") for one in tied)
+    ]
+    if len(ends) < 2 or not tied:
         return frozenset(), False
-    first = next(iter(layers.values()))
-    mismatch = any(indices != first for indices in layers.values())
+    mismatch = any(layers[name] != layers[ends[0]] for name in ends)
     if mismatch and config.get("ensure_weight_tying"):
-        raise Undecided("ensure_weight_tying with different token rows for tied layers")
-    return (frozenset() if mismatch else frozenset(layers) & frozenset(tied)), mismatch
+        if LOADER in config:
+            raise Undecided("ensure_weight_tying with different token rows for tied layers")
+        line = (
+            "Cannot ensure weight tying when different token indices are specified for tied layers. Conflicting layers: "
+            f"{', '.join(f'{name}: {layers[name]}' for name in ends)}. "
+            "Please use the same indices for all tied layers or set ensure_weight_tying=False."
+        )
+        raise InjectionFails("ValueError", line)
+    return (frozenset() if mismatch else frozenset(ends) & frozenset(tied)), mismatch
 
 
 def _wrap_tokens(wrapped: Wrapped, wanted: str, indices: Any, config: Mapping[str, Any]) -> None:
@@ -181,8 +204,7 @@ def _wrap_tokens(wrapped: Wrapped, wanted: str, indices: Any, config: Mapping[st
         raise Undecided("trainable_token_indices are not whole numbers")
     for module in hits:
         shape = module.params.get("weight", ())
-        if len(shape) != 2:
-            raise Undecided(f"trainable tokens on {module.name}, which has no 2-D weight")
+        _has_rows(module, wrapped.tree, config)
         if module.kind == "Linear" and rule(config, "token-rows-of-linear") == "raises":
             raise InjectionFails("AttributeError", "'Linear' object has no attribute 'embedding_dim'")
         beyond = next((index for index in indices if not -shape[0] <= index < shape[0]), None)
@@ -190,3 +212,20 @@ def _wrap_tokens(wrapped: Wrapped, wanted: str, indices: Any, config: Mapping[st
             line = f"index {beyond} is out of bounds for dimension 0 with size {shape[0]}"
             raise InjectionFails("IndexError", line)
         wrapped.tokens[module.name] = len(indices)
+
+
+#: Kinds of module that say how wide a row is: `embedding_dim` or `in_features`.
+_WITH_ROWS = ("Linear", "Embedding")
+_WITHOUT = ("Conv1D", "Conv1d", "Conv2d", "Conv3d", "norm", "MultiheadAttention")
+
+
+def _has_rows(module: Module, tree: ModuleTree, config: Mapping[str, Any]) -> None:
+    """PEFT asks for the weight, and then for the width of a row, which few kinds of module have."""
+    if module.kind in _WITH_ROWS and len(module.params.get("weight", ())) == 2:
+        return
+    inside = any(other.name == f"{module.name}.weight" for other in tree.modules)
+    weight = "weight" in module.params
+    if LOADER in config or not module.class_name or inside or (weight and module.kind not in _WITHOUT):
+        raise Undecided(f"trainable tokens on {module.name}, which is no embedding")
+    lacks = "in_features" if weight else "weight"
+    raise InjectionFails("AttributeError", f"'{module.class_name}' object has no attribute '{lacks}'")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 from adapterfit import limits
-from adapterfit.expect.methods._layer import InjectionFails, Undecided
+from adapterfit.expect.methods._layer import InjectionFails, Undecided, no_config
 from adapterfit.records import Module, ModuleTree
 
 
@@ -17,7 +17,7 @@ def replicated(tree: ModuleTree, spans: Any) -> ModuleTree:
     if sum(end - start for start, end in spans) > limits.LAYERS:
         raise Undecided(f"layer_replication asks for more than {limits.LAYERS} layers")
     if not tree.model_type:
-        _no_config(tree)
+        no_config(tree, "layer_replication")  # PEFT writes the new number of layers there
     stack = _layer_stack(tree)
     layers: dict[int, list[Module]] = {}
     for module in tree.modules:
@@ -36,13 +36,6 @@ def replicated(tree: ModuleTree, spans: Any) -> ModuleTree:
     ]
     before, after = _around(tree, stack)
     return replace(tree, modules=(*before, *rebuilt, *after))
-
-
-def _no_config(tree: ModuleTree) -> NoReturn:
-    """PEFT writes the new number of layers into the model's config, which a plain module lacks."""
-    if tree.known == "headers":
-        raise Undecided("layer_replication on weights that do not say what model they are of")
-    raise InjectionFails("AttributeError", f"'{tree.class_name}' object has no attribute 'config'")
 
 
 def _are_spans(spans: Any) -> bool:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 from adapterfit.expect.versions import rule
-from adapterfit.records import Module, Raised, Shape, Slot
+from adapterfit.records import Module, ModuleTree, Raised, Shape, Slot
 
 #: The adapter's name while PEFT loads it, unless the caller chooses another.
 ADAPTER = "default"
@@ -102,6 +102,13 @@ def positive_rank(rank: Any) -> int:
     if rank <= 0:
         raise InjectionFails("ValueError", f"`r` should be a positive integer value but the value passed is {rank}")
     return rank
+
+
+def no_config(tree: ModuleTree, what: str) -> NoReturn:
+    """A plain module, which has no config for PEFT to look at; of weights alone nobody knows whether it has one."""
+    if tree.known == "headers" or tree.config:
+        raise Undecided(f"{what} on a base that does not say what model it is")
+    raise InjectionFails("AttributeError", f"'{tree.class_name}' object has no attribute 'config'")
 
 
 def no_layers_with_regex(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapterfit.expect.methods._layer import (
+    ADAPTER,
     InjectionFails,
     LayerSlot,
     Undecided,
@@ -20,7 +21,7 @@ from adapterfit.expect.methods._layer import (
     unsupported,
 )
 from adapterfit.expect.versions import rule
-from adapterfit.records import LoadRename, Module
+from adapterfit.records import LoadRename, Module, Raised
 
 KIND = "tuner"
 PREFIX = "lora_"
@@ -80,9 +81,46 @@ def _kept(name: str, config: Mapping[str, Any]) -> int:
         for key, mask in table.items():
             if key.rpartition(".")[0] == name or key == f"{name}.lora_E.default":
                 if not isinstance(mask, list):
-                    raise Undecided(f"rank_pattern of {name} is not a list")
-                return sum(1 for kept in mask if kept)
+                    break  # the loader raises about it later
+                if not all(isinstance(kept, bool) for kept in mask):
+                    raise Undecided(f"rank_pattern of {name} is no mask")
+                return sum(mask)
     rank = config.get("init_r", 12)
     if not isinstance(rank, int) or isinstance(rank, bool):
         raise Undecided(f"init_r {rank!r} is not a whole number")
     return rank
+
+
+def resized(plan: Any) -> Raised | None:
+    """What the loader raises when it cuts the layers to the masks of `rank_pattern`, once they all are there.
+
+    A mask is a list with one entry for each of `init_r` ranks; its key names `lora_E` of a module.
+    """
+    table = plan.config.get("rank_pattern")
+    modules = {module.name: module for module in plan.wrapped.tree.modules}
+    for key, mask in table.items() if isinstance(table, Mapping) else ():
+        if not isinstance(mask, list):
+            return Raised("TypeError", "Unexpected type of rank_idx")
+        parts = key.split(".")
+        name = ".".join(parts[: -2 if ADAPTER in key else -1])
+        module = modules.get(name)
+        if module is None:
+            return _nowhere(name, modules)
+        if name not in plan.wrapped.tuned:
+            return Raised("AttributeError", f"'{module.class_name}' object has no attribute 'lora_E'")
+        ranks = plan.config.get("init_r", 12)
+        if len(mask) != ranks:
+            line = f"The shape of the mask [{len(mask)}] at index 0 does not match the shape of the indexed tensor"
+            return Raised("IndexError", f"{line} [{ranks}, 1] at index 0")
+    return None
+
+
+def _nowhere(name: str, modules: Mapping[str, Module]) -> Raised:
+    """The line of `nn.Module.get_submodule`: the first part of the path that is not there."""
+    at = ""
+    for part in name.split("."):
+        inside = f"{at}.{part}" if at else part
+        if inside not in modules:
+            return Raised("AttributeError", f"{modules[at].class_name} has no attribute `{part}`")
+        at = inside
+    raise AssertionError(name)

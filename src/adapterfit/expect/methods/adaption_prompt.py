@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapterfit.expect.methods._layer import LayerSlot, Undecided, fails, whole
+from adapterfit.expect.methods._layer import LayerSlot, Undecided, fails, no_config, whole
 from adapterfit.expect.versions import rule
 from adapterfit.records import LoadRename, Module, ModuleTree
 
@@ -36,7 +36,7 @@ def inert(_config: Mapping[str, Any]) -> bool:
 def choose(tree: ModuleTree, config: Mapping[str, Any]) -> tuple[str, ...]:
     """The last attention modules, by the config's name for them or else PEFT's own."""
     if not tree.model_type:
-        raise Undecided("adaption prompts need a transformers model with a config")
+        no_config(tree, "adaption prompts")
     if tree.model_type not in _MODELS:
         fails(f"Unsupported model type for adaption prompt: '{tree.model_type}'.")
     target = config.get("target_modules") or _MODELS[tree.model_type][0]

@@ -16,10 +16,15 @@ from adapterfit.records import Shape
 KIND = "prompt"
 
 
-def prompt(config: Mapping[str, Any], base: Mapping[str, Any]) -> Shape:
-    """The shape of `prompt_embeddings`."""
+def prepare(config: Mapping[str, Any]) -> None:
+    """The check of `CPTConfig.__post_init__` that needs no base."""
     if config.get("task_type") != "CAUSAL_LM":
         fails("CPTConfig only supports task_type = CAUSAL_LM.")
+
+
+def prompt(config: Mapping[str, Any], base: Mapping[str, Any]) -> Shape:
+    """The shape of `prompt_embeddings`."""
+    prepare(config)
     lists = [config.get(field) for field in ("cpt_token_ids", "cpt_mask", "cpt_tokens_type_mask")]
     if not all(value is None or isinstance(value, list) for value in lists):
         raise Undecided("cpt_token_ids, cpt_mask and cpt_tokens_type_mask are not lists")

@@ -94,12 +94,12 @@ def layer(module: Module, name: str, rank: int, config: Mapping[str, Any]) -> tu
     _made_for(module, config)
     if module.kind == "MultiheadAttention":
         return _attention(module, rank, config)
+    if module.kind == "Embedding" and config.get("lora_bias"):
+        raise InjectionFails("ValueError", "lora_bias=True is not supported for Embedding.")
     positive_rank(rank)
     variant = _variant(module, config)
     _known_init(module, config, rank)
     if module.kind == "Embedding":
-        if config.get("lora_bias"):
-            raise InjectionFails("ValueError", "lora_bias=True is not supported for Embedding.")
         return _embedding(module, rank, variant)
     slots = _convolution(module, rank) if module.kind in _CONVOLUTIONS else _linear(module, name, rank, config)
     if config.get("lora_bias"):

@@ -18,6 +18,7 @@ from adapterfit.expect.methods._layer import (
     LayerSlot,
     Undecided,
     fails,
+    no_config,
     no_layers_with_regex,
     positive_rank,
     whole,
@@ -158,6 +159,8 @@ def _head(tree: ModuleTree, config: Mapping[str, Any]) -> tuple[tuple[str, Shape
 
 
 def _width(tree: ModuleTree) -> int:
+    if not tree.model_type:
+        no_config(tree, "a shadow")
     size = next((tree.config[key] for key in _WIDTHS if key in tree.config), None)
     if size is None:
         raise InjectionFails("AttributeError", "Unable to infer the hidden size from the model config.")
