@@ -10,6 +10,7 @@ import reports
 from test_hostile_text import FORBIDDEN, HOSTILE, everywhere
 
 import adapterfit
+import sarif_shape
 from adapterfit import discover
 from adapterfit.report import _consumers
 from adapterfit.testing import make
@@ -59,7 +60,9 @@ def cells(line):
 
 
 def test_sarif_names_a_rule_for_every_result_and_holds_the_engines(served):
-    run = json.loads(render("sarif", served))["runs"][0]
+    document = json.loads(render("sarif", served))
+    assert sarif_shape.faults(document) == []
+    run = document["runs"][0]
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
     assert [rules[result["ruleIndex"]] for result in run["results"]] == [r["ruleId"] for r in run["results"]]
     assert {r["ruleId"]: r["level"] for r in run["results"]}["weights-refused-by-engine"] == "error"
@@ -103,7 +106,7 @@ def test_hostile_text_stays_text(face, hostile):
     text = render(face, everywhere(hostile))
     assert not FORBIDDEN.search(text)
     if face == "sarif":
-        json.loads(text)
+        assert sarif_shape.faults(json.loads(text)) == []
     elif face == "junit":
         ET.fromstring(text.encode())
     elif face == "html":

@@ -12,6 +12,8 @@ import pytest
 
 pytest.importorskip("libcst", reason="libcst is not installed: pip install adapterfit[lint]")
 
+import sarif_shape
+
 IMPORTS = "import torch\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n"
 SAFE = IMPORTS + 'state = torch.load("adapter_model.bin")\n'
 UNSAFE = (
@@ -177,6 +179,7 @@ def test_json(lint):
 
 def test_sarif(lint):
     document = json.loads(lint(".", "--format", "sarif", a=SAFE).stdout)
+    assert sarif_shape.faults(document) == []
     run = document["runs"][0]
     (result,) = run["results"]
     assert document["version"] == "2.1.0"
@@ -184,6 +187,33 @@ def test_sarif(lint):
     place = result["locations"][0]["physicalLocation"]
     assert place["artifactLocation"]["uri"] == "a.py"
     assert place["region"] == {"startLine": 4, "startColumn": 9, "endLine": 4, "endColumn": 40}
+
+
+def test_sarif_of_a_notebook_a_file_that_cannot_be_read_and_a_name_of_other_letters(lint, tmp_path):
+    lines = SAFE.splitlines(keepends=True)
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [], "source": lines}
+    tmp_path.joinpath("a book ü.ipynb").write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4}))
+    document = json.loads(lint(".", "--format", "sarif", broken="import peft  # adapter\ndef (").stdout)
+    assert sarif_shape.faults(document) == []
+    run = document["runs"][0]
+    assert [result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for result in run["results"]] == [
+        "a%20book%20%C3%BC.ipynb"
+    ]
+    assert run["invocations"][0]["executionSuccessful"] is False
+
+
+def test_what_is_no_sarif_is_found_out(lint):
+    text = lint(".", "--format", "sarif", a=SAFE).stdout
+    wrong = {
+        "$.runs[0]: lacks tool": lambda run: run.pop("tool"),
+        "$.runs[0].results[0]: lacks message": lambda run: run["results"][0].pop("message"),
+        "$.runs[0].results[0]: lines is no key of result": lambda run: run["results"][0].update(lines=3),
+        "$.runs[0].results[0].level: 'bad' is no level": lambda run: run["results"][0].update(level="bad"),
+    }
+    for fault, change in wrong.items():
+        document = json.loads(text)
+        change(document["runs"][0])
+        assert sarif_shape.faults(document) == [fault]
 
 
 def test_github(lint):
