@@ -59,3 +59,10 @@ def test_that_a_sum_is_of_whole_numbers():
     assert compile_formula("2*sum(many)")({"many": [3, 4]}) == 14
     with pytest.raises(ValueError, match="whole number"):
         compile_formula("sum(many)")({"many": [True]})
+
+
+def test_that_a_flat_file_of_a_part_of_any_type_is_of_the_usual_type():
+    found = tree("fuyu", "FuyuModel", hidden_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=1000)
+    assert shapes(found, "language_model.embed_tokens") == {"weight": (1000, 128)}
+    assert found.doubts == ()
+    assert "hidden_size" not in found.config

@@ -208,8 +208,8 @@ class Defaults:
         layers = next((value for name, value in raw.items() if is_depth(name) and value), 0) or self.sampler.depth()
         raw[leaf] = self.rng.choice(self.sampler.keys()[key].makes)(self.rng, layers)
 
-    def _told(self, raw: dict[str, Any], name: str, given: list[str]) -> str:
-        """How the config class says that it computed this field; empty where it does not."""
+    def _told(self, raw: dict[str, Any], name: str, given: list[str]) -> Any:
+        """How the config class says that it computed this field, or each entry of it; empty where it does not."""
         trace.shadow()
         try:
             value: Any = self.sampler.config(trace.marked(raw, {**self.alias_map, **dict.fromkeys(given, "given")}))
@@ -217,6 +217,8 @@ class Defaults:
             return ""
         for part in name.split("."):
             value = getattr(value, part, None)
+        if isinstance(value, (list, tuple)):
+            return [one.text if isinstance(one, trace.Traced) else "" for one in value]
         return value.text if isinstance(value, trace.Traced) else ""
 
     def prompt_fields(self) -> list[str]:

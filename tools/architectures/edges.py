@@ -75,6 +75,8 @@ def _edges(value: Any, sizes: list[Any], *, may_be_null: bool) -> list[Any]:
         return [*found, not value]
     if isinstance(value, int):
         return [*found, *(one for one in dict.fromkeys((0, 1, 2, value + 1, *sizes)) if one != value)]
+    if isinstance(value, float) and value > 0:
+        return [*found, *(round(times * value, 4) for times in (0.35, 0.75, 1.3))]
     if isinstance(value, (list, tuple)) and value:
         items = list(value)
         return [*found, items[:-1], [*items, items[-1]], items[::-1], []]

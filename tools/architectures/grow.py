@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Callable
 
 from transformers.activations import ACT2CLS, ACT2FN
@@ -302,7 +303,7 @@ class Grower:
 
     # ---------------------------------------------------------------------------------------- values
 
-    def value(self, what: str, envs: list[Env], values: list[Any], told: Sequence[Callable[[], str]] = ()) -> str:
+    def value(self, what: str, envs: list[Env], values: list[Any], told: Sequence[Callable[[], Any]] = ()) -> str:
         """A formula for any plain value: constant, another field, a size, a condition, or a table over a text field."""
         first = values[0]
         if all(value == first and type(value) is type(first) for value in values):
@@ -319,8 +320,10 @@ class Grower:
         if all(isinstance(value, int) for value in values):
             texts = [tell() for tell in told]
             return self.number(what, envs, values, texts) if any(texts) else self._few_numbers(what, envs, values)
+        if "given" in envs[0] and (text := self._given_or(envs, values)):
+            return text
         if all(isinstance(value, list) for value in values):
-            return self._listing(what, envs, values)
+            return self._listing(what, envs, values, [tell() for tell in told])
         if all(isinstance(value, list) or value is None for value in values):
             when = self.condition(what, envs, [value is None for value in values])
             given = [at for at, value in enumerate(values) if value is not None]
@@ -328,7 +331,24 @@ class Grower:
             return f"{f'({when})' if '?' in when else when} ? null : {rest}"
         return self._table(what, envs, values)
 
-    def _listing(self, what: str, envs: list[Env], values: list[list[Any]]) -> str:
+    @staticmethod
+    def _given_or(envs: list[Env], values: list[Any]) -> str:
+        """`condition ? given : …` for one other value; empty where there are several, or no condition is found."""
+        apart = [value for env, value in zip(envs, values) if env["given"] != value]
+        if not apart or len(apart) == len(values) or any(value != apart[0] for value in apart):
+            return ""
+        unclear = [env["given"] == apart[0] for env in envs]  # both are right there
+        truth = [env["given"] == value for env, value in zip(envs, values)]
+        try:
+            when = find_condition(
+                [env for env, both in zip(envs, unclear) if not both],
+                [yes for yes, both in zip(truth, unclear) if not both],
+            )
+        except NotFoundError:
+            return ""
+        return f"{f'({when})' if '?' in when else when} ? given : {literal(apart[0])}"
+
+    def _listing(self, what: str, envs: list[Env], values: list[list[Any]], told: Sequence[Any] = ()) -> str:
         """`each(n, …)`: a list with as many items as layers, each by its place; null, with a doubt, where none is found."""
         if "given" in envs[0] and len({str(value[-1:]) for value in values}) == 1 and values[0]:
             text = f"each(len(given), i == len(given)-1 ? {literal(values[0][-1])} : given[i])"
@@ -341,7 +361,11 @@ class Grower:
         items = [({**env, "i": at}, item) for env, value in zip(envs, values) for at, item in enumerate(value)]
         if count == "unknown" or not items:
             return "null"
-        inner = self.value(what, [env for env, _ in items], [item for _, item in items])
+        if all(isinstance(texts, list) and len(texts) == len(value) for texts, value in zip(told, values)):
+            tells = [partial(str, text) for texts in told for text in texts]
+        else:
+            tells = []
+        inner = self.value(what, [env for env, _ in items], [item for _, item in items], tells)
         return f"each({count}, {inner})"
 
     def _progression(self, what: str, envs: list[Env], values: list[list[Any]]) -> str:

@@ -310,8 +310,10 @@ class Sampler:
             if default < 0:
                 return rng.choice((default, default, prime)) if default == -1 else default
             return rng.choice((default, default, 1, 2, 3, 5 if default <= 16 else prime))
+        if isinstance(default, float) and name.endswith("depth_multiplier"):  # widths are rounded in ways that few show
+            return rng.choice((default, round(rng.uniform(0.1, 2) * default, 2)))
         if isinstance(default, float) and _RATIO.search(name):
-            return rng.choice((default, default, 2 * default, default + 0.5, default + 1))
+            return rng.choice((default, default, *(times * default for times in (0.35, 0.5, 0.75, 2)), default + 0.5))
         if isinstance(default, (list, tuple)) and len(default) > 4 and all(isinstance(n, float) for n in default):
             return rng.sample(
                 list(default), rng.choice((len(default), len(default), len(default) - 1, len(default) - 2))

@@ -14,7 +14,7 @@ _INDEX = re.compile(r"([\w.]+)\[(\d+)\]")
 _NUMBER = re.compile(r"(?<![\w.\[])(\d+)(?![\w.\]])")
 _MOST_CASES = 4
 _MOST_CANDIDATES = 60
-_SHORT, _MOST_LENGTHS = 6, 12
+_SHORT, _LONG, _MOST_LENGTHS = 6, 16, 12
 _NAMES = 6
 _TIMES = (2, 3, 4)
 
@@ -74,6 +74,10 @@ def _readings(text: str, env: Env) -> Iterator[str]:
         if LOGGED.search(key) and type(value) is int and value > 0:
             steps, word = value.bit_length() - 1, f"log2({key})"
             yield _NUMBER.sub(lambda m, n=steps, w=word: w if int(m[1]) == n else m[1], text)  # type: ignore[misc]
+    for length, word in _lengths(env, _LONG):
+        for number, said in ((length, word), (length - 1, f"({word}-1)")):
+            if number > 1:
+                yield _NUMBER.sub(lambda m, n=number, w=said: w if int(m[1]) == n else m[1], text)  # type: ignore[misc]
     for loop in [name for name in ("j", "i") if name in env]:
         at = env[loop]
         for step, word in ((0, loop), (1, f"{loop}+1"), (-1, f"{loop}-1")):
@@ -104,10 +108,10 @@ def _indexed(text: str, at: int, word: str) -> str:
     return _INDEX.sub(lambda m: f"{m[1]}[{word}]" if int(m[2]) == at else m[0], text)
 
 
-def _lengths(env: Env) -> list[tuple[int, str]]:
+def _lengths(env: Env, most: int = _SHORT) -> list[tuple[int, str]]:
     """Lengths of short lists that a loop may go through again and again."""
     lists = [(key, len(value)) for key, value in env.items() if isinstance(value, (list, tuple)) and value]
-    found = [(length, f"len({key})") for key, length in lists if 1 < length <= _SHORT]
+    found = [(length, f"len({key})") for key, length in lists if 1 < length <= most]
     apart = itertools.combinations([(key, length) for key, length in lists if length <= _SHORT], 2)
     found += [(min(a, b), f"min(len({one}), len({other}))") for (one, a), (other, b) in apart if a != b]
     return found[:_MOST_LENGTHS]

@@ -11,6 +11,7 @@ import builtins
 import math
 import operator
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Callable
@@ -35,6 +36,8 @@ _DUNDERS = {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv"
 _COMPARE = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
 #: Comparisons that models made of traced numbers: where there is one, a condition may hang on it.
 compared: dict[str, None] = {}
+#: The numbers made last.
+_last_made: deque[Any] = deque(maxlen=12)
 #: Fields that were asked for while models were built, sub-configs dotted.
 read: set[str] = set()
 _shadowed: set[int] = set()
@@ -91,6 +94,7 @@ def traced(value: Any, text: str, binds: int = 9) -> Any:
         return value
     made: Any = Whole(value) if isinstance(value, int) else Real(value)
     made.text, made.binds = text, binds
+    _last_made.append(made)
     return made
 
 
@@ -99,6 +103,18 @@ def text_of(value: Any) -> str:
     if isinstance(value, Traced):
         return value.text
     return repr(value) if isinstance(value, (int, float)) and value >= 0 else f"(0-{-value!r})"
+
+
+def _said(one: Any, other: Any) -> str:
+    """The text of what is compared with.
+
+    A fraction times a whole number keeps none, as Python asks the fraction first: of `new < 0.9 * value`, by which many
+    models round their widths, the value is sought among the numbers made last.
+    """
+    if isinstance(other, (Traced, int)) or other == int(other):
+        return text_of(other)
+    near = (made.text for made in reversed(_last_made) if _bare(made) * 0.9 == other and made.text != text_of(one))
+    return next((f"0.9*({text})" for text in near), "")
 
 
 def called(function: str, value: Any, *given: Any) -> Any:
@@ -142,8 +158,8 @@ def _install() -> None:
     def comparison(op: str, do: Any) -> Any:
         def compare(self: Any, other: Any) -> Any:
             plain = _bare(other)
-            if isinstance(plain, (int, float)) and not isinstance(plain, bool):
-                compared[f"{text_of(self)} {op} {text_of(other)}"] = None
+            if isinstance(plain, (int, float)) and not isinstance(plain, bool) and (said := _said(self, other)):
+                compared[f"{text_of(self)} {op} {said}"] = None
             return do(_bare(self), plain)
 
         return compare

@@ -207,7 +207,8 @@ class Fields:
     def sub_type(self, key: str) -> str:
         """The model type of a sub-config, as the file or the class says."""
         spec = self.facts["configs"][key]
-        named = self.section(key).get("model_type") if spec.get("any") else None
+        section = self.section(key)
+        named = section.get("model_type") if spec.get("any") and section is not self.raw else None
         return named if isinstance(named, str) else str(spec["type"])
 
     def sub(self, key: str) -> Fields | None:
@@ -301,7 +302,10 @@ class Fields:
     def _is_extra(self, name: str, head: str, known: set[str]) -> bool:
         """Whether the file has the key although the class has no such field: it is kept as it stands."""
         section = self.section(head[:-1]) if head else self.raw
-        moved = not head and "text_config" not in self.raw and f"text_config.{name}" in known
+        spec = self.facts["configs"].get("text_config", {})
+        handed = spec.get("any") and spec.get("flat") and name in spec.get("absent", {})  # a part of any type takes these
+        moved = f"text_config.{name}" in known and "text_config" not in self.raw
+        moved = not head and (moved or bool(handed and self.raw.get("text_config") is None))
         return (
             name in section
             and f"{head}{name}" not in known
