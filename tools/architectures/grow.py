@@ -320,7 +320,7 @@ class Grower:
         if all(isinstance(value, int) for value in values):
             texts = [tell() for tell in told]
             return self.number(what, envs, values, texts) if any(texts) else self._few_numbers(what, envs, values)
-        if "given" in envs[0] and (text := self._given_or(envs, values)):
+        if "given" in envs[0] and (text := self._spread(envs, values) or self._given_or(envs, values)):
             return text
         if all(isinstance(value, list) for value in values):
             return self._listing(what, envs, values, [tell() for tell in told])
@@ -330,6 +330,16 @@ class Grower:
             rest = self._listing(what, [envs[at] for at in given], [values[at] for at in given])
             return f"{f'({when})' if '?' in when else when} ? null : {rest}"
         return self._table(what, envs, values)
+
+    @staticmethod
+    def _spread(envs: list[Env], values: list[Any]) -> str:
+        """A list as it is given, or a number for each of as many as a field says; empty where it is neither."""
+        if not all(isinstance(value, list) for value in values) or not any(type(env["given"]) is int for env in envs):
+            return ""
+        counts = [key for key in envs[0] if key != "given" and all(type(env.get(key)) is int for env in envs)]
+        wanted = [tuple(value) for value in values]
+        texts = (f"spread(given, {key})" for key in counts)
+        return next((text for text in texts if holds(text, [_listed(env) for env in envs], wanted)), "")
 
     @staticmethod
     def _given_or(envs: list[Env], values: list[Any]) -> str:
@@ -441,6 +451,10 @@ class Grower:
             text += f"{f'({when})' if '?' in when else when} ? {one} : "
             left = [at for at, yes in zip(left, truth) if not yes]
         return text + said.most_common()[0][0]
+
+
+def _listed(env: Env) -> Env:
+    return {**env, "given": tuple(env["given"])} if isinstance(env["given"], list) else env
 
 
 def _of_many_ranks(nodes: list[Node]) -> list[str]:

@@ -303,7 +303,8 @@ class Fields:
         """Whether the file has the key although the class has no such field: it is kept as it stands."""
         section = self.section(head[:-1]) if head else self.raw
         spec = self.facts["configs"].get("text_config", {})
-        handed = spec.get("any") and spec.get("flat") and name in spec.get("absent", {})  # a part of any type takes these
+        # a part of any type takes these from a flat file
+        handed = spec.get("any") and spec.get("flat") and name in spec.get("absent", {})
         moved = f"text_config.{name}" in known and "text_config" not in self.raw
         moved = not head and (moved or bool(handed and self.raw.get("text_config") is None))
         return (

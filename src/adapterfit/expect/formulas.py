@@ -4,10 +4,10 @@ Grammar, loosest first::
 
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * / // %    **
     12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  field[i][0]  len(field)  split(field)  (…)
-    int(x)  ceil(x)  floor(x)  round(x)  log2(x)  max(a, b)  min(a, b)  sum(x)  pair(x)  each(n, of i)
+    int(x)  ceil(x)  floor(x)  round(x)  log2(x)  max(a, b)  min(a, b)  sum(x)  pair(x)  spread(x, n)  each(n, of i)
 
 An item of a text is one of its letters. `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
-text at `|`, `pair` makes two of one number, `each` is a list with one value for each i below n), no attributes, no
+text at `|`, `pair` makes two of one number, `spread` n, `each` is a list with one value for each i below n), no attributes, no
 other loops. A formula comes from our own facts; the values it meets come from a stranger's
 config.json, so every operation checks what it is given.
 """
@@ -182,6 +182,15 @@ def _total(value: object) -> int:
     return sum(map(integer, _sequence(value)))
 
 
+def _spread(value: object, count: object) -> tuple[Any, ...]:
+    """A list as it is, a number so many times: what models make of one size for all layers."""
+    if not isinstance(value, (int, float)):
+        return _sequence(value)
+    if integer(count) > limits.LAYERS:
+        raise FormulaError(f"a list of {count}; at most {limits.LAYERS} are plausible")
+    return (value,) * integer(count)
+
+
 def _log2(value: Any) -> int:
     """The whole part of the logarithm, as `int(math.log2(value))` has it."""
     if value <= 0:
@@ -194,6 +203,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "split": _split,
     "sum": _total,
     "pair": _pair,
+    "spread": _spread,
     "int": _whole(int),
     "ceil": _whole(math.ceil),
     "floor": _whole(math.floor),
