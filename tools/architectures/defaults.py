@@ -344,7 +344,8 @@ class Defaults:
         """Parts of any type that were not left to their own type's facts, and what was learned of one type alone."""
         kept = set(_sub_models(written))
         names = _names(written)
-        return {
+        lone = {f"{key}.model_type": model_type for key, model_type in self.sampler.lone.items()}
+        return lone | {
             f"{key}.model_type": self.sampler.specs[key].model_type
             for key in self.sampler.auto
             if (key, "bare") not in kept

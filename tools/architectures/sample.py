@@ -21,6 +21,7 @@ from transformers.configuration_utils import ALLOWED_MLP_LAYER_TYPES
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from architectures import alike, coupled, layered, stages
+from architectures.heads import heads as classes_of
 from architectures.learn import LOGGED
 from architectures.popped import Popped, named
 from architectures.typed import typed
@@ -107,7 +108,9 @@ class Sampler:
         self.parts = {
             key: Sampler(spec.model_type, rng, part=True, cls=_fixed(spec)) for key, spec in self.specs.items()
         }
-        self.auto = [key for key, spec in self.specs.items() if not issubclass(spec.config_class, PreTrainedConfig)]
+        free = [key for key, spec in self.specs.items() if not issubclass(spec.config_class, PreTrainedConfig)]
+        self.auto = [key for key in free if _has_model(self.specs[key].model_type)]
+        self.lone = {key: self.specs[key].model_type for key in free if key not in self.auto}  # no facts of their own
         self.voidable = {key for key in self.specs if self._may_be_void(key)}
         self.frozen: set[str] = set()
         self.stiff: set[str] = set()
@@ -550,6 +553,11 @@ def attribute(config: PreTrainedConfig, name: str) -> Any:
         return getattr(config, name, None)
     except Exception:
         return None
+
+
+def _has_model(model_type: str) -> bool:
+    """Whether transformers has a model of this type by itself, and there may be facts about it."""
+    return model_type not in CONFIG_MAPPING or any(hasattr(transformers, name) for name in classes_of(model_type))
 
 
 def _fixed(spec: Any) -> Any:
