@@ -37,7 +37,7 @@ PROMPT_FIELDS = (
 )
 #: Numbers that scale, drop or initialise, and so build nothing.
 _BUILDS_NOTHING = re.compile(
-    r"eps|std|factor|range|drop|prob|multiplier|scal|coef|noise|alpha|limit|theta|temperature|beta|gamma|value|init|"
+    r"eps|std|factor(?!s)|range|drop|prob|multiplier|scal|coef|noise|alpha|limit|theta|temperature|beta|gamma|value|init|"
     r"time_step_|_dt_(min|max|limit)|_log_(min|max)"
 )
 #: Samples to learn a field's default from: most are constants, which few show.

@@ -46,9 +46,10 @@ def on_meta(class_name: str, config: Any) -> Any:
 
     from architectures import observe
 
-    with torch.device("meta"), no_init_weights(), warnings.catch_warnings():
+    cls = getattr(transformers, class_name)
+    with torch.device("meta"), no_init_weights(), warnings.catch_warnings(), observe.without_tables(cls):
         warnings.simplefilter("ignore")
-        model = getattr(transformers, class_name)(config)
+        model = cls(config)
     model.tie_weights()
     observe.sound(model)
     return model

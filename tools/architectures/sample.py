@@ -295,8 +295,8 @@ class Sampler:
             return rng.choice(options) if options else default
         if name == "image_size":
             return rng.choice((30, 60, 90, 210))
-        if name in {"patch_size", "encoder_stride"}:
-            return rng.choice((2, 3, 5, 6, 10))
+        if name in {"patch_size", "encoder_stride", "tubelet_size"}:
+            return rng.choice((1, 2, 4) if name == "tubelet_size" else (2, 3, 5, 6, 10))
         if name in {"num_channels", "in_channels", "num_mel_bins"}:
             return rng.choice((1, 3, 4, 5, 7))
         if LOGGED.search(name) and isinstance(default, int):
