@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adapterfit import discover
-from adapterfit.answers import Answer, Effect, Pair, Place, Ratio, Sight
+from adapterfit.answers import Answer, Effect, Ratio, Sight
 from adapterfit.consumers import cures, facts
 from adapterfit.consumers.asked import LIBRARIES
 from adapterfit.consumers.facts import Claim, Facts
-from adapterfit.consumers.rules.modules import has_place
+from adapterfit.consumers.rules.modules import differs, has_place
 from adapterfit.consumers.versions import version_range
 from adapterfit.errors import CannotCheck
 from adapterfit.records import NotChecked, TensorInfo
@@ -179,19 +179,13 @@ def _misfits(effects: Iterable[Effect], sight: Sight, *, placed: bool) -> Iterab
     decided = {name for effect in effects if effect.kind in _ORDER[:2] for name in effect.at}
     strangers = [pair for pair in sight.pairs if not has_place(pair, sight)]
     unplaced = [] if placed else [name for pair in strangers for name in pair.names]
-    odd = [name for pair in sight.pairs if _differs(pair, sight.places.get(pair.module)) for name in pair.names]
+    placed_pairs = [(pair, sight.places.get(pair.module)) for pair in sight.pairs if pair.kind != "experts"]
+    odd = [name for pair, place in placed_pairs if place is not None and differs(pair, place) for name in pair.names]
     odd += [tensor.name for tensor in sight.others if _is_other_size(tensor, sight)]
     for names, what in ((unplaced, "modules that the base does not have"), (odd, "modules of other sizes")):
         left = tuple(name for name in names if name not in decided)
         if left:
             yield Effect("unknown", f"made for {what}; what it does with them is not known", at=left, claim="fit")
-
-
-def _differs(pair: Pair, place: Place | None) -> bool:
-    sides = ((pair.width, place.width), (pair.height, place.height)) if place is not None else ()
-    return pair.kind != "experts" and any(
-        has is not None and wants is not None and has != wants for has, wants in sides
-    )
 
 
 def _is_other_size(tensor: TensorInfo, sight: Sight) -> bool:

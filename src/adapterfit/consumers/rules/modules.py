@@ -1,9 +1,9 @@
 """Rule: what becomes of pairs for which the base has no module, or one of another size.
 
-`unknown`: no such module. `beyond`: a layer that the base does not have. `smaller`, `larger`: a pair made for a smaller
-or larger module. `embedding`: a pair
-on embeddings of another number of rows (else as the others). Each is `refused`, `ignored`, `unknown` or `elsewhere` (another claim says), with a line of the engine in `unknown_says`, `beyond_says`,
-`larger_says`, `embedding_says`. `by_leaf`: the engine finds modules by the last part of their path, and their layer.
+`unknown`: no such module. `beyond`: a layer that the base does not have. `smaller`, `larger`: a pair made for a smaller or larger
+module. `embedding`: a pair on embeddings of another number of rows (else as the others). Each is `refused`, `ignored`, `unknown` or
+`elsewhere` (another claim says), with a line of the engine in `unknown_says`, `beyond_says`, `larger_says`, `embedding_says`.
+`by_leaf`: the engine finds modules by the last part of their path, and their layer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rule: the ranks an engine takes.
 
 `choices`: the values its limit may be set to, with `default` and the `flag` that sets it. `at_least`, `at_most`: fixed
-bounds. `of`: `config` (r and rank_pattern, the default) or `tensors`.
+bounds. They are those of the config (r and rank_pattern); the tensors' where it says none.
 """
 
 from __future__ import annotations
