@@ -360,3 +360,42 @@ def test_a_second_lora_on_all_linear_is_refused_before_0_15():
     found = adapterfit.check(sample.adapter, sample.case.base, asked)
     assert found.raised.line == "Target module Identity() is not supported."
     assert report(sample, "peft==0.15.0,transformers==4.49.0").predicted == "loads"
+
+
+@pytest.mark.parametrize(
+    ("peft", "line"),
+    [
+        ("0.7.1", "AttributeError: ModulesToSaveWrapper has no attribute `gate_proj`"),
+        ("0.13.2", "AttributeError: ModulesToSaveWrapper has no attribute `gate_proj`"),
+        ("0.14.0", ""),
+    ],
+)
+def test_a_copy_hides_the_targets_below_it(peft, line):
+    """Measured with peft 0.7.1, 0.9.0, 0.10.0, 0.11.1 and 0.13.2; 0.14.0 loads, and reports what is missing."""
+    sample = make.lora("llama", target_modules=["q_proj", "gate_proj"]).with_config(modules_to_save=["mlp"])
+    plain = [field for field, value in sample.adapter.config.raw.items() if value in (None, False, {}, [])]
+    found = report(sample.without_config(*plain), f"peft=={peft},transformers==4.44.2")
+    assert (found.raised.text if found.raised is not None else "") == line
+
+
+CHECKED = "ValueError: The `past_key_values` should be either a `Cache` object or `None`."
+TUPLE = "AttributeError: 'tuple' object has no attribute 'get_seq_length'"
+
+
+@pytest.mark.parametrize(
+    ("family", "transformers", "line"),
+    [
+        ("llama", "4.53.3", CHECKED),
+        ("mixtral", "4.53.3", TUPLE),
+        ("gpt2", "4.53.3", ""),
+        ("gpt2", "4.57.6", ""),
+        ("llama", "4.57.6", TUPLE),
+        ("llama", "4.49.0", ""),
+    ],
+)
+def test_a_prefix_in_a_tuple_raises_where_the_model_does_not_take_one(family, transformers, line):
+    """Prefix tuning of peft 0.13.2 was run on 22 model types beside transformers 4.51.3, 4.53.3 and 4.57.6."""
+    sample = make.adapter(family, peft_type="PREFIX_TUNING", task_type="CAUSAL_LM", num_virtual_tokens=4)
+    plain = [field for field, value in sample.adapter.config.raw.items() if value in (None, False, {}, [])]
+    found = report(sample.without_config(*plain), f"peft==0.13.2,transformers=={transformers}")
+    assert (found.raised.text if found.raised is not None else "") == line

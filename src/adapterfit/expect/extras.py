@@ -68,11 +68,15 @@ def is_tied(name: str, tied: frozenset[str]) -> bool:
 # -------------------------------------------------------------------------------------------- whole copies
 
 
+#: Tasks for which PEFT names heads beside those of the config.
+_HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
+
+
 def save_modules(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...]:
     """`modules_to_save`: full copies of modules, matched by a bare `endswith`."""
     wanted = [name for name in config.get("modules_to_save") or () if isinstance(name, str)]
     hits = saved_modules(wrapped.tree, wanted)
-    if str(config.get("task_type")) in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"):
+    if str(config.get("task_type")) in _HEADED:
         hits = list(dict.fromkeys([*hits, *saved_modules(wrapped.tree, wanted, wrapped.prefix)]))
     tie = frozenset(config.get("modules_to_tie") or ())
     own = [f"{name}.{part}" for name, part in _attributes(wrapped) if f"{name}.{part}".endswith(tuple(wanted))]
@@ -83,6 +87,8 @@ def save_modules(wrapped: Wrapped, config: Mapping[str, Any]) -> tuple[str, ...]
     for module in wrapped.tree.modules:
         if tie and module.name.endswith(tuple(tie)):
             wrapped.saved[module.name] = True
+    if rule(config, "saved-over-targets") == "raises" and str(config.get("task_type")) not in _HEADED:
+        _refuse_below(wrapped)
     return _clashes(wrapped) + ((f"modules_to_save also reaches PEFT's own {own[0]}",) if own else ())
 
 
@@ -104,6 +110,15 @@ def _not_whole(wrapped: Wrapped, name: str, config: Mapping[str, Any]) -> None:
     layer = f"peft.tuners.{str(config['peft_type']).lower()}.layer.{'Linear' if kind == 'Conv1D' else kind}"
     line = f"modules_to_save cannot be applied to modules of type <class '{layer}'>"
     raise InjectionFails("TypeError", line)
+
+
+def _refuse_below(wrapped: Wrapped) -> None:
+    """An older copy hides what is below it, and it is made before the layers there are looked for."""
+    for name in wrapped.tuned:
+        above = min((saved for saved in wrapped.saved if name.startswith(f"{saved}.")), key=len, default=None)
+        if above is not None:
+            part = name[len(above) + 1 :].partition(".")[0]
+            raise InjectionFails("AttributeError", f"ModulesToSaveWrapper has no attribute `{part}`")
 
 
 def _attributes(wrapped: Wrapped) -> set[tuple[str, str]]:

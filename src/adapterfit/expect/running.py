@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from adapterfit.expect.methods._layer import Undecided
 from adapterfit.expect.versions import rule
 from adapterfit.records import ModuleTree, Raised
 
@@ -35,8 +36,22 @@ def prompt_raises(config: Mapping[str, Any], tree: ModuleTree) -> Raised | None:
     elif task == "SEQ_2_SEQ_LM":
         names = ["prompt-seq2seq"]
     line = next((str(rule(config, name)) for name in names if rule(config, name)), "")
+    if names == ["prefix-decoder"]:
+        line = _of_tuple(config, tree.model_type, line)
     error, _, said = line.partition(": ")
     return Raised(error, said, stage="forward") if line else None
+
+
+def _of_tuple(config: Mapping[str, Any], kind: str, line: str) -> str:
+    """What a model of this type says about keys and values in a tuple, where most raise `line`; nothing where it takes them."""
+    if kind in rule(config, "tuple-caches", ()):
+        return ""
+    if line and kind in rule(config, "tuple-caches-open", ()):
+        raise Undecided(
+            f"whether prefixes run on {kind} with this transformers is not known: it takes a tuple before 4.54 only"
+        )
+    unchecked = rule(config, "cache-checked") is not None and kind not in rule(config, "cache-checked")
+    return "AttributeError: 'tuple' object has no attribute 'get_seq_length'" if line and unchecked else line
 
 
 def _config_class(tree: ModuleTree) -> str:
