@@ -114,12 +114,13 @@ def score(each: matrix.Outcome) -> tuple[bool, bool] | None:
 
 
 def spread(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Some of the rows: a few of each kind of adapter and outcome."""
+    """Some of the rows: a few of each kind of adapter and outcome, exceptions of each class."""
     seen: Counter[tuple[str, ...]] = Counter()
     found = []
     for row in rows:
-        seen[row["kind"], row["outcome"]] += 1
-        if seen[row["kind"], row["outcome"]] <= OF_A_KIND:
+        alike = row["kind"], row["outcome"], row["detail"].partition(":")[0]
+        seen[alike] += 1
+        if seen[alike] <= OF_A_KIND:
             found.append(row)
     return found
 
