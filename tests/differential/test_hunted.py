@@ -198,6 +198,32 @@ FOUND = {
         {"peft_type": "ADAPTION_PROMPT", "adapter_len": 3, "adapter_layers": 1},
     ),
     "a shadow on a plain module": (hunting.PLAIN, "Linear", {"peft_type": "SHADOW", "target_modules": ["tgt"]}),
+    "a parameter of an attention's projection beside one of a layer": (
+        hunting.PLAIN,
+        "attention",
+        {"peft_type": "LORA", "r": 4, "target_modules": [], "target_parameters": ["weight"]},
+    ),
+    "a parameter beside a layer that is stored the other way round": (
+        "gpt2",
+        "GPT2LMHeadModel",
+        {"peft_type": "LORA", "r": 4, "target_modules": ["c_attn"], "target_parameters": ["wte.weight"]},
+    ),
+    "a parameter beside a layer that is not": (
+        "gpt2",
+        "GPT2LMHeadModel",
+        {"peft_type": "LORA", "r": 4, "target_modules": ["c_attn", "lm_head"], "target_parameters": ["wte.weight"]},
+    ),
+    "a saved module whose parameter is a target, beside a Linear": (
+        hunting.PLAIN,
+        "Conv1D",
+        {
+            "peft_type": "LORA",
+            "r": 4,
+            "fan_in_fan_out": True,
+            "target_modules": ["other"],
+            "target_parameters": ["layers.0.tgt.weight"],
+        },
+    ),
 }
 
 

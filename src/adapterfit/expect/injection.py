@@ -86,7 +86,7 @@ def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
     broken = packed.survey([modules[name] for name in (*targets, *later)], config)
     for name in targets:
         _wrap(wrapped, modules[name], method, config, patterns)
-    parameters = _inject_parameters(wrapped, method, config, patterns)
+    parameters = _inject_parameters(wrapped, method, _turned(config, [modules[name] for name in targets]), patterns)
     for name in later:
         _wrap(wrapped, modules[name], method, config, patterns)
     targets += later
@@ -185,6 +185,14 @@ def _wrap(wrapped: Wrapped, module: Module, method: Any, config: Mapping[str, An
     child = getattr(method, "INSIDE", {}).get(module.kind)
     if child is not None:
         _wrap_child(wrapped, module, child, method, config, patterns)
+
+
+def _turned(config: dict[str, Any], targets: Sequence[Module]) -> dict[str, Any]:
+    """The config for what is wrapped afterwards: LoRA sets `fan_in_fan_out` right for each layer, and leaves it so."""
+    plain = [module.kind for module in targets if module.kind in ("Linear", "Conv1D") and not module.packing]
+    if config["peft_type"] != "LORA" or not plain:
+        return config
+    return {**config, "fan_in_fan_out": plain[-1] == "Conv1D"}
 
 
 def _no_child_beside_its_parent(targets: Sequence[str], modules: Mapping[str, Module], method: Any) -> None:

@@ -127,7 +127,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         parent = _passed_over(match, above, wrapped, diff)
         if parent is not None:
             idle.setdefault(parent.class_name or parent.kind, []).append(match)
-        elif match.slot.module in wrapped:
+        elif match.slot.role == "tuner" and match.slot.module:
             called = True
         elif match.slot.role == "tuner":
             shared.append(match)
