@@ -3,6 +3,7 @@
 import pytest
 
 from adapterfit.consumers import engines, facts, model_types, runs
+from adapterfit.consumers.asked import LIBRARIES
 from adapterfit.consumers.versions import version
 
 ROWS = runs.rows()
@@ -36,3 +37,15 @@ def test_there_are_runs_and_none_refuted_its_claim():
 def test_no_two_lines_speak_of_the_same():
     keys = [(row["consumer"], row["version"], row["claim"], row["value"]) for row in ROWS]
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_every_claim_about_a_library_was_run_or_says_why_it_is_not(name):
+    known = facts.load(name)
+    ran = {(row["claim"], row["value"]) for row in ROWS if row["consumer"] == name}
+    for claim in known.claims:
+        was_run = (claim.id, runs.digest(claim.value)) in ran
+        assert was_run or claim.unrun, (
+            f"{claim.id} {claim.versions.text}: run it (`make claims`), or say why it cannot be"
+        )
+        assert not (was_run and claim.unrun), f"{claim.id} {claim.versions.text} was run"
