@@ -31,7 +31,7 @@ def check(code: Code) -> Iterator[Hit]:
     """Hits at `torch.load`."""
     for call in code.trace.calls("torch.load"):
         given = call.keywords.get("weights_only")
-        open_ended = given is None or given.value in {Constant(False), Constant(None)}
+        open_ended = given is None or (isinstance(given.value, Constant) and not given.value.value)
         if call.whole and open_ended and facts.is_adapter(code, call.value(0, "f")):
             message = "a .bin is a pickle and may run code while it is read; an adapter holds tensors only, so weights_only=True costs nothing"
             yield Hit(call, message, _fix(code, call, said_no=given is not None))
@@ -139,6 +139,15 @@ adapter = state
     ),
 )
 SILENT = (
+    Snippet(
+        """
+import torch
+from peft import PeftModel
+
+def load(options=None):
+    return torch.load("adapter_model.bin", weights_only={"strict": options})
+"""
+    ),
     Snippet(
         """
 import torch
