@@ -90,8 +90,8 @@ def _groups_of_positions(raw: Raw, rng: random.Random) -> None:
 def _categories(raw: Raw, rng: random.Random) -> None:
     """How many values each category of a series has, and how wide each is embedded, for as many as there are."""
     count = raw["num_static_categorical_features"] = rng.choice((0, 1, 2, 3))
-    raw["cardinality"] = [rng.randint(3, 90) for _ in range(count)] if count or rng.random() < 0.5 else None
-    widths = count or rng.choice((0, 1, 2))  # without categories, they are not heard
+    values, widths = count or rng.choice((0, 1, 2)), count or rng.choice((0, 1, 2))  # not heard without categories
+    raw["cardinality"] = [rng.randint(3, 90) for _ in range(values)] if count or rng.random() < 0.5 else None
     raw["embedding_dimension"] = [rng.randint(2, 40) for _ in range(widths)] if rng.random() < 0.5 else None
     raw["prediction_length"] = rng.randint(11, 60)
     raw["context_length"] = None if rng.random() < 0.5 else rng.randint(11, 60)

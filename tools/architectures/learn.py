@@ -30,6 +30,8 @@ _MANY, _ROUNDS = 250, 4
 _MOST = 4
 #: Fields whose logarithm counts layers that halve what goes through them.
 LOGGED = re.compile(r"(subsampling|downsample|upsample)_factor$|^time_reduction$")
+#: Fields that count what is laid out as a square.
+_SQUARED = re.compile(r"num_experts$")
 #: Pairs of lists that are compared by length.
 _PAIRED = 15
 #: Comparisons of the models themselves that are tried.
@@ -103,6 +105,8 @@ def _list_terms(envs: list[Env]) -> list[str]:
             terms += [f"{key}[{at}]" for at in range(min(len(v) for v in values))][:8]
         if LOGGED.search(key) and all(_is_int(v) and v > 0 for v in values):
             terms.append(f"log2({key})")
+        if _SQUARED.search(key) and all(_is_int(v) and v > 0 for v in values):
+            terms.append(f"isqrt({key})")
     return terms + _shorter(envs)
 
 

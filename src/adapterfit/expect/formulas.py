@@ -4,7 +4,7 @@ Grammar, loosest first::
 
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * / // %    **
     12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  field[i][0]  len(field)  split(field)  (…)
-    int(x)  ceil(x)  floor(x)  round(x)  log2(x)  max(a, b)  min(a, b)  sum(x)  pair(x)  spread(x, n)  each(n, of i)
+    int(x)  ceil(x)  floor(x)  round(x)  log2(x)  isqrt(x)  max(a, b)  min(a, b)  sum(x)  pair(x)  spread(x, n)  each(n, of i)
 
 An item of a text is one of its letters. `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
 text at `|`, `pair` makes two of one number, `spread` n, `each` is a list with one value for each i below n), no attributes, no
@@ -209,6 +209,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "floor": _whole(math.floor),
     "round": _whole(round),
     "log2": lambda value: _log2(_number(value)),
+    "isqrt": lambda value: math.isqrt(max(0, integer(value))),
     "max": lambda a, b: max(_number(a), _number(b)),
     "min": lambda a, b: min(_number(a), _number(b)),
 }
