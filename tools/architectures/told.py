@@ -29,7 +29,7 @@ def from_told(envs: list[Env], values: list[int], told: Sequence[str]) -> str:
     for env, row in zip(envs, rows):
         own.append(set(_readings(row, env)))
         counts.update(own[-1])
-    candidates = [text for text, _ in counts.most_common(_MOST_CANDIDATES)]
+    candidates = sorted(counts, key=lambda text: (-counts[text], len(text), text))[:_MOST_CANDIDATES]
     for text in candidates:
         if holds(text, envs, values):
             return text
@@ -49,7 +49,7 @@ def _cases(envs: list[Env], values: list[int], own: list[set[str]], counts: Coun
     left = list(range(len(envs)))
     parts: list[str] = []
     while left and len(parts) < _MOST_CASES:
-        best = max(counts, key=lambda text: (sum(text in own[at] for at in left), -len(text)))
+        best = max(counts, key=lambda text: (sum(text in own[at] for at in left), -len(text), text))
         members = [at for at in left if best in own[at]]
         if not members or not holds(best, [envs[at] for at in members], [values[at] for at in members]):
             return ""
