@@ -1,9 +1,9 @@
 """Every model type of transformers: does it build without weights, and is its whole module tree known from its config?
 
-python tools/architecture_coverage.py                 all types; writes docs/architectures.md
+python tools/architecture_coverage.py                 all types; writes architectures/compared.json and docs/architectures.md
 python tools/architecture_coverage.py bert swin …     these, printed only
-python tools/architecture_coverage.py --known --json answers.json
-                                                      those with facts; what the file has about others is kept
+python tools/architecture_coverage.py --page bert …   these; what was found about others is kept, and the page written
+python tools/architecture_coverage.py --known         those with facts, likewise
 
 Each class is built from random config.json files (all fields, half of them, few), from the default config and, by another
 sources, from defaults with one field at an edge (`--edges N`) and from files as they are saved (`--saved N`), on the meta device, and compared with the tree from facts: names, order, kinds, classes, shapes, ties, embeddings.
@@ -28,6 +28,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 FACTS = ROOT / "src" / "adapterfit" / "expect" / "architectures"
 PAGE = ROOT / "docs" / "architectures.md"
+#: What the last comparison of each type found; the page is written from it.
+ANSWERS = ROOT / "tools" / "architectures" / "compared.json"
 WORDS = {
     "exact": "exactly",
     "part": "in part",
@@ -140,6 +142,12 @@ def _rows(details: dict[str, Any], names: Iterable[str]) -> dict[str, tuple[str,
     return rows
 
 
+def _as_lines(details: dict[str, Any]) -> str:
+    """JSON with a line for each type."""
+    lines = (f"{json.dumps(name)}: {json.dumps(details[name])}" for name in sorted(details))
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
 def _open(rows: dict[str, tuple[str, str, int]]) -> list[str]:
     return [name for name, (state, _, _) in rows.items() if state == "open"]
 
@@ -227,10 +235,14 @@ def main() -> int:
     )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=int, default=240, help="CPU time for one type")
-    parser.add_argument("--json", type=Path, help="keep the answers there, and add to those that it has")
+    parser.add_argument(
+        "--json", type=Path, help=f"keep the answers there and not in {ANSWERS.name}, added to those that it has"
+    )
     parser.add_argument("--known", action="store_true", help="only types that have facts")
     parser.add_argument("--refused", type=Path, help="JSON: why a type's facts were not adopted, for those without")
-    parser.add_argument("--page", action="store_true", help="write the page even if only some types were named")
+    parser.add_argument(
+        "--page", action="store_true", help="keep the answers and write the page even if only some types were named"
+    )
     options = parser.parse_args()
     import torch
     import transformers
@@ -244,8 +256,10 @@ def main() -> int:
     if options.facts:
         modules._FACTS = options.facts  # noqa: SLF001 - facts that are not adopted yet
     details: dict[str, Any] = {}
-    if options.json and options.json.exists():
-        details = json.loads(options.json.read_text())
+    whole = options.page or not options.types
+    kept = options.json or (ANSWERS if whole else None)
+    if kept and kept.exists():
+        details = json.loads(kept.read_text())
     refused = json.loads(options.refused.read_text()) if options.refused else {}
     names = options.types or sorted(CONFIG_MAPPING_NAMES)
     if options.known:
@@ -256,14 +270,16 @@ def main() -> int:
         if options.adopt and adoptable(classes):
             adopt(options.facts / f"{name}.json", classes)
         state, reason = judged(classes, why)
+        if state == "part" and options.adopt and not adoptable(classes):
+            state, reason = "not", f"its facts are not kept: {reason}"
         reason = refused.get(name, reason) if state == "not" else reason
-        details[name] = {"state": state, "why": reason, "classes": classes or {}}
+        details[name] = {"state": state, "why": reason, "classes": {} if state == "not" else classes or {}}
         print(f"{name}: {WORDS[state]}, {seconds:.1f} s{': ' + reason if reason else ''}", flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(details, indent=1) + "\n")
-    rows = _rows(details, CONFIG_MAPPING_NAMES if options.json or not options.types else details)
+        if kept:
+            kept.write_text(_as_lines(details))
+    rows = _rows(details, CONFIG_MAPPING_NAMES if kept else details)
     print("\n".join(summary(rows)))
-    if options.page or not options.types:
+    if whole:
         PAGE.write_text(page(rows, transformers.__version__, modules.known_types()))
     wrong = [
         name for name, entry in details.items() for told in (entry["classes"] or {}).values() if told[0] == "wrong"

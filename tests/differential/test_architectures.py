@@ -240,3 +240,16 @@ def test_that_real_config_files_give_the_model_that_transformers_builds_from_the
         assert_same(ours, model)
         compared += 1
     assert compared >= 60, left_out
+
+
+def test_the_page_of_architectures_says_what_the_last_comparisons_found():
+    transformers = pytest.importorskip("transformers")
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    sys.path.insert(0, str(ROOT / "tools"))
+    import architecture_coverage as tool
+
+    known, details = modules.known_types(), json.loads(tool.ANSWERS.read_text())
+    rows = tool._rows(details, CONFIG_MAPPING_NAMES)
+    assert tool.PAGE.read_text() == tool.page(rows, transformers.__version__, known)
+    assert {name for name, (state, *_) in rows.items() if state in ("exact", "part")} == set(known)
