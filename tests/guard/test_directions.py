@@ -1,4 +1,4 @@
-"""FRoD and AdaMSS: what another machine computed is found out after the load; what this one computes goes through."""
+"""FRoD, AdaMSS and DeLoRA: what another machine or another base gives is found out after the load; what is right goes through."""
 
 from __future__ import annotations
 
@@ -117,3 +117,24 @@ def test_segments_that_are_not_those_of_the_file_are_refused(segmented, change):
 def test_another_base_gives_other_segments_and_is_refused(segmented):
     with real.quiet(), pytest.raises(adapterfit.AdapterMisfit, match="another basis on this machine"):
         adapterfit.load(real.base(seed=5), segmented)
+
+
+DELORA = {"r": 4, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+
+
+def test_other_weights_than_those_whose_columns_delora_measured_are_refused(tmp_path):
+    folder = real.saved(tmp_path / "adapter", kind="DeloraConfig", **DELORA)
+    real.plain_load(real.base(seed=5), folder)
+    with pytest.raises(adapterfit.AdapterMisfit, match="other weights in 4 of 4 layers"), real.quiet():
+        adapterfit.load(real.base(seed=5), folder)
+    with real.quiet():
+        assert adapterfit.load(real.base(seed=5), folder, allow=("base-changed",)) is not None
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_the_base_that_delora_measured_is_taken_in_every_precision(precision, tmp_path):
+    import torch
+
+    folder = real.saved(tmp_path / "adapter", kind="DeloraConfig", **DELORA)
+    with real.quiet():
+        assert adapterfit.load(real.base().to(getattr(torch, precision)), folder) is not None

@@ -1,8 +1,9 @@
-"""What FRoD and AdaMSS computed on this machine, beside what the file asks for.
+"""What FRoD and AdaMSS computed on this machine, beside what the file asks for; and what DeLoRA's file tells of its base.
 
 PEFT finds a layer's directions (FRoD) or the rows of its segments (AdaMSS) beside a basis that it computes from the base, then reads
 the basis of the file and keeps the rest. They belong together where this machine computes the basis that is in the file; the
-live model shows whether it did.
+live model shows whether it did. DeLoRA keeps the length of each column of the base's weights, which PEFT takes from the file and does not
+compare.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 #: Directions are columns of length one. The same basis gives the same ones but for rounding; another machine's differ in sign or
 #: altogether.
 _ROUNDING = 1e-3
+#: A column's length in another precision differs by less than a thousandth; of other weights most differ by more than this.
+_OTHER = 0.01
 
 
 def shows_after_load(report: Report) -> bool:
@@ -54,6 +57,36 @@ def refuse_strayed(model: PeftModel, adapter_name: str, report: Report, allow: C
         raise AdapterMisfit(
             f"PEFT loaded {show(report.case.adapter.label)} without an error, but {said}", report, strayed
         )
+
+
+def refuse_other_lengths(model: PeftModel, adapter_name: str, report: Report, allow: Collection[str]) -> None:
+    """Raise where the columns of the base are not as long as DeLoRA's file says that they were in the training.
+
+    Raises:
+        AdapterMisfit: They are not; `names` are the layers.
+    """
+    if "base-changed" in allow:
+        return
+    lengths = {name: same for name, layer in model.named_modules() for same in _same_lengths(layer, adapter_name)}
+    other = tuple(name for name, same in lengths.items() if not same)
+    if other:
+        raise AdapterMisfit(
+            f"PEFT loaded {show(report.case.adapter.label)} without an error, but base-changed: same architecture, other weights in {len(other)} of "
+            f"{len(lengths)} layers whose columns were measured in the training ({shorten(other)})",
+            report,
+            other,
+        )
+
+
+def _same_lengths(layer: Any, adapter_name: str) -> Iterator[bool]:
+    """Whether the base's columns are those of the file; nothing where they cannot be measured, as packed ones."""
+    held = getattr(layer, "delora_w_norm", {})
+    weight = layer.get_base_layer().weight if adapter_name in held else None
+    if weight is None or not weight.is_floating_point() or weight.dim() != 2:
+        return
+    then, now = held[adapter_name].float(), weight.detach().float().norm(dim=0)
+    if then.shape == now.shape and not bool((then == 1).all()):  # ones stand for a base that was packed
+        yield bool((((now - then).abs() > _OTHER * then).float().mean() <= 0.5).item())
 
 
 _SAID = {
