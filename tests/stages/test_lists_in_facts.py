@@ -57,6 +57,7 @@ def test_that_an_entry_that_is_not_there_is_not_the_files_fault():
 
 def test_that_a_sum_is_of_whole_numbers():
     assert compile_formula("2*sum(many)")({"many": [3, 4]}) == 14
+    assert compile_formula("isqrt(many)")({"many": 24}) == 4
     assert compile_formula("spread(many, 3)")({"many": 5}) == (5, 5, 5)
     assert compile_formula("spread(many, 3)")({"many": [1, 2]}) == (1, 2)
     with pytest.raises(ValueError, match="whole number"):
