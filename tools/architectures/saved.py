@@ -2,8 +2,8 @@
 
 A saved file holds what the config class derived, such as the kind of each layer, beside what it was derived from. Facts
 that were learned where such a list never was given may have missed that it decides. So each list is turned round, moved
-on and given other entries, and each field that the facts never mention is given another value: what changes the model
-and is not known of shows as a tree that is wrong without a doubt.
+on and given other entries, each text another word, and each field that the facts never mention another value: what
+changes the model and is not known of shows as a tree that is wrong without a doubt.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.activations import ACT2FN
 from transformers.configuration_utils import ALLOWED_MLP_LAYER_TYPES
 
 from adapterfit.expect import modules
@@ -78,6 +79,8 @@ def changes(model_type: str, raw: Mapping[str, Any]) -> list[Change]:
                 unknown_lists += found
             else:
                 lists += found
+        elif isinstance(value, str):
+            scalars += [(path, word) for word in _other_words(words, path, value)]
         elif new:
             scalars += [(path, one) for one in _scalars(value, _depth(raw, path))]
     return unknown_lists + scalars + lists
@@ -124,6 +127,16 @@ def _words(sampler: Sampler, path: tuple[str, ...], value: list[Any]) -> list[An
     if all(type(item) is int for item in value):
         return sorted({*value, *(item + 1 for item in value[:2]), *((0, 1) if max(value, default=0) <= 1 else ())})
     return []
+
+
+def _other_words(sampler: Sampler, path: tuple[str, ...], value: str) -> list[str]:
+    """What else a text may be, as its source says; activations are known by their table."""
+    for key in path[:-1]:
+        if key not in sampler.parts:
+            return []
+        sampler = sampler.parts[key]
+    told = [] if value in ACT2FN else sampler._literals(path[-1], value)  # noqa: SLF001 - what its source compares it with
+    return [word for word in told if word != value][: 2 * _FEW]
 
 
 def _lists(value: list[Any], words: list[Any]) -> list[list[Any]]:
