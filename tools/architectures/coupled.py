@@ -123,6 +123,16 @@ def _heads_by_layer(raw: Raw, rng: random.Random) -> None:
     raw["num_attention_heads_per_layer"] = heads if rng.random() < 0.5 else None
 
 
+def _codec(raw: Raw, rng: random.Random) -> None:
+    """Codes of so many bits; fewer quantizers of meaning than there are; groups that divide the width; trims where it may."""
+    raw["codebook_size"] = 2 ** rng.randint(4, 11)
+    raw["num_quantizers"] = rng.randint(3, 9)
+    raw["num_semantic_quantizers"] = rng.randint(1, 2)
+    raw["upsample_groups"] = rng.choice((1, 2, raw["hidden_size"]))
+    if not raw["use_causal_conv"]:
+        raw["trim_right_ratio"] = 1.0
+
+
 COUPLED: dict[str, Couple] = {
     "autoformer": _categories,
     "bamba": _mamba("mamba_n_heads", "mamba_d_head", "mamba_expand", "auto"),
@@ -135,6 +145,9 @@ COUPLED: dict[str, Couple] = {
     "informer": _categories,
     "internlm3": _same_bias,
     "laguna": _heads_by_layer,
+    "mimi": _codec,
+    "mimi_decoder": _codec,
+    "mimi_encoder": _codec,
     "mamba2": _mamba("num_heads", "head_dim", "expand"),
     "maskformer-swin": _heads_by_stage("embed_dim"),
     "perceiver": _channels_of_heads,
