@@ -145,14 +145,13 @@ def simulate(out: Path, paths: list[str]) -> None:
     pairs: dict[str, dict[str, Any]] = {}
     releases = [json.loads(Path(path).read_text()) for path in paths]
     own = next(made["classes"] for made in releases if made["transformers"] == transformers.__version__)
-    for made in releases:
+    for made in (one for one in releases if one["classes"] is not own):
         for targets in TARGETS:
             pair = f"{made['transformers']} -> {transformers.__version__} peft {peft.__version__} targets={targets}"
             found = pairs.setdefault(pair, {})
             for name, entry in made["classes"].items():
                 modules = _chosen(entry["modules"], targets)
-                same = made["classes"] is not own and entry["modules"] == own.get(name, {}).get("modules")
-                if modules and not same:
+                if modules and entry["modules"] != own.get(name, {}).get("modules"):
                     key = (name, json.dumps(modules))
                     seen[key] = found[name] = seen.get(key) or _loaded(name, modules)
             print(f"{pair}: {len(found)} classes", flush=True)
