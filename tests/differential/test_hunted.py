@@ -224,6 +224,11 @@ FOUND = {
             "target_parameters": ["layers.0.tgt.weight"],
         },
     ),
+    "KaSA on a Conv1D": (
+        "gpt2",
+        "GPT2LMHeadModel",
+        {"peft_type": "LORA", "r": 4, "target_modules": ["c_attn"], "kasa_config": {}},
+    ),
 }
 
 

@@ -269,6 +269,9 @@ def _of_variant(module: Module, rank: int, variant: str, config: Mapping[str, An
         return (submodule("lora_magnitude_vector", shape),)
     if variant == "arrow_config" and config["arrow_config"].get("task_adapter_names") is None:
         raise InjectionFails("AttributeError", "'NoneType' object has no attribute 'copy'")
+    if variant == "kasa_config" and module.kind == "Conv1D":
+        line = "KaSA does not support `fan_in_fan_out=True` layers (e.g. Conv1D). Please target nn.Linear layers."
+        raise InjectionFails("ValueError", line)
     if variant == "kasa_config" and rank >= min(width, height):
         fails(
             f"KaSA requires `r` ({rank}) to be smaller than min(in_features, out_features) ({min(width, height)}) so that "
