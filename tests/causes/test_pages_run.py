@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,12 @@ import pytest
 from adapterfit.cli._page import pages
 
 pytestmark = [pytest.mark.exact, pytest.mark.slow]
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 RUN = [page for page in pages().values() if page.code.runs]
 
 
 @pytest.fixture(scope="module")
 def verify():
     pytest.importorskip("peft", reason="peft is not installed")
-    sys.path.insert(0, str(TOOLS))
     import verify_pages
 
     return verify_pages

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,6 @@ THOROUGH = int(os.environ.get("FUZZ", "0"))
 
 def proof():
     """What the generator's tools and this file share: drawing configs, building on meta, comparing."""
-    sys.path.insert(0, str(ROOT / "tools"))
     from architectures import proof
 
     return proof
@@ -246,7 +244,6 @@ def test_the_page_of_architectures_says_what_the_last_comparisons_found():
     transformers = pytest.importorskip("transformers")
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    sys.path.insert(0, str(ROOT / "tools"))
     import architecture_coverage as tool
 
     known, details = modules.known_types(), json.loads(tool.ANSWERS.read_text())

@@ -4,15 +4,12 @@ A mistake that is made about one kind, or with one pair of libraries, shows here
 concerns: `make matrix` does all of them. Where the shared data is, its matrix must be there too.
 """
 
-import sys
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import pytest
 
 import shared_data
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 shared_data.need(shared_data.ROOT)
 assert (shared_data.MATRIX / "results.jsonl.gz").is_file()
 

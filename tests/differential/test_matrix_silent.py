@@ -1,11 +1,6 @@
 """Silent differences of methods that are not compared tensor by tensor: predicted, or the same file loads equal elsewhere."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 import matrix
 import shared_data

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 pytestmark = pytest.mark.exact
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
 
 SMALL = {
     "hidden_size": 64,

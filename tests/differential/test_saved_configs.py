@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +11,6 @@ from adapterfit.expect import modules
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 pytestmark = [pytest.mark.exact, pytest.mark.slow]
-ROOT = Path(__file__).resolve().parents[2]
 THOROUGH = int(os.environ.get("FUZZ", "0"))
 #: Each of these decides the kind of every layer's MLP by a list that its config class derives.
 LISTED = ("mlp_layer_types",)
@@ -21,7 +18,6 @@ POPULAR = ("bert", "gpt2", "llama", "mistral", "mixtral", "qwen2", "qwen3", "gem
 
 
 def proof():
-    sys.path.insert(0, str(ROOT / "tools"))
     from architectures import proof
 
     return proof

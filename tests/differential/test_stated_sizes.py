@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 pytestmark = [pytest.mark.exact, pytest.mark.filterwarnings("ignore")]
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 
 def test_that_a_tied_head_of_another_size_is_adapted_with_the_size_that_it_states():

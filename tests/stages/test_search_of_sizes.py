@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import random
-import sys
-from pathlib import Path
 
 import pytest
 
 from adapterfit.expect.formulas import compile_formula
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(autouse=True)
-def tools(monkeypatch):
+def numpy():
     pytest.importorskip("numpy")
-    monkeypatch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])
 
 
 def samples(count=24):
