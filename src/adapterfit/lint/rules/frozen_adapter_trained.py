@@ -151,34 +151,41 @@ trainer.train(resume_from_checkpoint=False)
     ),
     Snippet(
         """
+import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, Trainer
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 class Logging(Trainer):
     def log(self, logs, *rest):
         print(self.model, logs)
 
+data = [{"input_ids": torch.ones(3, dtype=torch.long), "labels": torch.ones(3, dtype=torch.long)}]
+arguments = TrainingArguments(output_dir="out", max_steps=1, report_to=[], use_cpu=True, save_strategy="no")
 base = AutoModelForCausalLM.from_pretrained("base")
 base.requires_grad_(False)
 model = PeftModel.from_pretrained(base, "adapter")
 print(model)
-Logging(model=model).train()
+Logging(model=model, args=arguments, train_dataset=data).train()
 """,
         """
+import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, Trainer
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 class Logging(Trainer):
     def log(self, logs, *rest):
         print(self.model, logs)
 
+data = [{"input_ids": torch.ones(3, dtype=torch.long), "labels": torch.ones(3, dtype=torch.long)}]
+arguments = TrainingArguments(output_dir="out", max_steps=1, report_to=[], use_cpu=True, save_strategy="no")
 base = AutoModelForCausalLM.from_pretrained("base")
 base.requires_grad_(False)
 model = PeftModel.from_pretrained(base, "adapter", is_trainable=True)
 print(model)
-Logging(model=model).train()
+Logging(model=model, args=arguments, train_dataset=data).train()
 """,
         SAFE,
+        runs=True,
     ),
     Snippet(
         """
