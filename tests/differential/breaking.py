@@ -383,9 +383,11 @@ def saved(name: str, root: Path) -> Saved:
         if not where:
             raise
         return Saved(folder, case, case.base.architecture, held(loaded), held)
-    if not moved(logits, computed(fresh())):
+    if moved(logits, computed(fresh())):
+        return Saved(folder, case, case.base.architecture, logits, computed)
+    if not where:
         raise ValueError(f"{name} changes nothing, so nothing could be seen of it")
-    return Saved(folder, case, case.base.architecture, logits, computed)
+    return Saved(folder, case, case.base.architecture, held(loaded), held)  # as a model that cannot be run
 
 
 def _must_be_small(case: Any) -> None:

@@ -172,11 +172,6 @@ def _split(value: object) -> tuple[Any, ...]:
     return _sequence(value)
 
 
-def _pair(value: object) -> tuple[Any, ...]:
-    """A list as it is, a number twice: what models make of the size of an image."""
-    return (value, value) if isinstance(value, (int, float)) else _sequence(value)
-
-
 def _total(value: object) -> int:
     """The sum of a list of whole numbers."""
     return sum(map(integer, _sequence(value)))
@@ -202,7 +197,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "len": _length,
     "split": _split,
     "sum": _total,
-    "pair": _pair,
+    "pair": lambda value: _spread(value, 2),
     "spread": _spread,
     "int": _whole(int),
     "ceil": _whole(math.ceil),

@@ -42,16 +42,19 @@ def shows_after_load(report: Report) -> bool:
 
 
 def refuse_strayed(model: PeftModel, adapter_name: str, report: Report, allow: Collection[str]) -> None:
-    """Raise where what was computed here is not what belongs to the basis that was read from the file.
+    """Raise where what was computed here, or the base itself, is not what belongs to what was read from the file.
 
     Raises:
         AdapterMisfit: It is not; `names` are the layers.
     """
+    config = report.case.adapter.config
+    if config is not None and config.peft_type == "DELORA":
+        _refuse_other_lengths(model, adapter_name, report, allow)
     if "cannot-tell" in allow or "seed-dependent" in allow or not shows_after_load(report):
         return
-    config = model.peft_config[adapter_name]
-    kind = getattr(config.peft_type, "value", config.peft_type)
-    strayed = tuple(_strayed(model, adapter_name) if kind == "FROD" else _resegmented(model, adapter_name, config))
+    loaded = model.peft_config[adapter_name]
+    kind = getattr(loaded.peft_type, "value", loaded.peft_type)
+    strayed = tuple(_strayed(model, adapter_name) if kind == "FROD" else _resegmented(model, adapter_name, loaded))
     if strayed:
         said = _SAID[kind].format(layers=f"in {len(strayed)} layers ({shorten(strayed)})")
         raise AdapterMisfit(
@@ -59,12 +62,8 @@ def refuse_strayed(model: PeftModel, adapter_name: str, report: Report, allow: C
         )
 
 
-def refuse_other_lengths(model: PeftModel, adapter_name: str, report: Report, allow: Collection[str]) -> None:
-    """Raise where the columns of the base are not as long as DeLoRA's file says that they were in the training.
-
-    Raises:
-        AdapterMisfit: They are not; `names` are the layers.
-    """
+def _refuse_other_lengths(model: PeftModel, adapter_name: str, report: Report, allow: Collection[str]) -> None:
+    """Raise where the columns of the base are not as long as DeLoRA's file says that they were in the training."""
     if "base-changed" in allow:
         return
     lengths = {name: same for name, layer in model.named_modules() for same in _same_lengths(layer, adapter_name)}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adapterfit import pipeline
 from adapterfit.errors import AdapterMisfit, CannotCheck
 from adapterfit.guard import proof
-from adapterfit.guard.directions import refuse_other_lengths, refuse_strayed, shows_after_load
+from adapterfit.guard.directions import refuse_strayed, shows_after_load
 from adapterfit.guard.numbers import Numbers, summaries
 from adapterfit.guard.offload import refuse_overwriting
 from adapterfit.guard.refuse import refuse_misfit
@@ -76,8 +76,6 @@ def load(base_model: Any, adapter: str | os.PathLike[str], *, allow: Collection[
         )
         raise AdapterMisfit(line, report, told.names)
     refuse_strayed(model, kwargs.get("adapter_name", "default"), report, allow)
-    if report.case.adapter.config is not None and report.case.adapter.config.peft_type == "DELORA":
-        refuse_other_lengths(model, kwargs.get("adapter_name", "default"), report, allow)
     return model
 
 

@@ -49,24 +49,28 @@ CAUSE = Cause(
     ),
 )
 _NAME = r"['\"`{(\[]{0,3}(?P<name>[^\s'\"`{}()\[\]]{1,120})['\"`)}\]]{0,3}"
+#: A server's sentence, which is about an adapter only where the text speaks of one.
+_SERVED = re.compile(rf"\bmodel (?:with name |named )?{_NAME} does not exist", re.IGNORECASE)
 #: The loaders' sentences; the last are those of servers.
-_SENTENCES = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        rf"adapter(?:\(s\)|s)?(?: with name| name(?:\(s\))?)? {_NAME} (?:not found|does not exist|is not found|(?:can|could ?)not be found)",
-        rf"adapter name\(s\) {_NAME}.{{0,80}}? not in the list of present adapters: (?!set\(\))",
-        rf"following adapter\(s\) (?:could not be found|are not present and cannot be deleted): {_NAME}",
-        r"adapter not found in odict_keys",
-        rf"non-existing adapter\(s\): {_NAME}",
-        rf"adapter matching the names in {_NAME}",
-        rf"lora adapter {_NAME} but there is no existing adapter by that name",
-        rf"lora with name {_NAME} does not exist",
-        rf"requested lora adapters are not loaded: {_NAME}",
-        rf"\bmodel (?:with name |named )?{_NAME} does not exist",
-        rf"lora task {_NAME} not found in cache",
-        r"no adapter loaded\. please load an adapter first",
-        rf"(?:supported|available|present|existing|loaded) (?:adapter|lora)s?(?: names?)?(?: are| is|:)? ?[\[{{(][^\]}})]{{0,300}}[\]}})][^\[\n]{{0,40}}?(?:got|but|received|requested|given):? {_NAME}",
-    )
+_SENTENCES = (
+    *(
+        re.compile(pattern, re.IGNORECASE)
+        for pattern in (
+            rf"adapter(?:\(s\)|s)?(?: with name| name(?:\(s\))?)? {_NAME} (?:not found|does not exist|is not found|(?:can|could ?)not be found)",
+            rf"adapter name\(s\) {_NAME}.{{0,80}}? not in the list of present adapters: (?!set\(\))",
+            rf"following adapter\(s\) (?:could not be found|are not present and cannot be deleted): {_NAME}",
+            r"adapter not found in odict_keys",
+            rf"non-existing adapter\(s\): {_NAME}",
+            rf"adapter matching the names in {_NAME}",
+            rf"lora adapter {_NAME} but there is no existing adapter by that name",
+            rf"lora with name {_NAME} does not exist",
+            rf"requested lora adapters are not loaded: {_NAME}",
+            rf"lora task {_NAME} not found in cache",
+            r"no adapter loaded\. please load an adapter first",
+            rf"(?:supported|available|present|existing|loaded) (?:adapter|lora)s?(?: names?)?(?: are| is|:)? ?[\[{{(][^\]}})]{{0,300}}[\]}})][^\[\n]{{0,40}}?(?:got|but|received|requested|given):? {_NAME}",
+        )
+    ),
+    _SERVED,
 )
 #: Words that speak of this cause where no symptom decides.
 HINTS = ("set_adapter", "adapter_name=")
@@ -111,9 +115,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     for sentence in _SENTENCES:
         found = sentence.search(symptoms.text)
         name = (found.groupdict().get("name") or "") if found is not None else ""
-        served = "model (?:with name" in sentence.pattern and not any(
-            word in symptoms.folded for word in ("lora", "adapter")
-        )
+        served = sentence is _SERVED and not any(word in symptoms.folded for word in ("lora", "adapter"))
         if found is None or served or "/" in name or "\\" in name or name.endswith((".json", ".bin", ".safetensors")):
             continue
         yield suspect(
