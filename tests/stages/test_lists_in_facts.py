@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapterfit.expect import modules
-from adapterfit.expect.formulas import UnknownFieldError, compile_formula
+from adapterfit.expect.formulas import FormulaError, UnknownFieldError, compile_formula
 from adapterfit.expect.growth import copies
 from adapterfit.records import Base
 
@@ -62,6 +62,13 @@ def test_that_a_sum_is_of_whole_numbers():
     assert compile_formula("spread(many, 3)")({"many": [1, 2]}) == (1, 2)
     with pytest.raises(ValueError, match="whole number"):
         compile_formula("sum(many)")({"many": [True]})
+
+
+def test_that_an_item_of_a_list_in_groups_knows_its_group():
+    sizes = {"sizes": [2, 0, 3]}
+    assert [compile_formula(f"group(sizes, {at})")(sizes) for at in range(5)] == [0, 0, 2, 2, 2]
+    with pytest.raises(FormulaError, match="groups that have fewer"):
+        compile_formula("group(sizes, 5)")(sizes)
 
 
 def test_that_a_flat_file_of_a_part_of_any_type_is_of_the_usual_type():

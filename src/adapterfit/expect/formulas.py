@@ -5,10 +5,11 @@ Grammar, loosest first::
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * / // %    **
     12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  field[i][0]  len(field)  split(field)  (…)
     int(x)  ceil(x)  floor(x)  round(x)  log2(x)  isqrt(x)  max(a, b)  min(a, b)  sum(x)  pair(x)  spread(x, n)  each(n, of i)
+    group(sizes, n)
 
 An item of a text is one of its letters. `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
-text at `|`, `pair` makes two of one number, `spread` n, `each` is a list with one value for each i below n), no attributes, no
-other loops. A formula comes from our own facts; the values it meets come from a stranger's
+text at `|`, `pair` makes two of one number, `spread` n, `each` is a list with one value for each i below n, `group` says in which of
+groups of these sizes item n stands), no attributes, no other loops. A formula comes from our own facts; the values it meets come from a stranger's
 config.json, so every operation checks what it is given.
 """
 
@@ -21,6 +22,7 @@ from functools import cache
 from typing import Any, Callable, Protocol
 
 from adapterfit import limits
+from adapterfit.text import show
 
 
 class Env(Protocol):
@@ -186,6 +188,16 @@ def _spread(value: object, count: object) -> tuple[Any, ...]:
     return (value,) * integer(count)
 
 
+def _group(sizes: object, index: object) -> int:
+    """The group in which an item stands, of groups of these sizes one after the other: layers that stand in one list stage by stage."""
+    left = integer(index)
+    for at, size in enumerate(map(integer, _sequence(sizes))):
+        if left < size:
+            return at
+        left -= max(0, size)
+    raise FormulaError(f"item {show(index)} of groups that have fewer")
+
+
 def _log2(value: Any) -> int:
     """The whole part of the logarithm, as `int(math.log2(value))` has it."""
     if value <= 0:
@@ -199,6 +211,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "sum": _total,
     "pair": lambda value: _spread(value, 2),
     "spread": _spread,
+    "group": _group,
     "int": _whole(int),
     "ceil": _whole(math.ceil),
     "floor": _whole(math.floor),
