@@ -71,6 +71,15 @@ def test_that_an_item_of_a_list_in_groups_knows_its_group():
         compile_formula("group(sizes, 5)")(sizes)
 
 
+def test_that_a_model_may_leave_a_part_of_its_part_out():
+    found = tree("sam3_video", "Sam3VideoModel", tracker_config={"model_type": "sam3_tracker_video", "num_maskmem": 9})
+    names = {m.name for m in found.modules}
+    assert {"tracker_model.memory_attention", "detector_model.vision_encoder.backbone"} <= names
+    assert not any(name.startswith("tracker_model.vision_encoder") for name in names)
+    assert shapes(found, "tracker_model")["memory_temporal_positional_encoding"] == (9, 1, 1, 64)
+    assert found.doubts == ()
+
+
 def test_that_a_flat_file_of_a_part_of_any_type_is_of_the_usual_type():
     found = tree("fuyu", "FuyuModel", hidden_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=1000)
     assert shapes(found, "language_model.embed_tokens") == {"weight": (1000, 128)}

@@ -30,8 +30,8 @@ _OLD_WORDS = {
 _WORDED = frozenset(("layer_types", "mtp_layer_types", "layers_block_type", "mtp_layers_block_type"))
 #: Where transformers 5.23 keeps what single layers have otherwise than the rest, and how facts name the list of all layers.
 _BY_LAYER, _LISTED = "per_layer_config", "_by_layer"
-#: How facts name the places of the stages that a backbone hands out, and how transformers names the one before the first.
-_STAGES, _STEM = "out_stages", "stem"
+#: How facts name the places of the stages that a backbone hands out, their channels, and how transformers names the one before the first.
+_STAGES, _CHANNELS, _STEM = "out_stages", "out_channels", "stem"
 #: What PEFT's prompt learning reads from `model.config.to_dict()`.
 PROMPT_FIELDS = (
     *(
@@ -91,6 +91,8 @@ class Fields:
         prefix, _, leaf = name.rpartition(".")
         if leaf == _STAGES and prefix in self.facts.get("stages", {}):
             return self._stages(prefix)
+        if leaf == _CHANNELS and prefix in self.facts.get("stages", {}):
+            return self._channels(prefix)
         if name in known:
             return self._own(name, known[name])
         head, _, rest = name.partition(".")
@@ -158,9 +160,19 @@ class Fields:
         absent: Mapping[str, Any] = spec.get("absent", {})
         return self.raw if spec.get("flat") else absent
 
+    def _channels(self, prefix: str) -> list[int]:
+        """The channels of each of the stages that a backbone hands out."""
+        channels = self.facts["stages"][prefix][2:]
+        if not channels:
+            raise UnknownFieldError(
+                f"adapterfit's facts do not say how many channels the stages of {show(prefix or 'it')} have"
+            )
+        every = self.value(channels[0])
+        return [integer(every[at]) for at in self._stages(prefix)]
+
     def _stages(self, prefix: str) -> list[int]:
         """The stages that a backbone hands out, by their places among all; the last one where the file does not say."""
-        count, stem = self.facts["stages"][prefix]
+        count, stem = self.facts["stages"][prefix][:2]
         names = [*([_STEM] if stem else []), *(f"stage{at}" for at in range(1, self._count(count) + 1))]
         section = self.section(prefix) if prefix else self.raw
         words, places = section.get("out_features"), section.get("out_indices")
@@ -205,7 +217,10 @@ class Fields:
     # -------------------------------------------------------------------------------------------- sub-configs
 
     def sub_type(self, key: str) -> str:
-        """The model type of a sub-config, as the file or the class says."""
+        """The model type of a sub-config, as the file or the class says; a dotted key is a part of a part."""
+        head, _, rest = key.rpartition(".")
+        if head and (outer := self.sub(head)) is not None:
+            return outer.sub_type(rest)
         spec = self.facts["configs"][key]
         section = self.section(key)
         named = section.get("model_type") if spec.get("any") and section is not self.raw else None
@@ -213,6 +228,10 @@ class Fields:
 
     def sub(self, key: str) -> Fields | None:
         """The fields of a sub-config that may be of any type; None where its type has no facts."""
+        head, _, rest = key.rpartition(".")
+        if head:
+            outer = self.sub(head)
+            return outer.sub(rest) if outer is not None else None
         if key not in self._subs:
             spec = self.facts["configs"].get(key)
             found = self.facts_of(self.sub_type(key)) if spec and spec.get("any") else None

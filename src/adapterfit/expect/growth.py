@@ -103,7 +103,7 @@ class Growth:
             self._one(_part(found, "fragments", part.cls), path, turn, found)
             return
         if part.kind == "@":
-            self._sub_model(part.cls, path, part.more.get("task", "bare"))
+            self._sub_model(part, path)
             return
         more = part.more
         self.modules.append(
@@ -199,8 +199,12 @@ class Growth:
 
     # -------------------------------------------------------------------------------------------- other files
 
-    def _sub_model(self, key: str, path: str, task: str) -> None:
-        """A part that AutoModel, or AutoBackbone, builds from a sub-config, by the facts of that config's own type."""
+    def _sub_model(self, part: Part, path: str) -> None:
+        """A part that AutoModel, or AutoBackbone, builds from a sub-config, by the facts of that config's own type.
+
+        The model around it may change it: `without` names children that it leaves out, `instead` what its norms become.
+        """
+        key, task = part.cls, part.more.get("task", "bare")
         model_type, sub = self.fields.sub_type(key), self.fields.sub(key)
         found = self.facts_of(model_type)
         bare = next(
@@ -213,8 +217,10 @@ class Growth:
             return
         other = Growth(sub, self.facts_of, self.common)
         other.grow(found, bare, path)
-        self.modules += other.modules
-        self.sub_models += [(path, found, bare), *other.sub_models]
+        left_out = tuple(f"{path}.{name}" for name in part.more.get("without", ()))
+        kept = [m for m in other.modules if not _within(m.name, left_out)] if left_out else other.modules
+        self.modules += _frozen(kept, part.more["instead"]) if "instead" in part.more else kept
+        self.sub_models += [(path, found, bare), *(one for one in other.sub_models if not _within(one[0], left_out))]
         self.doubts += [*found["classes"][bare]["doubts"], *other.doubts]
 
     def _class(self, part: Part) -> str:
@@ -228,6 +234,19 @@ class Growth:
             self.doubts.append(f"field {name} is {quote(value)}: unknown what module it makes")
             return ""
         return str(table[value])
+
+
+def _within(path: str, others: Iterable[str]) -> bool:
+    """Whether a module is one of these or below one."""
+    return any(path == other or path.startswith(f"{other}.") for other in others)
+
+
+def _frozen(modules: Iterable[Module], instead: Mapping[str, str]) -> list[Module]:
+    """Modules with those of some classes replaced by norms of fixed numbers, which have no parameters."""
+    return [
+        replace(m, kind="norm", params={}, class_name=instead[m.class_name]) if m.class_name in instead else m
+        for m in modules
+    ]
 
 
 class _Turn:
