@@ -80,6 +80,31 @@ def test_that_a_model_may_leave_a_part_of_its_part_out():
     assert found.doubts == ()
 
 
+def test_that_a_text_with_commas_is_a_list_of_whole_numbers():
+    assert compile_formula("numbers(many)")({"many": "3, 4,15,"}) == (3, 4, 15)
+    assert compile_formula("4 in numbers(many)")({"many": [4]}) is True
+    with pytest.raises(ValueError, match="between commas"):
+        compile_formula("numbers(many)")({"many": "3,-4"})
+
+
+def test_that_primes_are_the_first_ones_above_a_number():
+    assert compile_formula("primes(0-5, 5)")({}) == (2, 3, 5, 7, 11)
+    assert compile_formula("primes(13, 3)")({}) == (17, 19, 23)
+    plain = [n for n in range(19_999_999, 20_000_200) if all(n % d for d in range(2, 4500))]
+    assert compile_formula("primes(19999998, 8)")({}) == tuple(plain[:8])
+    assert compile_formula("primes(25326000, 3)")({})[0] == 25326023  # 25326001 deceives the bases 2, 3 and 5
+    with pytest.raises(ValueError, match="primes above"):
+        compile_formula("primes(0, 10**9)")({})
+
+
+def test_that_a_part_is_of_its_one_type_whatever_the_file_calls_it():
+    found = tree("qwen4_exp", "Qwen4ExpModel", vision_config={"model_type": "qwen4_exp", "depth": 1},
+                 text_config={"model_type": "llama", "num_hidden_layers": 1})  # fmt: skip
+    assert found.doubts == ()
+    assert {m.class_name for m in found.modules} >= {"Qwen4ExpTextModel", "Qwen4ExpVisionModel"}
+    assert found.config["text_config"]["num_hidden_layers"] == 1
+
+
 def test_that_a_flat_file_of_a_part_of_any_type_is_of_the_usual_type():
     found = tree("fuyu", "FuyuModel", hidden_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=1000)
     assert shapes(found, "language_model.embed_tokens") == {"weight": (1000, 128)}

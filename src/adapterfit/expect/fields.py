@@ -227,14 +227,14 @@ class Fields:
         return named if isinstance(named, str) else str(spec["type"])
 
     def sub(self, key: str) -> Fields | None:
-        """The fields of a sub-config that may be of any type; None where its type has no facts."""
+        """The fields of a sub-config that the facts of its own type tell about; None where it has none."""
         head, _, rest = key.rpartition(".")
         if head:
             outer = self.sub(head)
             return outer.sub(rest) if outer is not None else None
         if key not in self._subs:
             spec = self.facts["configs"].get(key)
-            found = self.facts_of(self.sub_type(key)) if spec and spec.get("any") else None
+            found = self.facts_of(self.sub_type(key)) if spec and _by_its_facts(spec) else None
             self._subs[key] = Fields(found, self.section(key), self.facts_of) if found else None
         return self._subs[key]
 
@@ -300,7 +300,7 @@ class Fields:
                 continue
             (found.setdefault(head, {}) if head else found)[leaf] = _as_json(self[name])
         spec = self.facts["configs"].get("text_config", {})
-        if spec.get("any"):
+        if _by_its_facts(spec):
             sub = self.sub("text_config")
             found["text_config"] = sub.prompt_config() if sub is not None else dict(self.section("text_config"))
         elif spec:
@@ -310,7 +310,7 @@ class Fields:
 
     def _kept(self, key: str) -> dict[str, Any]:
         """The same of a class whose config is one part of the file's."""
-        if self.facts["configs"].get(key, {}).get("any"):
+        if _by_its_facts(self.facts["configs"].get(key, {})):
             sub = self.sub(key)
             return sub.prompt_config() if sub is not None else dict(self.section(key))
         known = set(self.facts["prompt_fields"])
@@ -332,6 +332,11 @@ class Fields:
             and f"{head}{name}" not in self.facts["aliases"]
             and not moved
         )
+
+
+def _by_its_facts(spec: Mapping[str, Any]) -> bool:
+    """Whether a sub-config is told about by the facts of its own type: of `any` that the file names, or of the one `type` whose `part` it is."""
+    return bool(spec.get("any") or spec.get("part"))
 
 
 def _changed(by_layer: object) -> set[str]:

@@ -5,11 +5,12 @@ Grammar, loosest first::
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * / // %    **
     12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  field[i][0]  len(field)  split(field)  (…)
     int(x)  ceil(x)  floor(x)  round(x)  log2(x)  isqrt(x)  max(a, b)  min(a, b)  sum(x)  pair(x)  spread(x, n)  each(n, of i)
-    group(sizes, n)
+    group(sizes, n)  primes(x, n)  numbers(x)
 
 An item of a text is one of its letters. `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
 text at `|`, `pair` makes two of one number, `spread` n, `each` is a list with one value for each i below n, `group` says in which of
-groups of these sizes item n stands), no attributes, no other loops. A formula comes from our own facts; the values it meets come from a stranger's
+groups of these sizes item n stands, `primes` are the first n primes above x, `numbers` the whole numbers between the commas of a
+text), no attributes, no other loops. A formula comes from our own facts; the values it meets come from a stranger's
 config.json, so every operation checks what it is given.
 """
 
@@ -114,6 +115,10 @@ def _whole(do: Callable[[Any], int]) -> Callable[[object], int]:
 
 #: No model has more stages than this, and nothing above fits into a dimension.
 _EXPONENT = 64
+#: No table is longer than this.
+_WIDEST = 1 << 48
+#: No number in a list has more digits.
+_DIGITS = 18
 _ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
@@ -174,6 +179,16 @@ def _split(value: object) -> tuple[Any, ...]:
     return _sequence(value)
 
 
+def _numbers_in(value: object) -> tuple[Any, ...]:
+    """The whole numbers between the commas of a text; a list as it is."""
+    if not isinstance(value, str):
+        return _sequence(value)
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    if not all(part.isdecimal() and part.isascii() and len(part) <= _DIGITS for part in parts):
+        raise FormulaError("whole numbers between commas were expected")
+    return tuple(map(int, parts))
+
+
 def _total(value: object) -> int:
     """The sum of a list of whole numbers."""
     return sum(map(integer, _sequence(value)))
@@ -198,6 +213,44 @@ def _group(sizes: object, index: object) -> int:
     raise FormulaError(f"item {show(index)} of groups that have fewer")
 
 
+#: Enough for an exact answer below 3.3 * 10**24 (Sorenson and Webster, 2015, doi:10.1090/mcom/3134).
+_WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
+
+
+def _is_prime(number: int) -> bool:
+    """Whether `number` is prime, by Miller's and Rabin's test with bases that are enough for its size."""
+    for witness in _WITNESSES:
+        if number % witness == 0:
+            return number == witness
+    odd, twos = number - 1, 0
+    while odd % 2 == 0:
+        odd, twos = odd // 2, twos + 1
+    return number > 1 and all(_passes(pow(witness, odd, number), twos, number) for witness in _WITNESSES)
+
+
+def _passes(power: int, twos: int, number: int) -> bool:
+    if power == 1:
+        return True
+    for _ in range(twos):
+        if power == number - 1:
+            return True
+        power = power * power % number
+    return False
+
+
+def _primes(above: object, count: object) -> tuple[int, ...]:
+    """The first `count` primes above a number: what tables of hashed words are made as long as."""
+    number, wanted = integer(above), integer(count)
+    if wanted > limits.LAYERS or number >= _WIDEST:
+        raise FormulaError(f"{wanted} primes above {number}")
+    found: list[int] = []
+    while len(found) < wanted:
+        number = max(number + 1, 2)
+        if _is_prime(number):
+            found.append(number)
+    return tuple(found)
+
+
 def _log2(value: Any) -> int:
     """The whole part of the logarithm, as `int(math.log2(value))` has it."""
     if value <= 0:
@@ -217,6 +270,8 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "floor": _whole(math.floor),
     "round": _whole(round),
     "log2": lambda value: _log2(_number(value)),
+    "primes": _primes,
+    "numbers": _numbers_in,
     "isqrt": lambda value: math.isqrt(max(0, integer(value))),
     "max": lambda a, b: max(_number(a), _number(b)),
     "min": lambda a, b: min(_number(a), _number(b)),

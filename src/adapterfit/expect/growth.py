@@ -200,7 +200,7 @@ class Growth:
     # -------------------------------------------------------------------------------------------- other files
 
     def _sub_model(self, part: Part, path: str) -> None:
-        """A part that AutoModel, or AutoBackbone, builds from a sub-config, by the facts of that config's own type.
+        """A part that a sub-config makes, by the facts of its own type; `task`: what an Auto class asks for, or the class itself.
 
         The model around it may change it: `without` names children that it leaves out, `instead` what its norms become.
         """
@@ -208,7 +208,8 @@ class Growth:
         model_type, sub = self.fields.sub_type(key), self.fields.sub(key)
         found = self.facts_of(model_type)
         bare = next(
-            (name for name, entry in (found["classes"] if found else {}).items() if task in entry["tasks"]), None
+            (name for name, entry in (found["classes"] if found else {}).items() if task in (name, *entry["tasks"])),
+            None,
         )
         if found is None or sub is None or bare is None:
             self.doubts.append(
