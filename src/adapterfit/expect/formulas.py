@@ -5,7 +5,7 @@ Grammar, loosest first::
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * / // %    **
     12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  field[i][0]  len(field)  split(field)  (…)
     int(x)  ceil(x)  floor(x)  round(x)  log2(x)  isqrt(x)  max(a, b)  min(a, b)  sum(x)  pair(x)  spread(x, n)  each(n, of i)
-    group(sizes, n)  primes(x, n)  numbers(x)
+    group(sizes, n)  primes(x, n)  numbers(x)  prod(x)
 
 An item of a text is one of its letters. `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
 text at `|`, `pair` makes two of one number, `spread` n, `each` is a list with one value for each i below n, `group` says in which of
@@ -194,6 +194,16 @@ def _total(value: object) -> int:
     return sum(map(integer, _sequence(value)))
 
 
+def _product(value: object) -> int:
+    """The product of a list of whole numbers, 1 of none; one past any size is refused before it grows on."""
+    found = 1
+    for item in _sequence(value):
+        found *= integer(item)
+        if abs(found) >> _EXPONENT:
+            raise FormulaError("a product larger than any size")
+    return found
+
+
 def _spread(value: object, count: object) -> tuple[Any, ...]:
     """A list as it is, a number so many times: what models make of one size for all layers."""
     if not isinstance(value, (int, float)):
@@ -262,6 +272,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "len": _length,
     "split": _split,
     "sum": _total,
+    "prod": _product,
     "pair": lambda value: _spread(value, 2),
     "spread": _spread,
     "group": _group,
