@@ -110,3 +110,13 @@ def test_that_a_flat_file_of_a_part_of_any_type_is_of_the_usual_type():
     assert shapes(found, "language_model.embed_tokens") == {"weight": (1000, 128)}
     assert found.doubts == ()
     assert "hidden_size" not in found.config
+
+
+def test_that_blocks_that_come_again_share_what_is_in_them():
+    kinds = ["linear_attention", "hybrid", "hybrid", "hybrid"]
+    config = {"layers_block_type": kinds, "num_hidden_layers": 4, "num_mem_blocks": 2}
+    found = tree("zamba2", "Zamba2Model", **config)
+    down = "shared_transformer.feed_forward.down_proj.weight"
+    assert (f"layers.1.{down}", f"layers.3.{down}") in found.tied
+    assert not any(name.startswith("layers.2") for group in found.tied for name in group)
+    assert tree("zamba2", "Zamba2Model", **config, tie_word_embeddings=False).tied == ()

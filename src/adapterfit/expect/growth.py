@@ -96,9 +96,9 @@ class Growth:
 
     def grow(self, found: Facts, class_name: str, path: str = "") -> None:
         """All modules of a class of these facts, the class itself at `path`."""
-        self._one(_part(found, "classes", class_name), path, _Turn(self.fields), found)
+        self._one(_part(found, "classes", class_name), path, Turn(self.fields), found)
 
-    def _one(self, part: Part, path: str, turn: _Turn, found: Facts) -> None:
+    def _one(self, part: Part, path: str, turn: Turn, found: Facts) -> None:
         if part.kind == "=":
             self._one(_part(found, "fragments", part.cls), path, turn, found)
             return
@@ -131,10 +131,10 @@ class Growth:
             elif "if" not in child.more or turn.value(child.more["if"]):
                 self._one(child, f"{path}.{child.name}" if path else child.name, turn, found)
 
-    def _shape(self, dims: Iterable[str], turn: _Turn) -> Shape:
+    def _shape(self, dims: Iterable[str], turn: Turn) -> Shape:
         return tuple(self._size(dim, turn) for dim in dims)
 
-    def _size(self, text: str, turn: _Turn) -> int:
+    def _size(self, text: str, turn: Turn) -> int:
         try:
             size = integer(turn.value(text))
         except UnknownFieldError:
@@ -152,7 +152,7 @@ class Growth:
 
     # -------------------------------------------------------------------------------------------- loops
 
-    def _row(self, child: Part, path: str, turn: _Turn, found: Facts) -> None:
+    def _row(self, child: Part, path: str, turn: Turn, found: Facts) -> None:
         """Children that are numbered under one word, as `expert_0`, `expert_1`."""
         count = self._size(child.more["times"], turn)
         if count > limits.LAYERS:
@@ -162,7 +162,7 @@ class Growth:
             name = child.name.replace("*", str(at))
             self._one(child, f"{path}.{name}" if path else name, turn.inner(at), found)
 
-    def _loop(self, part: Part, path: str, turn: _Turn, found: Facts) -> None:
+    def _loop(self, part: Part, path: str, turn: Turn, found: Facts) -> None:
         count = self._size(part.more["each"], turn)
         if count > limits.LAYERS:
             given = self._values(part.more["each"])
@@ -180,7 +180,7 @@ class Growth:
                 if "if" not in child.more or inner.value(child.more["if"]):
                     self._one(child, f"{prefix}{at}", inner, found)
 
-    def _copies(self, part: Part, prefix: str, count: int, turn: _Turn, found: Facts) -> None:
+    def _copies(self, part: Part, prefix: str, count: int, turn: Turn, found: Facts) -> None:
         """Equal turns: the first is grown, the others are copies under another number."""
         start = len(self.modules)
         for child in part.children:
@@ -250,16 +250,18 @@ def _frozen(modules: Iterable[Module], instead: Mapping[str, str]) -> list[Modul
     ]
 
 
-class _Turn:
+class Turn:
     """The environment of one turn of a loop (or of none): loop variables first, then the fields."""
 
     def __init__(self, fields: Fields, loop: tuple[int, ...] = ()) -> None:
         self.fields, self.loop = fields, loop
 
-    def inner(self, at: int) -> _Turn:
-        return _Turn(self.fields, (*self.loop, at))
+    def inner(self, at: int) -> Turn:
+        """Turn `at` of a loop in this one."""
+        return Turn(self.fields, (*self.loop, at))
 
     def value(self, text: str) -> Any:
+        """The value of a formula, which may read the loop variables."""
         return compile_formula(text)(self) if self.loop and reads_loop(text) else self.fields.value(text)
 
     def __getitem__(self, name: str) -> Any:

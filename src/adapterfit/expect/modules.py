@@ -20,7 +20,7 @@ from adapterfit.errors import BadInput
 from adapterfit.expect.checkpoint import Rule, adapter_renames, contradictions, load_rules
 from adapterfit.expect.fields import Facts, Fields
 from adapterfit.expect.formulas import FormulaError, UnknownFieldError, integer
-from adapterfit.expect.growth import Growth
+from adapterfit.expect.growth import Growth, Turn
 from adapterfit.expect.packed import mark
 from adapterfit.records import Base, Flaw, Module, ModuleTree, Shape
 from adapterfit.text import quote, show
@@ -121,7 +121,7 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         known="facts",
         prefix=entry["prefix"],
         aliases={names[0]: names[1] for names in _links(entry["aliases"], fields)},
-        tied=_tied(entry, fields),
+        tied=_tied(entry, fields, growth.modules),
         input_embeddings=fields.value(entry["input_embeddings"]),
         output_embeddings=fields.value(entry["output_embeddings"]),
         config=fields.prompt_config(entry.get("config", "")),
@@ -132,10 +132,12 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
     return reconcile(grown, base, rules) if compared else mark(grown, base)
 
 
-def _tied(entry: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, ...], ...]:
+def _tied(entry: Mapping[str, Any], fields: Fields, grown: list[Module]) -> tuple[tuple[str, ...], ...]:
     group_of: dict[str, list[str]] = {}
     groups = []
-    for names in _links(entry["tied"], fields):
+    shared = [link for link in entry["tied"] if isinstance(link[-1], dict) and "by" in link[-1]]
+    plain = [link for link in entry["tied"] if link not in shared]
+    for names in (*_links(plain, fields), *(names for link in shared for names in _one_weight(link, fields, grown))):
         group = next((group_of[name] for name in names if name in group_of), None)
         if group is None:
             group = []
@@ -143,6 +145,29 @@ def _tied(entry: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, ...], ..
         group += [name for name in names if name not in group]
         group_of.update(dict.fromkeys(names, group))
     return tuple(map(tuple, groups))
+
+
+def _one_weight(link: list[Any], fields: Fields, grown: list[Module]) -> Iterator[tuple[str, ...]]:
+    """What modules share that are one in all but name: those of a range for which `when` holds, one set for each value of `by`."""
+    when, name, spec = link
+    sets: dict[Any, list[str]] = {}
+    for at in _range(spec, fields):
+        turn = Turn(fields, (at,))
+        if turn.value(when):
+            sets.setdefault(turn.value(spec["by"]), []).append(name.replace("*", str(at)))
+    first_of = {first: others for first, *others in sets.values() if others}
+    for module in grown:
+        for first, others in first_of.items():
+            if module.name == first or module.name.startswith(f"{first}."):
+                rest = module.name[len(first) :]
+                yield from ((f"{first}{rest}.{p}", *(f"{other}{rest}.{p}" for other in others)) for p in module.params)
+
+
+def _range(spec: Mapping[str, Any], fields: Fields) -> range:
+    start, stop = spec["from"], integer(fields.value(spec["to"]))
+    if stop - start > limits.LAYERS:
+        raise FormulaError(f"{stop} layers; at most {limits.LAYERS} are plausible")
+    return range(start, stop)
 
 
 def _links(entries: Iterable[list[Any]], fields: Fields) -> Iterator[tuple[str, ...]]:
@@ -153,10 +178,7 @@ def _links(entries: Iterable[list[Any]], fields: Fields) -> Iterator[tuple[str, 
         if not isinstance(names[-1], dict):
             yield tuple(names)
             continue
-        start, stop = names[-1]["from"], integer(fields.value(names[-1]["to"]))
-        if stop - start > limits.LAYERS:
-            raise FormulaError(f"{stop} layers; at most {limits.LAYERS} are plausible")
-        for at in range(start, stop):
+        for at in _range(names[-1], fields):
             yield tuple(name.replace("*", str(at)) for name in names[:-1])
 
 
