@@ -272,10 +272,17 @@ def _diff(tree: ModuleTree, case: Case) -> Diff:
     adapter, rules = case.adapter, case.consumer.rules
     if adapter.config is None:
         raise AssertionError("an expectation needs a config")
-    if rules:
-        diff = _as_then(tree, adapter.config, adapter.tensors, rules)
-    else:
-        diff = compare(adapter.tensors, expect(tree, adapter.config))
+
+    def made(config: AdapterConfig) -> Diff:
+        return (
+            _as_then(tree, config, adapter.tensors, rules) if rules else compare(adapter.tensors, expect(tree, config))
+        )
+
+    diff = made(adapter.config)
+    if diff.misshapen:
+        from adapterfit.resizing import resized
+
+        diff = dataclasses.replace(diff, resized=resized(diff, adapter.config, made))
     # A tree from headers that has no doubts is one reading of a plain module: it is taken if it explains everything.
     if tree.known != "headers" or tree.doubts or _clean(diff):
         return diff

@@ -24,8 +24,7 @@ Shape = tuple[int, ...]
 DTYPE_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
     "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
-    "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
-    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+    "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------ read
@@ -455,9 +454,9 @@ class Misshape:
 class Diff:
     """The file beside the expectation. Every tensor of the file is in exactly one of the first five lists.
 
-    `overwrites` are tensors that land on the base's own parameters. `extra` are dropped by the loader; `redundant` are dropped too,
-    but are second copies, under a wrapper's own name, of tensors that land. `renamed`: names the loader itself changes while
-    loading, file name → name it looks for. `warned`: parameters that PEFT lists in its "Found missing adapter keys" warning.
+    `overwrites` land on the base's own parameters. `extra` are dropped by the loader; so are `redundant`, second copies, under a
+    wrapper's own name, of tensors that land. `renamed`: names the loader itself changes, file name → name it looks for. `warned`:
+    parameters in PEFT's "Found missing adapter keys". `resized`: a field of the config, and a value with which every size fits.
     """
 
     expectation: Expectation
@@ -470,6 +469,7 @@ class Diff:
     renamed: Mapping[str, str] = field(default_factory=dict)
     warned: tuple[str, ...] = ()
     raised: Raised | None = None
+    resized: tuple[tuple[str, int], ...] = ()
 
 
 # ------------------------------------------------------------------------------------------------ diagnose

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from adapterfit import limits
 from adapterfit.causes.heard import ALIKE, once
-from adapterfit.causes.sizes import ENDS, HEADS, PROJECTORS, diffusion, tuner
+from adapterfit.causes.sizes import ENDS, HEADS, PROJECTORS
+from adapterfit.causes.tensor_names import diffusion, tuner
 from adapterfit.symptoms import Symptoms
 
 if TYPE_CHECKING:
@@ -265,8 +266,10 @@ def _nested_twice(symptoms: Symptoms) -> Readings:
     """A LoRA inside a LoRA, or experts that were fused."""
     every = (*symptoms.missing, *symptoms.unexpected)
     experts = tuple(key for key in every if ".experts" in key.name)
-    if experts and len(experts) * 2 >= len(every):
-        return {"moe-layout-changed": Names(0.9, experts)}
+    if experts and len(experts) == len(every):
+        return {"moe-layout-changed": Names(0.9 if symptoms.unexpected else 0.8, experts)}
+    if experts and len(experts) * 2 >= len(every) and symptoms.unexpected:
+        return {"moe-layout-changed": Names(0.85, experts)}
     twice = tuple(key for key in symptoms.missing if ".base_layer.lora_" in key.name)
     return {"wrapped-twice": Names(0.85, twice)} if twice else {}
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from adapterfit import limits
 from adapterfit.causes.evidence import TUNER_PREFIXES
 from adapterfit.causes.heard import ALIKE, once
+from adapterfit.causes.tensor_names import diffusion, module_leaf, rank_axis, side, tuner
 from adapterfit.records import Shape
 
 if TYPE_CHECKING:
@@ -27,12 +26,6 @@ ENDS = frozenset(
     }
 )  # fmt: skip
 HEADS = frozenset({"score", "classifier", "qa_outputs", "classification_head", "v_head", "out_proj_cls", "cls"})
-#: Words by which the names of image models are known.
-DIFFUSION = (
-    "down_blocks", "up_blocks", "mid_block", "transformer_blocks", "x_embedder", "double_blocks", "single_blocks", "lora_unet",
-    "diffusion_model", "input_blocks", "output_blocks", "proj_in", "context_embedder", "text_model.encoder", "middle_block",
-    "img_in", "adaln", "patch_embedding",
-)  # fmt: skip
 #: Words of a text about image models.
 IMAGES = (
     "flux",
@@ -107,6 +100,20 @@ Readings = Mapping[str, Reading]
 
 #: How likely a cause is at most where nobody knows the program whose words these are.
 _READ = 0.89
+#: How likely another base is where a config of another run would make the same sizes.
+_UNSURE = 0.6
+#: Tensors of one element for each input or output of their module.
+_WIDTHS = (
+    "ia3_l",
+    "lora_magnitude_vector",
+    "vera_lambda_b",
+    "pvera_lambda_b",
+    "ln_tuning_",
+    "trainable_tokens_delta",
+    "modules_to_save",
+)
+#: Where the name of a module ends in that of a tensor of an adapter's.
+_PART = re.compile(r"\.(?:" + "|".join(TUNER_PREFIXES) + ")")
 
 
 @once
@@ -129,63 +136,11 @@ def sizes_of(symptoms: Symptoms, cause: str) -> Reading | None:
     return read_sizes(symptoms).get(cause)
 
 
-# ------------------------------------------------------------------------------------------- names and axes
-
-
-@lru_cache(maxsize=limits.LOG_SYMPTOMS)
-def tuner(key: str) -> bool:
-    """Whether a name is that of an adapter's own tensor."""
-    return any(part.startswith(TUNER_PREFIXES) for part in key.split("."))
-
-
-@lru_cache(maxsize=limits.LOG_SYMPTOMS)
-def side(key: str) -> str:
-    """`A` or `B` for a LoRA's two matrices, else an empty string."""
-    for part in key.split("."):
-        if part in {"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B"}:
-            return part[-1]
-        if part.startswith(("lora_down", "lora_up")):
-            return "A" if part.startswith("lora_down") else "B"
-    parts = key.split(".")
-    if (
-        len(parts) > 1
-        and parts[-1] == "weight"
-        and parts[-2] in {"down", "up"}
-        and (len(parts) == 2 or "lora" in parts[-3])
-    ):
-        return "A" if parts[-2] == "down" else "B"  # diffusers' attention processors
-    return ""
-
-
-def module_leaf(key: str) -> str:
-    """The name of the module that a tensor belongs to: `….self_attn.q_proj.lora_A.default.weight` → `q_proj`."""
-    leaf = ""
-    for part in key.split("."):
-        if part.startswith(TUNER_PREFIXES) or part in {
-            "weight",
-            "bias",
-            "base_layer",
-            "modules_to_save",
-        }:
-            break
-        leaf = part
-    return leaf
-
-
-def diffusion(keys: Iterable[str]) -> bool:
-    """Whether names are those of an image model."""
-    return any(mark in key for key in keys for mark in DIFFUSION)
-
-
 def _whole(shapes: Iterable[LogShape]) -> list[tuple[LogShape, Shape, Shape]]:
     """Those of which both sides are told."""
     return [
         (shape, shape.found, shape.wanted) for shape in shapes if shape.found is not None and shape.wanted is not None
     ]
-
-
-def _rank_axis(key: str) -> int:
-    return 1 if side(key) == "B" else 0
 
 
 #: Sums and copies of two matrices that do not fit; no layer is as narrow as the usual ranks, so two small numbers are ranks.
@@ -236,6 +191,15 @@ def _merged_linear(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Reading
     return {"merged-linear-era": Reading(0.97, third)} if third else {}
 
 
+def _transposed(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """Every matrix has its two sizes in the other order."""
+    told = _whole(shapes)
+    turned = len(told) == len(shapes) and all(
+        tuner(s.key) and len(f) == 2 and f != w and f == w[::-1] for s, f, w in told
+    )
+    return {"stored-transposed": Reading(0.92 if len(told) > 1 else 0.8, shapes)} if turned else {}
+
+
 def _packed(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     """Base weights of one column in the file: four bits each, packed."""
     packed = tuple(
@@ -259,6 +223,25 @@ def _projector(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     if not extra or len(extra) < len(shapes):
         return {}
     return {"extra-weights-not-in-adapter": Reading(0.85, extra)}
+
+
+def _butterfly(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """The first size of every `boft_R` is BOFT's factor, which a machine without a compiler takes for 1."""
+    told = _whole(shapes)
+    factor = all(".boft_R" in s.key and len(f) == len(w) == 4 and f[0] != w[0] and f[1:] == w[1:] for s, f, w in told)
+    return (
+        {"butterfly-depends-on-machine": Reading(0.88, shapes)} if told and factor and len(told) == len(shapes) else {}
+    )
+
+
+def _sharded(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
+    """Both matrices of a LoRA have the same part of their rows: of A that is a part of the rank, of B it is not."""
+    told = [(side(s.key), f, w) for s, f, w in _whole(shapes) if side(s.key) and len(f) == len(w) > 1]
+    parts = {w[0] // f[0] if f[1:] == w[1:] and f[0] and w[0] % f[0] == 0 else 0 for _, f, w in told}
+    both = {one for one, _, _ in told} == {"A", "B"}
+    if not both or len(told) < len(shapes) or len(parts) != 1 or parts & {0, 1}:
+        return {}
+    return {"fsdp-shard-saved": Reading(0.88, shapes), "wrong-base": Reading(0.4, shapes)}
 
 
 def _experts(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
@@ -390,9 +373,9 @@ def _is_loaded_alone(symptoms: Symptoms, held: tuple[LogShape, ...]) -> bool:
 
 
 def _only_rank(shape: LogShape) -> bool:
-    if shape.found is None or shape.wanted is None or not side(shape.key) or len(shape.found) != len(shape.wanted):
+    axis = rank_axis(shape.key)
+    if shape.found is None or shape.wanted is None or axis is None or len(shape.found) != len(shape.wanted):
         return False
-    axis = _rank_axis(shape.key)
     return all(a == b for at, (a, b) in enumerate(zip(shape.found, shape.wanted)) if at != axis)
 
 
@@ -475,10 +458,10 @@ def _rank(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
     if not told or not all(_only_rank(s) for s, _, _ in told):
         return {}
     first, found, wanted = told[0]
-    axis = _rank_axis(first.key)
+    axis = rank_axis(first.key) or 0
     file, model = found[axis], wanted[axis]
-    pairs = {(f[_rank_axis(s.key)], w[_rank_axis(s.key)]) for s, f, w in told}
-    modules = {s.key.partition(".lora_")[0] for s, _, _ in told}
+    pairs = {(f[rank_axis(s.key) or 0], w[rank_axis(s.key) or 0]) for s, f, w in told}
+    modules = {_PART.split(s.key)[0] for s, _, _ in told}
     sure = 0.94 if len(pairs) == 1 and len(modules) > 1 else 0.89  # one module alone may be a matter of rank_pattern
     readings = {"rank-mismatch": Reading(sure, shapes, file, model, note="" if len(pairs) == 1 else "pattern")}
     fused = module_leaf(first.key) in {"c_attn", "qkv", "query_key_value", "attn", "qkv_proj", "Wqkv", "W_pack"}
@@ -516,14 +499,24 @@ def _dimensions(symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
             "quantised-base-padded": Reading(sure, shapes, file, model),
             "wrong-base": Reading(0.6, shapes, file, model),
         }
+    if not any(_shows_width(s, f, w) for s, f, w in lora):  # what makes these sizes, base or config, is not known
+        return {"wrong-base": Reading(_UNSURE, shapes, file, model), "rank-mismatch": Reading(_UNSURE - ALIKE, shapes)}
     return {"wrong-base": Reading(0.93 if len(lora) > 1 else 0.88, shapes, file, model)}
+
+
+def _shows_width(shape: LogShape, found: Shape, wanted: Shape) -> bool:
+    """Whether a size differs that only a module's width can make: not the rank's, and of a method of which that is known."""
+    axis = rank_axis(shape.key)
+    flat = any(part.startswith(_WIDTHS) for part in shape.key.split("."))
+    differing = [at for at in range(min(len(found), len(wanted))) if found[at] != wanted[at]]
+    return flat or (axis is not None and any(at != axis for at in differing))
 
 
 def _pair(told: tuple[LogShape, Shape, Shape]) -> tuple[int, int]:
     """The width in the file and in the model: the first axis, not the rank's, that differs."""
     shape, found, wanted = told
     axes = [at for at in range(min(len(found), len(wanted))) if found[at] != wanted[at]]
-    other = [at for at in axes if not side(shape.key) or at != _rank_axis(shape.key)]
+    other = [at for at in axes if at != rank_axis(shape.key)]
     return (found[(other or axes)[0]], wanted[(other or axes)[0]]) if axes else (0, 0)
 
 
@@ -548,10 +541,13 @@ def _cut(_symptoms: Symptoms, shapes: tuple[LogShape, ...]) -> Readings:
 _STEPS: tuple[Callable[[Symptoms, tuple[LogShape, ...]], Readings], ...] = (
     _emptied,
     _merged_linear,
+    _transposed,
     _packed,
     _packed_model,
     _base_partitioned,
     _projector,
+    _butterfly,
+    _sharded,
     _experts,
     _prompt,
     _labels,

@@ -9,7 +9,9 @@ from adapterfit.consumers import model_types
 from adapterfit.records import Adapter, Base, Flaw
 from adapterfit.text import quote, show
 
-CODES = frozenset(("libraries-clash", "base-unknown-to-transformers", "safetensors-unread", "loader-refuses"))
+CODES = frozenset(
+    ("libraries-clash", "base-unknown-to-transformers", "safetensors-unknown-to-loader", "loader-refuses")
+)
 #: Methods without layers of their own, which `inject_adapter_in_model` refuses.
 _PROMPTS = frozenset((
     "PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "CARTRIDGE", "ADAPTION_PROMPT", "SHADOW",
@@ -73,7 +75,7 @@ def _unread(rules: Mapping[str, Any], adapter: Adapter) -> Iterator[Flaw]:
         return
     label = show(adapter.label)
     yield Flaw(
-        "safetensors-unread",
+        "safetensors-unknown-to-loader",
         f"PEFT {rules['peft']} reads adapter_model.bin only, and the adapter is in {show(weights.file)}",
         where=weights.file,
         found=show(weights.file),

@@ -128,7 +128,7 @@ def _grouped(not_checked: Iterable[NotChecked]) -> list[NotChecked]:
 #: A flaw of the config that shows while the layers are made, and not before.
 _IN_USE = "regex-invalid"
 #: Flaws of the folder which a load comes to with the weights: after the config was read and the layers were made.
-_WITH_WEIGHTS = frozenset(("safetensors-unread", "weights-file-missing", "wrong-file-in-folder"))
+_WITH_WEIGHTS = frozenset(("safetensors-unknown-to-loader", "weights-file-missing", "wrong-file-in-folder"))
 
 
 def _raised(case: Case, diff: Diff | None) -> Raised | None:

@@ -124,7 +124,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     found = sizes_of(symptoms, "fsdp-shard-saved")
     if found is not None:
         yield suspect(
-            symptoms, "matrices lie flat in the file: one process's part of an FSDP or ZeRO-3 run", found.likelihood, found.lines,
+            symptoms, "the file holds parts of the matrices: one process's part of an FSDP or ZeRO-3 run", found.likelihood, found.lines,
             fix=_FIX.summary,
         )  # fmt: skip
     told = said(symptoms, "sharded_state_dict", "fullyshardeddataparallel", "fsdp")

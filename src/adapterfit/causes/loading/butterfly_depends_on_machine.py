@@ -40,12 +40,17 @@ Fixed:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
+from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.sizes import sizes_of
 from adapterfit.edits import SetConfig
-from adapterfit.records import Case, Diff, Finding, Fix
+from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
+
+if TYPE_CHECKING:
+    from adapterfit.symptoms import Symptoms
 
 CAUSE = Cause(
     severity="warning",
@@ -106,6 +111,35 @@ def _one() -> tuple[SetConfig, ...]:
 
 def _is_rotation(name: str) -> bool:
     return evidence.parts(name).leaf == "boft_R"
+
+
+def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """From a log: only the first size of the rotations differs; or PEFT says that it takes 1."""
+    told = said(symptoms, "failed to load the cuda extension", "setting boft_n_butterfly_factor to 1")
+    if told:
+        yield suspect(
+            symptoms, "PEFT cannot build BOFT's CUDA extension here, and takes 1 for boft_n_butterfly_factor", 0.6, told,
+            fix="nothing, where the config has 1 anyway; else load and merge the adapter where nvcc, ninja and a GPU are",
+        )  # fmt: skip
+    found = sizes_of(symptoms, "butterfly-depends-on-machine")
+    if found is not None:
+        yield suspect(
+            symptoms, "the rotations were made with another boft_n_butterfly_factor than this machine gives", found.likelihood, found.lines,
+            fix="a file made with factor 1: set boft_n_butterfly_factor to 1; else load and merge it where nvcc, ninja and a GPU are",
+            apart="the first size of every boft_R in the file, beside boft_n_butterfly_factor in adapter_config.json",
+        )  # fmt: skip
+
+
+def logs() -> dict[str, list[str]]:
+    """The factor differs; the number of blocks does."""
+    line = "size mismatch for base_model.model.model.layers.0.self_attn.q_proj.boft_R.default: copying a param with shape torch.Size([{}]) from checkpoint, the shape in current model is torch.Size([{}])."
+    return {
+        "fires": [
+            line.format("2, 512, 8, 8", "1, 512, 8, 8"),
+            "UserWarning: Failed to load the CUDA extension: no such file, check if ninja is available.",
+        ],
+        "silent": [line.format("1, 640, 8, 8", "1, 512, 8, 8")],
+    }
 
 
 def examples(make: Any) -> dict[str, list[Any]]:

@@ -45,7 +45,7 @@ from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.causes.sizes import tuner
+from adapterfit.causes.tensor_names import tuner
 from adapterfit.edits import Rename
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
 from adapterfit.text import quote

@@ -40,7 +40,7 @@ from adapterfit.causes import anatomy, evidence, renames, retarget
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.causes.sizes import diffusion
+from adapterfit.causes.tensor_names import diffusion
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion, TensorInfo
 from adapterfit.text import quote, show
 

@@ -1,12 +1,14 @@
 """The config names another rank than the tensors have.
 
 What this means: the rank is a dimension of every LoRA matrix: rows of A, columns of B. PEFT builds the matrices from `r` and
-`rank_pattern` of adapter_config.json; where the file's are of another rank, loading stops with a size mismatch.
+`rank_pattern` of adapter_config.json; where the file's are of another rank, loading stops with a size mismatch. Other methods
+have such a field too: `r` makes VeRA's vectors and HRA's matrices, a block size those of OFT and C3A, `n_frequency` a FourierFT.
 
 Why it happens: the config of another run was put beside the weights, `r` was edited, a rank_pattern got lost or was read
 differently by the version of the training (up to 0.14 a key with `^` matched nothing), or two runs share one folder.
 
-Detection: the sizes that belong to the base's modules agree, only the rank differs.
+Detection: the sizes that belong to the base's modules agree, only the rank differs. For other methods: with another value of one
+field of the config, and of one alone, every tensor has the size that PEFT makes.
 
 Fix: set `r`, or `rank_pattern` for some modules, to what the tensors show. The scale is alpha / r and is not in the tensors:
 if only `r` is wrong, correcting it also restores the scale; if the whole config is another run's, lora_alpha may be wrong too.
@@ -61,7 +63,11 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     wrong = [entry for entry in diff.misshapen if differs(entry) == "rank"]
     own = anatomy.modules(diff)
     ranks = _ranks([entry for entry in wrong if anatomy.sides(own.get(entry.module))])
-    if not wrong or case.adapter.config is None or not ranks:
+    if case.adapter.config is None:
+        return
+    if not ranks and len(diff.resized) == 1 and diff.expectation.prefix:
+        yield _by_one_field(diff)
+    if not wrong or not ranks:
         return
     wanted = {evidence.parts(entry.key).module: _rank(entry, entry.wanted) for entry in wrong}
     yield finding(
@@ -71,6 +77,25 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         expected=f"rank {_listed(wanted)}",
         found=f"rank {_listed(ranks)}",
         fix=_fix(case, ranks),
+    )
+
+
+def _by_one_field(diff: Diff) -> Finding:
+    """Another method: what its field does to which size was not derived, but every size fits with another value of it."""
+    ((name, value),) = diff.resized
+    given = diff.expectation.config.get(name)
+    return finding(
+        f"the config has {name} = {show(given)}, the tensors were made with {value}: with that every size fits this base",
+        at=[entry.tensor for entry in diff.misshapen],
+        predicted="raises",
+        expected=f"{name} = {value}",
+        found=f"{name} = {show(given)}",
+        fix=Fix(
+            "unsafe",
+            f"set {name} = {value}; the rest of the config may be another run's too: compare it with the training's",
+            (SetConfig(name, value),),
+            "whether the other fields, such as a scale, are those of the training: no tensor says so",
+        ),
     )
 
 
@@ -172,6 +197,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain.on("llama", hidden_size=32, num_attention_heads=2),
             make.lora("llama", r=8, use_rslora=True),
             plain.reshaped(lambda name: "lora_B" in name, lambda shape: (*shape, 1)),
+            make.adapter("llama", peft_type="VERA", r=4, target_modules=["q_proj"]).on("llama", hidden_size=96),
         ],
         "fires": [
             plain.with_config(r=8),
@@ -180,6 +206,10 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain.with_config(rank_pattern={"v_proj": 6}),
             make.adapter("llama", peft_type="LOHA", r=4, target_modules=["q_proj"]).with_config(r=6),
             make.lora("gpt2", target_modules=["c_attn", "wte"]).with_config(r=3),
+            make.adapter("llama", peft_type="VERA", r=4, target_modules=["q_proj"]).with_config(r=6),
+            make.adapter("llama", peft_type="FOURIERFT", n_frequency=20, target_modules=["q_proj"]).with_config(
+                n_frequency=30
+            ),
         ],
     }
 

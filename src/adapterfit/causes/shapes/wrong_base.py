@@ -42,6 +42,7 @@ from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.names._experts_turned import is_exchanged
 from adapterfit.causes.shapes.rank_mismatch import differs
+from adapterfit.causes.shapes.stored_transposed import is_turned
 from adapterfit.causes.sizes import IMAGES, ranks, sizes_of
 from adapterfit.records import Case, Diff, Finding, Fix, Misshape, Module, Suspicion, TensorInfo
 from adapterfit.text import quote, shorten, show
@@ -107,7 +108,7 @@ def _other_sizes(diff: Diff) -> list[Sizes]:
     vocabulary = {diff.expectation.tree.input_embeddings, diff.expectation.tree.output_embeddings}
     tensors = _tuner_tensors(diff)
     wrong = {entry.key: entry for entry in diff.misshapen if differs(entry) != "rank" and _whole(entry)}
-    if wrong and all(entry.found == entry.wanted[::-1] for entry in diff.misshapen):
+    if wrong and all(map(is_turned, diff.misshapen)):
         return []  # transposed, not of other sizes
     for key, entry in wrong.items():
         leaf = evidence.parts(key).leaf
@@ -250,8 +251,8 @@ def _other_experts(diff: Diff) -> tuple[str, str, str] | None:
 def _other(diff: Diff) -> tuple[str, str, str] | None:
     """Tensors of methods whose shapes do not say which side of a module they show."""
     wrong = [e for e in diff.misshapen if e.tensor.shape and all(e.found) and not _is_known(evidence.parts(e.key).leaf)]
-    if not wrong:
-        return None
+    if not wrong or len(diff.resized) == 1 or all(map(is_turned, diff.misshapen)):
+        return None  # one field of the config makes it all fit; or transposed, not of other sizes
     first = wrong[0]
     what = f"{show(_last(first.module))} {show(evidence.parts(first.key).leaf)}"
     said = (

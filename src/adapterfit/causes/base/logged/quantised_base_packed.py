@@ -40,7 +40,8 @@ from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import line_of, said, suspect
-from adapterfit.causes.sizes import DIFFUSION, sizes_of
+from adapterfit.causes.sizes import sizes_of
+from adapterfit.causes.tensor_names import DIFFUSION
 from adapterfit.records import Suspicion
 
 if TYPE_CHECKING:

@@ -44,7 +44,8 @@ from typing import TYPE_CHECKING
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import said, suspect
 from adapterfit.causes.lost import diffusion_names, names_of
-from adapterfit.causes.sizes import diffusion, sizes_of
+from adapterfit.causes.sizes import sizes_of
+from adapterfit.causes.tensor_names import diffusion
 from adapterfit.causes.told import in_words
 from adapterfit.records import Suspicion
 from adapterfit.text import quote

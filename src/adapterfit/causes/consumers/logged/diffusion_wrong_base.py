@@ -39,7 +39,8 @@ from typing import TYPE_CHECKING
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.causes.sizes import IMAGES, ranks, side, sizes_of
+from adapterfit.causes.sizes import IMAGES, ranks, sizes_of
+from adapterfit.causes.tensor_names import side
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
 

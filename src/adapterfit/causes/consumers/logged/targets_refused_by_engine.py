@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import line_of, said, suspect
-from adapterfit.causes.sizes import module_leaf
+from adapterfit.causes.tensor_names import module_leaf
 from adapterfit.records import Suspicion
 from adapterfit.symptoms import LogTargets
 from adapterfit.text import shorten, show

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import lacks_file, line_of, said, suspect
 from adapterfit.causes.lost import names_of
-from adapterfit.causes.sizes import diffusion, module_leaf
+from adapterfit.causes.tensor_names import diffusion, module_leaf
 from adapterfit.records import Suspicion
 from adapterfit.text import quote
 

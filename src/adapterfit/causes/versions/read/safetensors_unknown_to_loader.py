@@ -1,33 +1,47 @@
 """The loader knows adapter_model.bin only, and the adapter is saved as safetensors.
 
-What this means: PEFT writes adapter_model.safetensors since 0.7. A loader that was written before asks for adapter_model.bin and
-stops, although nothing is wrong with the adapter.
+What this means: PEFT 0.2 and 0.3 look for `adapter_model.bin` alone, and so do scripts and loaders of that time. A folder with
+`adapter_model.safetensors` is to them a folder without weights; PEFT asks the Hub, and gives up. Nothing is wrong with the
+adapter.
 
-Why it happens: PEFT before 0.4, or a script of its own that names the file.
+Why it happens: since 0.7 PEFT saves safetensors by default; reading it came with 0.4. A script names the file by itself.
 
-Detection: adapter_model.bin is missed, and a listing shows adapter_model.safetensors; or the PEFT that loads is too old.
+Detection: with `--for`, the name of the weights file beside the version of PEFT. In a log: adapter_model.bin is missed, and a
+listing shows adapter_model.safetensors, or the PEFT that loads is too old.
 
-Fix: load with peft >= 0.7, or teach the script the other name: `safetensors.torch.load_file`.
+Fix: `pip install 'peft>=0.4'`, or teach the script the other name: `safetensors.torch.load_file`.
 
 Workaround: `torch.save(load_file("adapter_model.safetensors"), "adapter_model.bin")`, or save with `safe_serialization=False`.
 
-Prevention: never name the file in a script; `PeftModel.from_pretrained(base, folder)` finds it.
+Prevention: keep PEFT no older than the one that saved the adapter, and never name the file in a script;
+`PeftModel.from_pretrained(base, folder)` finds it.
+
+With:
+    peft==0.3.0
+    transformers==4.28.1
+    tokenizers==0.13.3
+    huggingface_hub==0.36.2
+
+Setup:
+    LlamaForCausalLM(llama(num_key_value_heads=4)).save_pretrained("base")  # grouped heads came with transformers 4.31
+    trained = train(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
 
 Broken:
-    weights = torch.load("adapter/adapter_model.bin", weights_only=True)
-    # raises FileNotFoundError: [Errno 2] No such file or directory: 'adapter/adapter_model.bin'
+    # with peft 0.3
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")
+    # raises ValueError: Can't find weights for adapter in adapter or in the Hugging Face Hub.
 
 Fixed:
-    weights = load_file("adapter/adapter_model.safetensors")
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained("base"), LoraConfig(**OPTIONS))
-    set_peft_model_state_dict(model, weights).unexpected_keys  # -> []
+    base = AutoModelForCausalLM.from_pretrained("base")
+    model = PeftModel.from_pretrained(base, "adapter")  # after pip install 'peft>=0.4'
     as_trained(model)  # -> True
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import older, said, suspect
@@ -38,13 +52,16 @@ if TYPE_CHECKING:
 
 CAUSE = Cause(
     minutes=2,
-    messages=("FileNotFoundError: [Errno 2] No such file or directory: 'my-adapter/adapter_model.bin'",),
+    messages=(
+        "ValueError: Can't find weights for adapter in adapter or in the Hugging Face Hub.",
+        "FileNotFoundError: [Errno 2] No such file or directory: 'my-adapter/adapter_model.bin'",
+    ),
+    versions="read by peft < 0.4",
+    codes=("safetensors-unknown-to-loader",),
 )
 
 #: Words that speak of this cause where no symptom decides.
-HINTS = (
-    "adapter_model.bin", "safe_serialization",
-)  # fmt: skip
+HINTS = ("adapter_model.bin", "safe_serialization")
 
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
@@ -114,4 +131,12 @@ def logs() -> dict[str, list[str]]:
             "torch.load('x.safetensors')\n_pickle.UnpicklingError: invalid load key, 'v'.",
             "ValueError: Can't find weights for x in x or in the Hugging Face Hub. Please check that the file adapter_model.bin or adapter_model.safetensors is present at x.",
         ],
+    }
+
+
+def examples(make: Any) -> dict[str, list[Any]]:
+    """The same adapter on both sides of the version."""
+    return {
+        "fires": [make.lora("llama").loaded_by("peft==0.3.0,transformers==4.31.0")],
+        "silent": [make.lora("llama").loaded_by("peft==0.4.0,transformers==4.31.0"), make.lora("llama")],
     }
