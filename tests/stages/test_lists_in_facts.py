@@ -120,3 +120,9 @@ def test_that_blocks_that_come_again_share_what_is_in_them():
     assert (f"layers.1.{down}", f"layers.3.{down}") in found.tied
     assert not any(name.startswith("layers.2") for group in found.tied for name in group)
     assert tree("zamba2", "Zamba2Model", **config, tie_word_embeddings=False).tied == ()
+
+
+def test_that_a_table_that_the_config_class_makes_is_the_files_own_where_it_has_one():
+    made = {"vision": 5, "cross_encoder": 5, "language": 2}
+    assert tree("lxmert", "LxmertModel", l_layers=2).config["num_hidden_layers"] == made
+    assert tree("lxmert", "LxmertModel", num_hidden_layers=12).config["num_hidden_layers"] == 12

@@ -105,6 +105,8 @@ class Fields:
     def _own(self, name: str, spec: str | list[str]) -> Any:
         listed = [spec] if isinstance(spec, str) else spec
         absent, null, given = (*listed, *("null", "given")[len(listed) - 1 :])
+        if absent == null == given:  # the config class works it out, whatever the file says
+            return self.value(absent)
         present, value = self._given(name)
         if not present:
             return self.value(absent)
@@ -296,8 +298,8 @@ class Fields:
         found: dict[str, Any] = {name: self.raw[name] for name in PROMPT_FIELDS if self._is_extra(name, "", known)}
         for name in self.facts["prompt_fields"]:
             head, _, leaf = name.rpartition(".")
-            if head not in {"", "text_config"}:
-                continue
+            if head not in {"", "text_config"} and (head in self.facts["configs"] or head in self.raw):
+                continue  # of a table that is no sub-config, what the file says stands whole
             (found.setdefault(head, {}) if head else found)[leaf] = _as_json(self[name])
         spec = self.facts["configs"].get("text_config", {})
         if _by_its_facts(spec):

@@ -135,7 +135,7 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
 def _tied(entry: Mapping[str, Any], fields: Fields, grown: list[Module]) -> tuple[tuple[str, ...], ...]:
     group_of: dict[str, list[str]] = {}
     groups = []
-    shared = [link for link in entry["tied"] if isinstance(link[-1], dict) and "by" in link[-1]]
+    shared = [link for link in entry["tied"] if isinstance(link[-1], dict) and link[-1].get("whole")]
     plain = [link for link in entry["tied"] if link not in shared]
     for names in (*_links(plain, fields), *(names for link in shared for names in _one_weight(link, fields, grown))):
         group = next((group_of[name] for name in names if name in group_of), None)
@@ -148,19 +148,29 @@ def _tied(entry: Mapping[str, Any], fields: Fields, grown: list[Module]) -> tupl
 
 
 def _one_weight(link: list[Any], fields: Fields, grown: list[Module]) -> Iterator[tuple[str, ...]]:
-    """What modules share that are one in all but name: those of a range for which `when` holds, one set for each value of `by`."""
-    when, name, spec = link
+    """The parameters of whole modules that share them, but for those named in `but`."""
+    apart = link[-1].get("but", ())
+    for first, *others in _sharers(link, fields):
+        for module in grown:
+            if module.name == first or module.name.startswith(f"{first}."):
+                rest = module.name[len(first) :]
+                for name in (name for name in module.params if name not in apart):
+                    yield f"{first}{rest}.{name}", *(f"{other}{rest}.{name}" for other in others)
+
+
+def _sharers(link: list[Any], fields: Fields) -> Iterator[list[str]]:
+    """Modules that share: those named; over a range, those for which `when` holds, one set for each value of `by`."""
+    when, *names, spec = link
+    if "by" not in spec:
+        if fields.value(when):
+            yield names
+        return
     sets: dict[Any, list[str]] = {}
     for at in _range(spec, fields):
         turn = Turn(fields, (at,))
         if turn.value(when):
-            sets.setdefault(turn.value(spec["by"]), []).append(name.replace("*", str(at)))
-    first_of = {first: others for first, *others in sets.values() if others}
-    for module in grown:
-        for first, others in first_of.items():
-            if module.name == first or module.name.startswith(f"{first}."):
-                rest = module.name[len(first) :]
-                yield from ((f"{first}{rest}.{p}", *(f"{other}{rest}.{p}" for other in others)) for p in module.params)
+            sets.setdefault(turn.value(spec["by"]), []).append(names[0].replace("*", str(at)))
+    yield from (found for found in sets.values() if found[1:])
 
 
 def _range(spec: Mapping[str, Any], fields: Fields) -> range:
