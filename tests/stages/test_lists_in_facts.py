@@ -105,6 +105,29 @@ def test_that_a_part_is_of_its_one_type_whatever_the_file_calls_it():
     assert found.config["text_config"]["num_hidden_layers"] == 1
 
 
+def test_that_a_formula_reads_a_table_of_a_list():
+    assert compile_formula("bins[0]['n']")({"bins": [{"n": 7}]}) == 7
+    with pytest.raises(FormulaError, match="in a table"):
+        compile_formula("bins[0]['n']")({"bins": [{}]})
+
+
+def test_that_a_part_has_what_the_model_around_it_gives_it():
+    """Depth Pro's encoders see patches of its own size, whatever their part of the file says."""
+    dinov2 = {"model_type": "dinov2", "num_hidden_layers": 1, "image_size": 112}
+    parts = {f"{name}_model_config": dinov2 for name in ("image", "patch", "fov")}
+    found = tree("depth_pro", "DepthProModel", patch_size=56, **parts)
+    embeddings = shapes(found, "encoder.image_encoder.model.embeddings")
+    assert embeddings["position_embeddings"] == (1, 17, 768)
+    assert found.doubts == ()
+
+
+def test_that_norms_of_a_backbone_are_frozen_where_the_model_says_so():
+    for frozen, cls in ((True, "RTDetrFrozenBatchNorm2d"), (False, "BatchNorm2d")):
+        found = tree("rt_detr", "RTDetrModel", freeze_backbone_batch_norms=frozen)
+        norm = next(m for m in found.modules if m.name == "backbone.model.embedder.embedder.0.normalization")
+        assert (norm.kind, norm.class_name, bool(norm.params)) == ("norm", cls, not frozen)
+
+
 def test_that_a_flat_file_of_a_part_of_any_type_is_of_the_usual_type():
     found = tree("fuyu", "FuyuModel", hidden_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=1000)
     assert shapes(found, "language_model.embed_tokens") == {"weight": (1000, 128)}

@@ -151,14 +151,18 @@ class Fields:
         return found
 
     def section(self, key: str) -> Mapping[str, Any]:
-        """The raw sub-config; where the file has none: the whole file for types once saved flat, else the defaults."""
-        value = self.raw.get(key)
+        """The raw sub-config; where the file has none: the whole file for types once saved flat, else the defaults.
+
+        `beneath` is what it has where the file does not say, `above` what the config around it puts there in any case.
+        """
+        value, spec = self.raw.get(key), self.facts["configs"].get(key, {})
         if isinstance(value, Mapping):
-            beneath = self.facts["configs"].get(key, {}).get("beneath")
-            return {**beneath, **value} if beneath else value
+            beneath, above = spec.get("beneath", {}), spec.get("above", {})
+            if not beneath and not above:
+                return value
+            return {**beneath, **value, **{name: self.value(text) for name, text in above.items()}}
         if value is not None:
             raise FormulaError(f"{show(key)} is not a table")
-        spec = self.facts["configs"].get(key, {})
         absent: Mapping[str, Any] = spec.get("absent", {})
         return self.raw if spec.get("flat") else absent
 

@@ -7,7 +7,7 @@ Grammar, loosest first::
     int(x)  ceil(x)  floor(x)  round(x)  log2(x)  isqrt(x)  max(a, b)  min(a, b)  sum(x)  pair(x)  spread(x, n)  each(n, of i)
     group(sizes, n)  primes(x, n)  numbers(x)  prod(x)
 
-An item of a text is one of its letters. `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
+An item of a text is one of its letters, of a table what stands under a name: `field['name']`. `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
 text at `|`, `pair` makes two of one number, `spread` n, `each` is a list with one value for each i below n, `group` says in which of
 groups of these sizes item n stands, `primes` are the first n primes above x, `numbers` the whole numbers between the commas of a
 text), no attributes, no other loops. A formula comes from our own facts; the values it meets come from a stranger's
@@ -23,7 +23,7 @@ from functools import cache
 from typing import Any, Callable, Protocol
 
 from adapterfit import limits
-from adapterfit.text import show
+from adapterfit.text import quote, show
 
 
 class Env(Protocol):
@@ -290,6 +290,10 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 
 
 def _item(value: object, index: object) -> Any:
+    if isinstance(value, Mapping) and isinstance(index, str):
+        if index not in value:
+            raise FormulaError(f"no {quote(index, 40)} in a table")
+        return value[index]
     items, at = value if isinstance(value, str) else _sequence(value), integer(index)
     if not 0 <= at < len(items):  # whether the model would ask for that entry, too, is not known
         raise UnknownFieldError(f"adapterfit's facts ask for entry {at} of a list of {len(items)}")
