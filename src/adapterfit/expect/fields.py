@@ -260,7 +260,8 @@ class Fields:
         for name, words in self.facts["words"].items():
             if name in self._values and self._values[name] not in (*words, None):
                 found.append(f"field {name} is {quote(self._values[name])}; the facts know {', '.join(words)}")
-        for prefix in ("", *(f"{key}." for key in self.facts["configs"])):
+        told = (f"{key}." for key, spec in self.facts["configs"].items() if not _by_its_facts(spec))
+        for prefix in ("", *told):  # of the others their own facts know
             section = self.raw.get(prefix[:-1]) if prefix else self.raw
             changed = _changed(section.get(_BY_LAYER)) if isinstance(section, Mapping) else ()
             found += [
