@@ -18,6 +18,14 @@ TUNER_PREFIXES = (
 )  # fmt: skip
 
 
+#: What PEFT says, until 0.21 as a ValueError, where it finds nothing to wrap. Source: `tuners/tuners_utils.py` of 0.3.0 to 0.21.2.
+_NO_TARGET = (
+    "not found in the base model",
+    "No modules were targeted for adaptation",
+    "No `target_modules` passed but also no",
+)
+
+
 class Parts(NamedTuple):
     """`base_model.model.a.b.lora_A.weight` → module `a.b`, leaf `lora_A.weight`, prefixed true."""
 
@@ -75,7 +83,16 @@ def layer_number(module: str) -> int | None:
 
 def no_target(diff: Diff) -> bool:
     """Whether PEFT finds nothing to wrap: then no slot is known, and names must be held against the base itself."""
-    return diff.raised is not None and diff.raised.kind == "NoMatchingPeftModuleError"
+    raised = diff.raised
+    if raised is None or raised.stage != "inject":
+        return False
+    return raised.kind == "NoMatchingPeftModuleError" or any(words in raised.line for words in _NO_TARGET)
+
+
+def unasked_targets(diff: Diff) -> bool:
+    """Whether PEFT is not told what to wrap, and has no list of its own for this model type."""
+    raised = diff.raised
+    return raised is not None and raised.stage == "inject" and raised.line.startswith("Please specify `target_modules`")
 
 
 def unasked(diff: Diff, names: Mapping[TensorInfo, str]) -> list[str]:

@@ -335,6 +335,9 @@ def _lost(symptoms: Symptoms) -> Readings:
         return {}
     if all(_is_magnitude(key.name) for key in lora):
         return {"dora-magnitude-misplaced": Names(0.8, lora)}
+    halves = _halves(lora)
+    if len(halves) > 1:  # one name alone may be all that was pasted of a list
+        return {"slots-left-empty": Names(0.7, halves), "control-in-name": Names(0.3, halves), "adapter-name-in-keys": Names(0.3, halves)}  # fmt: skip
     later = _from_later_layers(lora)
     if later:
         return _alike(lora, *later)
@@ -348,9 +351,10 @@ def _lost(symptoms: Symptoms) -> Readings:
         return _alike(lora, "head-not-restored", "tied-weights-split", "tie-ignored-by-writer")
     other = _method(lora)
     if other:
-        return _alike(lora, *other, "model-class-differs", "wrapper-prefix")
+        return _alike(lora, *other, *(("slots-left-empty",) if halves else ()), "model-class-differs", "wrapper-prefix")
+    alone = ("slots-left-empty",) if halves else ()
     return _alike(
-        lora, "model-class-differs", "wrapper-prefix", "modules-renamed", "adapter-name-in-keys", "empty-adapter", "foreign-format",
+        lora, "model-class-differs", *alone, "wrapper-prefix", "modules-renamed", "adapter-name-in-keys", "empty-adapter", "foreign-format",
         "wrapped-state-dict",
     )  # fmt: skip
 
@@ -370,13 +374,32 @@ def _method(lora: tuple[LogKey, ...]) -> tuple[str, ...]:
     return ()
 
 
+def _halves(lora: tuple[LogKey, ...]) -> tuple[LogKey, ...]:
+    """Names whose other half was found: PEFT lists all that it misses, and another name for the module would lose A and B alike."""
+    if any(key.wording != "peft" for key in lora):
+        return ()
+    names = {key.name for key in lora}
+    others = {key: {key.name.replace(f"{one}.", f"{two}.") for one, two in _COUNTERPARTS} - {key.name} for key in lora}
+    paired = {key: other for key, other in others.items() if other}
+    single = tuple(key for key, other in paired.items() if not other & names)
+    return single if len(single) == len(paired) else ()
+
+
+#: How the two halves of a layer are called.
+_COUNTERPARTS = (("_A", "_B"), ("_B", "_A"), ("_a", "_b"), ("_b", "_a"))
+
+
 def _from_later_layers(lora: tuple[LogKey, ...]) -> tuple[str, ...]:
     """PEFT lists names in the order of the model: where the list begins behind layer 0, the layers before it were found."""
     layers = [int(found[1]) for key in lora for found in [_LAYER.search(key.name)] if found is not None]
     if len(layers) < len(lora) or min(layers) == 0 or lora[0].wording != "peft":
         return ()
-    whole = len({key.name.partition(f".{layer}.")[2] for key, layer in zip(lora, layers) if layer == layers[0]}) > 2
-    run = len(set(layers)) > 1 and sorted(set(layers)) == list(range(min(layers), max(layers) + 1))
+    kinds = [
+        {key.name.partition(f".{layer}.")[2] for key, at in zip(lora, layers) if at == layer}
+        for layer in sorted(set(layers))
+    ]
+    whole = len(kinds[0]) > 2 and all(held == kinds[0] for held in kinds)
+    run = sorted(set(layers)) == list(range(min(layers), max(layers) + 1))
     partial = ("slots-left-empty", "random-when-missing", "crc-mismatch", "control-in-name")
     return ("base-depth-differs", *partial) if run and whole else (*partial, "base-depth-differs")
 

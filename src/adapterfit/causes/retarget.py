@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from adapterfit.causes import anatomy, evidence
@@ -36,6 +36,17 @@ def config_edits(case: Case, diff: Diff, names: Mapping[TensorInfo, str]) -> tup
         edits.append(SetConfig("feedforward_modules", sorted(inputs & set(paths.values()))))
     edits += [SetConfig(field, None) for field in NARROWING if config.raw.get(field) is not None]
     return tuple(edits)
+
+
+def by_tensors(case: Case, diff: Diff, refused: Collection[str] = ()) -> Fix | None:
+    """The cure that targets what the tensors were trained for; None where they are for other modules, or for a refused one."""
+    held = anatomy.of_modules(case.adapter.tensors)
+    every = {tensor: tensor.name for group in held.values() for tensor in group}
+    if not held or not held.keys().isdisjoint(refused) or not anatomy.sit(diff, every):
+        return None
+    edits = config_edits(case, diff, {})
+    said = f"set target_modules to the full paths of the {evidence.count(len(held), 'module')} in the file"
+    return Fix("safe", said, edits) if edits is not None else None
 
 
 def of_parameter(case: Case, by_name: Mapping[str, Module], path: str) -> bool:

@@ -376,6 +376,8 @@ def _only_rank(shape: LogShape) -> bool:
     axis = rank_axis(shape.key)
     if shape.found is None or shape.wanted is None or axis is None or len(shape.found) != len(shape.wanted):
         return False
+    if len(shape.found) > 2 and not side(shape.key):  # in blocks: another axis, or none
+        return False
     return all(a == b for at, (a, b) in enumerate(zip(shape.found, shape.wanted)) if at != axis)
 
 

@@ -34,6 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.records import Case, Diff, Finding, Suspicion
@@ -63,6 +64,8 @@ def check(_case: Case, diff: Diff) -> Iterator[Finding]:
         or raised.stage not in {"inject", "convert"}
         or raised.kind in _ELSEWHERE
         or diff.expectation.packed
+        or evidence.no_target(diff)
+        or evidence.unasked_targets(diff)
     ):
         return
     if "not supported" in raised.line and raised.line.startswith("Target module"):

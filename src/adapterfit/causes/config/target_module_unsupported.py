@@ -91,15 +91,10 @@ def _is_guilty(module: Module, kind: str, diff: Diff) -> bool:
 
 def _fix(case: Case, diff: Diff, guilty: list[Module]) -> Fix:
     """The tensors say which modules were trained, unless they are for the refused ones."""
-    held = anatomy.of_modules(case.adapter.tensors)
     refused = {module.name for module in guilty}
-    every = {tensor: tensor.name for group in held.values() for tensor in group}
-    edits = (
-        retarget.config_edits(case, diff, {}) if held and not refused & set(held) and anatomy.sit(diff, every) else None
-    )
-    if edits is not None:
-        said = f"set target_modules to the full paths of the {evidence.count(len(held), 'module')} in the file"
-        return Fix("safe", said, edits)
+    cure = retarget.by_tensors(case, diff, refused)
+    if cure is not None:
+        return cure
     inner = [m.name for m in diff.expectation.tree.modules if m.name.rpartition(".")[0] in refused and anatomy.sides(m)]
     if inner:
         return Fix(

@@ -37,7 +37,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from adapterfit.causes import anatomy, evidence
+from adapterfit.causes import anatomy, evidence, retarget
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.edits import SetConfig
@@ -65,6 +65,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     targets = diff.expectation.config.get("target_modules")
     if evidence.no_target(diff):
         yield _as_string(case, diff, targets) or _nothing(case, diff, targets)
+    elif evidence.unasked_targets(diff):
+        yield _undecided(case, diff)
     elif diff.raised is None and isinstance(targets, list):
         yield from _idle(case, diff, targets)
 
@@ -124,6 +126,20 @@ def _nothing(case: Case, diff: Diff, targets: Any) -> Finding:
     )
 
 
+def _undecided(case: Case, diff: Diff) -> Finding:
+    """No target is named, and PEFT knows none by itself for this model type."""
+    kind = show(diff.expectation.tree.model_type)
+    return finding(
+        f"target_modules is empty, and PEFT has no targets of its own for a {kind} and this method",
+        at=["target_modules"],
+        predicted="raises",
+        found="nothing",
+        expected=shorten(_leaves(diff), 8),
+        fix=retarget.by_tensors(case, diff) or Fix("unsafe", "name the modules that were trained in target_modules"),
+        explains=[tensor.name for tensor in case.adapter.tensors[:1]],
+    )
+
+
 def _advice(diff: Diff, names: list[str]) -> str:
     import difflib
 
@@ -168,6 +184,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain.renamed(lambda name: name.replace("q_proj", "q_prj")).with_config(target_modules=["q_prj"]),
             plain.with_config(target_modules=["query", "value"]).dropped(lambda _name: True),
             plain.with_config(target_modules=["q_proj", "v_proj", "query"]),
+            make.lora("llava", target_modules=r".*language_model.*\.q_proj", task_type=None).with_config(
+                target_modules=None
+            ),
+            plain.dropped(lambda _name: True)
+            .with_config(target_modules=["query"])
+            .loaded_by("peft==0.14.0,transformers==4.47.1"),
         ],
         "silent": [
             plain,

@@ -43,6 +43,7 @@ from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import VALUE_HEAD, said, suspect
 from adapterfit.causes.lost import names_of
 from adapterfit.causes.sizes import ENDS, HEADS
+from adapterfit.causes.tensor_names import tuner
 from adapterfit.causes.told import in_words
 from adapterfit.records import Case, Diff, Finding, Fix, Slot, Suspicion, TensorInfo
 from adapterfit.text import quote, shorten, show
@@ -232,31 +233,7 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="put v_head or score into modules_to_save and save again; nothing is wrong before a first PPO training",
             apart="whether this is a reward model, or a PPO training that goes on: else a new head is as it should be",
         )  # fmt: skip
-    for error in symptoms.errors:
-        name = error.message.strip("'\" .")
-        if (
-            error.kind == "KeyError"
-            and name.startswith("base_model.")
-            and ".lora_" not in name
-            and "token_adapter" not in name
-            and set(name.split(".")) & HEADS
-        ):
-            yield suspect(
-                symptoms, f"the config wants {quote(name)} from modules_to_save, and the file does not hold it", 0.85, [error.line],
-                fix="take it out of modules_to_save in adapter_config.json if it was never trained, else save the adapter again",
-            )  # fmt: skip
-        elif (
-            error.kind == "KeyError"
-            and name.startswith("base_model.")
-            and ".lora_" not in name
-            and "token_adapter" not in name
-            and name.split(".")[-2] in ENDS
-        ):
-            yield suspect(
-                symptoms, f"PEFT wants {quote(name)} from modules_to_save, and the file holds it not, or under another name", 0.6, [error.line],
-                fix="adapterfit check ADAPTER --base BASE lists the names in the file",
-                apart="the names in the file: with .modules_to_save. or an adapter's name in them, they were saved by hand",
-            )  # fmt: skip
+    yield from _asked_for(symptoms)
     found = names_of(symptoms, "head-not-restored")
     if found is not None:
         names = shorten(key.name for key in found.keys)
@@ -268,6 +245,32 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix="name the head in modules_to_save (task_type SEQ_CLS does it) and train again, if the adapter's file does not hold it",
             apart="adapterfit check ADAPTER: whether the file holds the head; if it does, the line is normal and PEFT fills it afterwards",
         )
+
+
+def _asked_for(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """A KeyError with the name that a module of `modules_to_save` has in the file."""
+    for error in symptoms.errors:
+        name = error.message.strip("'\" .")
+        parts = name.split(".")
+        if (
+            error.kind != "KeyError"
+            or parts[0] != "base_model"
+            or len(parts) < 3
+            or ".lora_" in name
+            or "token_adapter" in name
+        ):
+            continue
+        if set(parts) & HEADS:
+            yield suspect(
+                symptoms, f"the config wants {quote(name)} from modules_to_save, and the file does not hold it", 0.85, [error.line],
+                fix="take it out of modules_to_save in adapter_config.json if it was never trained, else save the adapter again",
+            )  # fmt: skip
+        elif parts[-2] in ENDS or (parts[-1] in ("weight", "bias") and not tuner(name)):
+            yield suspect(
+                symptoms, f"PEFT wants {quote(name)} from modules_to_save, and the file holds it not, or under another name", 0.6, [error.line],
+                fix="adapterfit check ADAPTER --base BASE lists the names in the file",
+                apart="the names in the file: with .modules_to_save. or an adapter's name in them, they were saved by hand",
+            )  # fmt: skip
 
 
 def logs() -> dict[str, list[str]]:

@@ -78,7 +78,7 @@ _DEPTH = ("num_hidden_layers", "num_layers", "n_layer")
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding: the tensor does not fit its slot, or it does and the base is of another width or depth."""
     config = case.adapter.config
-    wrong = next((entry for entry in diff.misshapen if entry.key == "prompt_embeddings"), None)
+    wrong = next((entry for entry in diff.misshapen if entry.key == "prompt_embeddings" and 0 not in entry.found), None)
     if config is None or diff.expectation.doubts:
         return
     if wrong is not None:
@@ -225,6 +225,15 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             symptoms, "the prompt's encoder has other parts in the file than the config makes: with a projection, or without one", named.likelihood, named.lines,
             fix="take prefix_projection (for ChatGLM also pre_seq_len) from the run that wrote the file", apart="the names in the file: trans.0.weight means a projection",
         )  # fmt: skip
+    invalid = said(symptoms, "invalid `prompt_embeddings` shape. expected (")
+    if invalid:
+        yield suspect(
+            symptoms,
+            "the prompt in the file has another size than the config and the base make it",
+            0.88,
+            invalid,
+            fix=_FIX,
+        )
     counted = _COUNTED.search(symptoms.text) if found is None else None
     tokens = _TOKENS.search(symptoms.text)
     if counted is not None and tokens is not None and abs(int(counted[1]) - int(counted[2])) == int(tokens[1]):

@@ -39,6 +39,7 @@ CAUSE = Cause(
     minutes=5,
     messages=(
         "StrictDataclassFieldValidationError: Validation error for field 'num_attention_heads':",
+        "TypeError: Field 'num_attention_heads' expected int, got str (value: '4')",
         "TypeError: unsupported operand type(s) for //: 'int' and 'str'",
         "ZeroDivisionError: integer division or modulo by zero",
         "RuntimeError: Trying to create tensor with negative dimension",

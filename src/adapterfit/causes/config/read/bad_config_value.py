@@ -64,6 +64,7 @@ CAUSE = Cause(
     messages=(
         "TypeError: unsupported operand type(s) for /: 'str' and 'int'",
         "AttributeError: 'NoneType' object has no attribute 'keys'",
+        "ValueError: dropout probability has to be between 0 and 1, but got 1.5",
         "NotImplementedError: Requested bias: true, is not implemented.",
         "ValueError: Invalid task type: 'CAUSAL'. Must be one of the following task types:",
         "ValueError: When `layers_pattern` is specified, `layers_to_transform` must also be specified.",

@@ -37,6 +37,7 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -73,12 +74,34 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     for error in symptoms.errors:
         if error.kind == "KeyError" and inside and "." not in error.message and error.line >= symptoms.frames[-1].line:
             told, named = (error.line,), error.message.strip("'\" ")
+    if not told and not symptoms.frames:
+        yield from _bare(symptoms)
     if told:
         yield suspect(
             symptoms, f"the installed transformers has no model type {quote(named) if named else 'of this name'}", 0.89, told,
             fix="pip install -U transformers (or the version of the training, for a type that was dropped), with a peft of the same time",
             apart="whether the base alone loads: if it does, another transformers runs here than you think",
         )  # fmt: skip
+
+
+#: How model types begin: the families of architectures, as transformers spells them in small letters.
+_FAMILY = re.compile(
+    r"(?:llama|mistral|mixtral|ministral|qwen|gemma|phi|gpt|bert|roberta|deberta|t5|falcon|mpt|bloom|opt|deepseek|kimi|internlm|internvl|baichuan|chatglm|glm|"
+    r"cohere|olmo|granite|starcoder|stablelm|mamba|jamba|zamba|bamba|dbrx|persimmon|smol|minicpm|minimax|nemotron|llava|idefics|paligemma|whisper|exaone|ernie|"
+    r"hunyuan|arctic|rwkv|jetmoe|solar|apertus|seed_oss|recurrent_gemma)[a-z0-9_.-]{0,30}"
+)
+
+
+def _bare(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """The last line alone: a KeyError whose key is a model type."""
+    for error in symptoms.errors:
+        named = error.message.strip("'\" ")
+        if error.kind == "KeyError" and _FAMILY.fullmatch(named):
+            yield suspect(
+                symptoms, f"the installed transformers, or the server, has no model type {quote(named)}", 0.6, [error.line],
+                fix="pip install -U transformers, with a peft of the same time; of a server its newest version",
+                apart="the line above it in the traceback: configuration_auto.py means this cause",
+            )  # fmt: skip
 
 
 def logs() -> dict[str, list[str]]:
@@ -88,8 +111,9 @@ def logs() -> dict[str, list[str]]:
         "fires": [
             "ValueError: The checkpoint you are trying to load has model type `gemma9` but Transformers does not recognize this architecture.",
             frame.format(_TABLE) + "KeyError: 'qwen9_moe'",
+            "KeyError: 'qwen9_moe'",
         ],
-        "silent": [frame.format("tokenization_auto.py") + "KeyError: 'qwen9_moe'"],
+        "silent": ["KeyError: 'name'", frame.format("tokenization_auto.py") + "KeyError: 'qwen9_moe'"],
     }
 
 
