@@ -27,12 +27,20 @@ def test_that_a_list_of_parameters_is_as_long_as_its_field_says(count):
 def test_that_a_list_of_parameters_is_not_there_where_its_field_is_null():
     names = [m.name for m in tree("git", "GitModel").modules]
     assert "img_temporal_embedding" not in names
-    assert list(copies("*", None)) == []
+    assert list(copies(("null", (("*", ("1",)),)), None)) == []
 
 
 def test_that_a_hostile_count_of_parameters_is_refused():
     with pytest.raises(ValueError, match="plausible"):
-        copies("*", 10**12)
+        copies(("many", (("*", ("1",)),)), 10**12)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_that_parameters_are_numbered_together_layer_by_layer(count):
+    found = tree("encodec", "EncodecModel", num_lstm_layers=count, num_filters=4)
+    rows = [("weight_ih", (256, 64)), ("weight_hh", (256, 64)), ("bias_ih", (256,)), ("bias_hh", (256,))]
+    wanted = [(f"{name}_l{at}", shape) for at in range(count) for name, shape in rows]
+    assert list(shapes(found, "decoder.layers.1.lstm").items()) == wanted
 
 
 @pytest.mark.parametrize(

@@ -133,11 +133,20 @@ def _codec(raw: Raw, rng: random.Random) -> None:
         raw["trim_right_ratio"] = 1.0
 
 
+def _bits(raw: Raw, rng: random.Random) -> None:
+    """Codes of so many bits, at a rate of sound that somebody hears; trims where it may."""
+    raw["codebook_size"] = 2 ** rng.randint(4, 11)
+    raw["sampling_rate"] = rng.randint(8000, 48000)
+    if not raw["use_causal_conv"]:
+        raw["trim_right_ratio"] = 1.0
+
+
 COUPLED: dict[str, Couple] = {
     "autoformer": _categories,
     "bamba": _mamba("mamba_n_heads", "mamba_d_head", "mamba_expand", "auto"),
     "clap_audio_model": _heads_by_stage("patch_embeds_hidden_size", "num_attention_heads"),
     "donut-swin": _heads_by_stage("embed_dim"),
+    "encodec": _bits,
     "falcon_h1": _mamba_apart,
     "gemma3n_text": _by_layer,
     "gpt_neo": _kinds_by_count,

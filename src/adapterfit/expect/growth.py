@@ -14,16 +14,18 @@ from adapterfit.text import quote, show
 
 #: Dimensions beyond this overflow the size of any tensor.
 _DIM = 1 << 48
+#: A condition, and the parameters with their dimensions that it decides; those with `*` are numbered together.
+Run = tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]
 
 
 @dataclass
 class Part:
-    """One line of facts with the lines below it. `params`: name, condition, dimensions."""
+    """One line of facts with the lines below it. `params`: runs of names with dimensions under one condition."""
 
     name: str
     kind: str
     cls: str
-    params: list[tuple[str, str, tuple[str, ...]]]
+    params: list[Run]
     more: Mapping[str, Any]
     children: list[Part] = field(default_factory=list)
     loops: bool = False
@@ -56,26 +58,32 @@ def _parsed(lines: list[list[Any]]) -> Part:
     return root
 
 
-def _params(given: Mapping[str, list[Any]]) -> list[tuple[str, str, tuple[str, ...]]]:
-    found = []
+def _params(given: Mapping[str, list[Any]]) -> list[Run]:
+    found: list[Run] = []
     for name, dims in given.items():
         conditional = bool(dims) and isinstance(dims[0], dict)
-        found.append((name, dims[0]["if"] if conditional else "true", tuple(dims[1:] if conditional else dims)))
+        when = dims[0]["if"] if conditional else "true"
+        one = (name, tuple(dims[1:] if conditional else dims))
+        if found and "*" in name and "*" in found[-1][1][-1][0] and found[-1][0] == when:
+            found[-1] = (when, (*found[-1][1], one))
+        else:
+            found.append((when, (one,)))
     return found
 
 
-def copies(name: str, wanted: object) -> Iterable[str]:
-    """The parameters that one entry of facts stands for: none, itself, or for `*` a list of as many as `wanted` says."""
-    if name != "*" or wanted is None:
-        return (name,) if wanted else ()
+def copies(run: Run, wanted: object) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """The parameters that one run of facts stands for: none, itself, or those with `*` once for each number below `wanted`."""
+    names = run[1]
+    if "*" not in names[0][0] or wanted is None:
+        return names if wanted else ()
     if integer(wanted) > limits.LAYERS:
         raise FormulaError(f"{show(wanted, 40)} parameters; at most {limits.LAYERS} are plausible")
-    return map(str, range(integer(wanted)))
+    return ((name.replace("*", str(at)), dims) for at in range(integer(wanted)) for name, dims in names)
 
 
 def _mark(part: Part) -> bool:
     """Note on each part whether anything in it depends on a loop variable, and so must be computed per turn."""
-    texts = [text for _, when, dims in part.params for text in (when, *dims)]
+    texts = [text for when, names in part.params for text in (when, *(dim for _, dims in names for dim in dims))]
     texts += [part.more[key] for key in ("if", "each", "times", "groups") if key in part.more]
     below = [_mark(child) for child in part.children]
     part.loops = any(map(reads_loop, texts)) or any(below)
@@ -112,8 +120,8 @@ class Growth:
                 part.kind,
                 {
                     one: self._shape(dims, turn)
-                    for name, when, dims in part.params
-                    for one in (copies(name, turn.value(when)) if when != "true" else (name,))
+                    for run in part.params
+                    for one, dims in (copies(run, turn.value(run[0])) if run[0] != "true" else run[1])
                 },
                 self._class(part) if not part.cls else part.cls,
                 turn.value(more["groups"]) if "groups" in more else 1,
