@@ -23,6 +23,7 @@ _NO_TARGET = (
     "not found in the base model",
     "No modules were targeted for adaptation",
     "No `target_modules` passed but also no",
+    "types compatible with",  # VeRA and its like, which look for the largest layer first
 )
 
 

@@ -95,7 +95,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
 _WORDS = (
     "lora_bias=true is only supported", "lora_bias=true is not supported", "requires the lora rank to be even", "does not work with fan_in_fan_out", "does not work with use_dora",
     "does not support dora (yet)", "has no bias, cannot merge", "only one lora adapter per model with `target_parameters`", "does not support dora yet", "when `layers_pattern` is specified", "`layers_to_transform` cannot be used", "supports only 1 adapter with bias",
-    "does not work with lora_dropout", "no layers types compatible", "unsupported model type for adaption prompt", "config specifies more adapter layers", "no layers were found", "is incompatible with mamba-based models", "only same dim for query/key/value",
+    "does not work with lora_dropout", "unsupported model type for adaption prompt", "config specifies more adapter layers", "no layers were found", "is incompatible with mamba-based models", "only same dim for query/key/value",
     "cannot be used with", "is not supported with", "does not support targeting", "requested bias:",
 )  # fmt: skip
 

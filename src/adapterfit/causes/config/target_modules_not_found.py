@@ -54,6 +54,7 @@ CAUSE = Cause(
         "ValueError: Target modules [q_proj, v_proj] not found in the base model. Please check the target modules and try again.",
         "NoMatchingPeftModuleError: All modules were excluded. This is likely unintended.",
         "NoMatchingPeftModuleError: Target modules q_proj not found in the base model. Please check the target modules and try again.",
+        "ValueError: No layers types compatible with VeRA were found. Please check `peft_config.target_modules`.",
     ),
     needs=("config", "diff"),
 )
@@ -184,6 +185,9 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain.renamed(lambda name: name.replace("q_proj", "q_prj")).with_config(target_modules=["q_prj"]),
             plain.with_config(target_modules=["query", "value"]).dropped(lambda _name: True),
             plain.with_config(target_modules=["q_proj", "v_proj", "query"]),
+            make.adapter("llama", peft_type="VERA", target_modules=["q_proj"])
+            .dropped(lambda _name: True)
+            .with_config(target_modules=["query"]),
             make.lora("llava", target_modules=r".*language_model.*\.q_proj", task_type=None).with_config(
                 target_modules=None
             ),
@@ -232,6 +236,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         "no target_modules passed",
         "all modules were excluded",
         "no modules were targeted for adaptation",
+        "no layers types compatible with",
+        "no layer types compatible with",
     )
     if told:
         yield suspect(

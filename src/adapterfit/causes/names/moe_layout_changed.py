@@ -95,13 +95,24 @@ _TAKEN = ("gate_proj", "up_proj", "down_proj", "w1", "w2", "w3", "gate")
 
 def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """Whichever of the layouts differs."""
-    if diff.raised is not None and diff.raised.stage in ("inject", "convert") and diff.expectation.tree.expert_fusion:
+    if _is_refused(case, diff):
         yield from _refused(case, diff)
     elif evidence.comparable(diff):
         yield from list(_experts_turned.by_size(case, diff)) or _experts_turned.by_writer(case, diff)
         yield from list(_taken_for_experts(case, diff)) or _not_fused(case, diff)
         yield from _scaled_otherwise(case, diff)
         yield from _never_trained(case, diff)
+
+
+def _is_refused(case: Case, diff: Diff) -> bool:
+    """Whether it is the translation that stops, or what it makes of a Linear that PEFT refuses; not any other setting."""
+    raised, config = diff.raised, case.adapter.config
+    if raised is None or config is None or not diff.expectation.tree.expert_fusion:
+        return False
+    own = bool(config.values.get("target_parameters"))
+    made = "ParamWrapper" in raised.line and not own
+    translated = raised.line.startswith("Cannot convert PEFT target")
+    return raised.stage == "convert" or (raised.stage == "inject" and (made or translated))
 
 
 def _refused(case: Case, diff: Diff) -> Iterator[Finding]:

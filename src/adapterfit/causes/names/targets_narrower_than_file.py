@@ -146,5 +146,8 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.adapter("llama", peft_type="LOKR", r=4, target_modules=["q_proj", "v_proj"]).with_config(
                 target_modules=["v_proj"]
             ),
+            make.adapter("llama", peft_type="VERA", target_modules=["q_proj", "down_proj"]).with_config(
+                target_modules=["q_proj"]
+            ),
         ],
     }

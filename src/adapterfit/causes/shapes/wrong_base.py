@@ -253,6 +253,9 @@ def _other(diff: Diff) -> tuple[str, str, str] | None:
     wrong = [e for e in diff.misshapen if e.tensor.shape and all(e.found) and not _is_known(evidence.parts(e.key).leaf)]
     if not wrong or len(diff.resized) == 1 or all(map(is_turned, diff.misshapen)):
         return None  # one field of the config makes it all fit; or transposed, not of other sizes
+    by_name = anatomy.modules(diff)
+    if any(anatomy.sides(by_name.get(module)) for module in anatomy.of_modules(diff.extra)):
+        return None  # the config selects other modules than the file is for: what all share is as large as the largest of them
     first = wrong[0]
     what = f"{show(_last(first.module))} {show(evidence.parts(first.key).leaf)}"
     said = (
