@@ -136,6 +136,25 @@ def test_that_norms_of_a_backbone_are_frozen_where_the_model_says_so():
         assert (norm.kind, norm.class_name, bool(norm.params)) == ("norm", cls, not frozen)
 
 
+@pytest.mark.parametrize("window", [(7, 7), (5, 6, 7)], ids=str)
+def test_that_a_size_may_be_a_list_of_as_many_dimensions(window):
+    found = tree("sam2_hiera_det_model", "Sam2HieraDetModel", window_positional_embedding_background_size=list(window))
+    assert shapes(found, "")["pos_embed"] == (1, 96, *window)
+
+
+def test_that_a_model_may_take_a_part_for_one_of_another_type():
+    """MaskFormer makes its own Swin of any, and takes all its stages."""
+    swin = {"model_type": "swin", "embed_dim": 48, "out_features": ["stage4"]}
+    found = tree("maskformer", "MaskFormerModel", backbone_config=swin)
+    encoder = next(m for m in found.modules if m.name == "pixel_level_module.encoder")
+    assert encoder.class_name == "MaskFormerSwinBackbone"
+    assert [shapes(found, f"pixel_level_module.decoder.fpn.layers.{at}.proj.0")["weight"][1] for at in range(3)] == [
+        192,
+        96,
+        48,
+    ]
+
+
 def test_that_a_flat_file_of_a_part_of_any_type_is_of_the_usual_type():
     found = tree("fuyu", "FuyuModel", hidden_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=1000)
     assert shapes(found, "language_model.embed_tokens") == {"weight": (1000, 128)}

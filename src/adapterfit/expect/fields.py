@@ -230,7 +230,14 @@ class Fields:
         spec = self.facts["configs"][key]
         section = self.section(key)
         named = section.get("model_type") if spec.get("any") and section is not self.raw else None
-        return named if isinstance(named, str) else str(spec["type"])
+        said = named if isinstance(named, str) else str(spec["type"])
+        return self._as_another(key)[0] or said
+
+    def _as_another(self, key: str) -> tuple[str, Mapping[str, Any]]:
+        """The type that a part of this type is taken for, and with which fields, where the model around it does so."""
+        spec = self.facts["configs"].get(key, {})
+        said = self.section(key).get("model_type", spec.get("type"))
+        return tuple(spec.get("taken_for", {}).get(said, ("", {})))
 
     def sub(self, key: str) -> Fields | None:
         """The fields of a sub-config that the facts of its own type tell about; None where it has none."""
@@ -241,7 +248,8 @@ class Fields:
         if key not in self._subs:
             spec = self.facts["configs"].get(key)
             found = self.facts_of(self.sub_type(key)) if spec and _by_its_facts(spec) else None
-            self._subs[key] = Fields(found, self.section(key), self.facts_of) if found else None
+            own = {**self.section(key), **self._as_another(key)[1]}
+            self._subs[key] = Fields(found, own, self.facts_of) if found else None
         return self._subs[key]
 
     # -------------------------------------------------------------------------------------------- said aloud

@@ -16,6 +16,8 @@ from adapterfit.text import quote, show
 _DIM = 1 << 48
 #: A condition, and the parameters with their dimensions that it decides; those with `*` are numbered together.
 Run = tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]
+#: The most dimensions that a tensor may have, as in torch.
+_RANK = 64
 
 
 @dataclass
@@ -140,7 +142,18 @@ class Growth:
                 self._one(child, f"{path}.{child.name}" if path else child.name, turn, found)
 
     def _shape(self, dims: Iterable[str], turn: Turn) -> Shape:
-        return tuple(self._size(dim, turn) for dim in dims)
+        """The sizes that these formulas give; one after `*` gives a list of them, as in `torch.zeros(1, *sizes)`."""
+        return tuple(
+            size
+            for dim in dims
+            for size in (self._listed(dim[1:], turn) if dim[:1] == "*" else (self._size(dim, turn),))
+        )
+
+    def _listed(self, text: str, turn: Turn) -> Iterable[int]:
+        sizes = turn.value(text)
+        if not isinstance(sizes, (list, tuple)) or len(sizes) > _RANK:
+            raise FormulaError(f"no list of sizes, where {self._values(text)}")
+        return (self._size(f"{text}[{at}]", turn) for at in range(len(sizes)))
 
     def _size(self, text: str, turn: Turn) -> int:
         try:
