@@ -39,10 +39,12 @@ Fixed:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence, retarget
+from adapterfit.causes import renames as renamings
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import suspect
 from adapterfit.causes.lost import names_of
@@ -61,7 +63,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     stray = list(diff.extra)
     if not stray or not (evidence.no_target(diff) or diff.raised is None or diff.raised.stage != "inject"):
         return
-    for what, renames in _readings(stray, {slot.key for slot in diff.missing}):
+    read = list(_readings(stray, {slot.key for slot in diff.missing}))
+    for what, renames in (*read, *(further for one in read for further in _further(diff, *one))):
         fix = retarget.renaming(case, diff, renames)
         if fix is not None:
             yield finding(
@@ -102,6 +105,24 @@ def _readings(stray: list[TensorInfo], keys: set[str]) -> Iterator[tuple[str, di
         yield f"their names lack a part of {quote(PEFT)}", {t: PEFT + t.name[len("base_model.") :] for t in stray}
 
 
+def _further(diff: Diff, what: str, names: Mapping[TensorInfo, str]) -> Iterator[tuple[str, dict[TensorInfo, str]]]:
+    """What is left after that may be the names of another class of the model, or of another transformers."""
+    if not all(name.startswith(PEFT) for name in names.values()):
+        return
+    level = f"{diff.expectation.tree.prefix}."
+    bare = {tensor: name[len(PEFT) :] for tensor, name in names.items()}
+    if diff.expectation.tree.prefix:
+        yield f"{what}, and lack {quote(level)}", {tensor: PEFT + level + rest for tensor, rest in bare.items()}
+        if all(rest.startswith(level) for rest in bare.values()):
+            less = {tensor: PEFT + rest[len(level) :] for tensor, rest in bare.items()}
+            yield f"{what}, and have {quote(level)} too much", less
+    moved = {dataclasses.replace(tensor, name=name): tensor for tensor, name in names.items()}
+    chain = renamings.chain(diff, moved)
+    if chain is not None:
+        said = f"{what}, and are those of {'an older' if chain.newer else 'a newer'} transformers"
+        yield said, {moved[tensor]: name for tensor, name in chain.names.items()}
+
+
 def _head(name: str, keys: set[str]) -> str:
     """What stands before PEFT's own part of a name, or before the key of a prompt; empty where nothing does."""
     before, found, _ = name.partition("base_model.")
@@ -139,6 +160,13 @@ def examples(make: Any) -> dict[str, list[Any]]:
     prompt = make.adapter("llama", peft_type="PROMPT_TUNING", num_virtual_tokens=8)
     fires += [prompt.renamed(lambda name, w=w: w + name) for w in ("module.", "student.")]
     fires += [each.with_config(target_modules=targets) for each in fires[:1] for targets in (["q_proj"], ["nowhere"])]
+    inner, older = PEFT + "model.", "base_model.model.language_model.model."
+    llava = make.lora("llava", target_modules=r".*language_model.*\.q_proj", task_type=None)
+    fires += [
+        plain.renamed(lambda name: name[len(inner) :]),
+        plain.renamed(lambda name: "module." + PEFT + name[len(inner) :]),
+        llava.renamed(lambda name: "module." + name.replace("base_model.model.model.language_model.", older)),
+    ]
     return {"fires": fires, "silent": [plain, plain.renamed(lambda name: name.replace("q_proj", "submodule.q_proj"))]}
 
 

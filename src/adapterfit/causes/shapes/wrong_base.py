@@ -171,7 +171,8 @@ def _elsewhere(diff: Diff, by_name: Mapping[str, Module]) -> dict[TensorInfo, st
     for tensor in evidence.tuner_tensors(diff.extra):
         parts = evidence.parts(tensor.name)
         place, front = tails.get(_tail(parts.module), ""), parts.module[: -len(_tail(parts.module))]
-        fits[front] = fits.get(front, True) and anatomy.belongs(by_name.get(place), parts.leaf, tensor.shape)
+        sizes = (tensor.shape, tensor.shape[::-1])  # transposed, it is still of this base
+        fits[front] = fits.get(front, True) and any(anatomy.belongs(by_name.get(place), parts.leaf, s) for s in sizes)
         if place:
             here[tensor] = place
     return {} if any(fits.values()) else here
