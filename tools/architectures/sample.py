@@ -101,7 +101,7 @@ class Sampler:
         self.default = self.cls()
         self.annotated = {f.name: f for f in dataclasses.fields(self.cls)}
         self.fields = [f.name for f in dataclasses.fields(self.cls) if f.name not in _SKIP]
-        self.specs = self.cls.sub_configs_defaults
+        self.specs = _specs(self.cls, self.default)
         if "tie_word_embeddings" not in self.fields and (not part or "vocab_size" in self.fields):
             self.fields.append("tie_word_embeddings")
         self.optional = {name for name in self.fields if self._optional(name)}
@@ -553,6 +553,15 @@ def attribute(config: PreTrainedConfig, name: str) -> Any:
         return getattr(config, name, None)
     except Exception:
         return None
+
+
+def _specs(cls: type[PreTrainedConfig], default: PreTrainedConfig) -> Any:
+    """The sub-configs' specs; a type that does not exist, as RF-DETR's backbone names one, is the default's own."""
+    specs = {key: copy.copy(spec) for key, spec in cls.sub_configs_defaults.items()}
+    for key, spec in specs.items():
+        if spec.model_type not in CONFIG_MAPPING and (made := getattr(default, key, None)) is not None:
+            spec.model_type = made.model_type
+    return specs
 
 
 def _has_model(model_type: str) -> bool:
