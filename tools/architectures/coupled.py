@@ -129,7 +129,7 @@ def _codec(raw: Raw, rng: random.Random) -> None:
     raw["num_quantizers"] = rng.randint(3, 9)
     raw["num_semantic_quantizers"] = rng.randint(1, 2)
     raw["upsample_groups"] = rng.choice((1, 2, raw["hidden_size"]))
-    if not raw["use_causal_conv"]:
+    if not raw.get("use_causal_conv", True):
         raw["trim_right_ratio"] = 1.0
 
 
@@ -137,7 +137,7 @@ def _bits(raw: Raw, rng: random.Random) -> None:
     """Codes of so many bits, at a rate of sound that somebody hears; trims where it may."""
     raw["codebook_size"] = 2 ** rng.randint(4, 11)
     raw["sampling_rate"] = rng.randint(8000, 48000)
-    if not raw["use_causal_conv"]:
+    if not raw.get("use_causal_conv", True):
         raw["trim_right_ratio"] = 1.0
 
 
@@ -146,6 +146,7 @@ COUPLED: dict[str, Couple] = {
     "bamba": _mamba("mamba_n_heads", "mamba_d_head", "mamba_expand", "auto"),
     "clap_audio_model": _heads_by_stage("patch_embeds_hidden_size", "num_attention_heads"),
     "donut-swin": _heads_by_stage("embed_dim"),
+    "dac": _bits,
     "encodec": _bits,
     "falcon_h1": _mamba_apart,
     "gemma3n_text": _by_layer,

@@ -181,7 +181,7 @@ def _range(spec: Mapping[str, Any], fields: Fields) -> range:
 
 
 def _links(entries: Iterable[list[Any]], fields: Fields) -> Iterator[tuple[str, ...]]:
-    """The names of each entry that holds for this config; an entry over a range once for each number, in place of `*`."""
+    """The names of each entry that holds for this config; an entry over a range once for each number, in place of `*`; `*+1` is the next."""
     for when, *names in entries:
         if not fields.value(when):
             continue
@@ -189,7 +189,7 @@ def _links(entries: Iterable[list[Any]], fields: Fields) -> Iterator[tuple[str, 
             yield tuple(names)
             continue
         for at in _range(names[-1], fields):
-            yield tuple(name.replace("*", str(at)) for name in names[:-1])
+            yield tuple(name.replace("*+1", str(at + 1)).replace("*", str(at)) for name in names[:-1])
 
 
 def _doubts(entry: Mapping[str, Any], fields: Fields, growth: Growth) -> tuple[str, ...]:
