@@ -16,12 +16,12 @@ Common = Callable[[], Mapping[str, Any]]
 
 
 def load_rules(
-    found: Facts, class_name: str, sub_models: Iterable[tuple[str, Facts, str]], common: Common
+    found: Facts, class_name: str, sub_models: Iterable[tuple[str, Facts, str, Any]], common: Common
 ) -> list[Rule]:
     """What transformers does to names when it loads this class: its own rules, those of sub-models, those of all."""
     entry = found["classes"][class_name]
     rules = list(_own_rules(found, class_name))
-    for path, other, name in sub_models:
+    for path, other, name, _ in sub_models:
         scope = path[len(entry["prefix"]) + 1 :] if path.startswith(f"{entry['prefix']}.") else path
         rules += [
             {**rule, "scope": ".".join(filter(None, (scope, rule.get("scope"))))} for rule in _own_rules(other, name)

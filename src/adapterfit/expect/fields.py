@@ -155,7 +155,8 @@ class Fields:
 
         `beneath` is what it has where the file does not say, `above` what the config around it puts there in any case.
         """
-        value, spec = self.raw.get(key), self.facts["configs"].get(key, {})
+        head, _, leaf = key.rpartition(".")
+        value, spec = (self.section(head) if head else self.raw).get(leaf), self.facts["configs"].get(key, {})
         if isinstance(value, Mapping):
             beneath, above = spec.get("beneath", {}), spec.get("above", {})
             if not beneath and not above:

@@ -12,6 +12,8 @@ from adapterfit.expect.formulas import FormulaError, UnknownFieldError, compile_
 from adapterfit.records import Module, Shape
 from adapterfit.text import quote, show
 
+#: Path, facts, class and fields of a part that comes from the facts of another type.
+SubModel = tuple[str, Facts, str, Fields]
 #: Dimensions beyond this overflow the size of any tensor.
 _DIM = 1 << 48
 #: A condition, and the parameters with their dimensions that it decides; those with `*` are numbered together.
@@ -95,14 +97,14 @@ def _mark(part: Part) -> bool:
 class Growth:
     """Grows one class into `modules`; `doubts` says what could not be known.
 
-    `sub_models`: path, facts and class of each part that comes from the facts of another type.
+    `sub_models`: path, facts, class and fields of each part that comes from the facts of another type.
     """
 
     def __init__(self, fields: Fields, facts_of: FactsOf, common: Callable[[], Mapping[str, Any]]) -> None:
         self.fields, self.facts_of, self.common = fields, facts_of, common
         self.modules: list[Module] = []
         self.doubts: list[str] = []
-        self.sub_models: list[tuple[str, Facts, str]] = []
+        self.sub_models: list[SubModel] = []
 
     def grow(self, found: Facts, class_name: str, path: str = "") -> None:
         """All modules of a class of these facts, the class itself at `path`."""
@@ -242,7 +244,10 @@ class Growth:
         left_out = tuple(f"{path}.{name}" for name in part.more.get("without", ()))
         kept = [m for m in other.modules if not _within(m.name, left_out)] if left_out else other.modules
         self.modules += _frozen(kept, part.more["instead"]) if "instead" in part.more else kept
-        self.sub_models += [(path, found, bare), *(one for one in other.sub_models if not _within(one[0], left_out))]
+        self.sub_models += [
+            (path, found, bare, sub),
+            *(one for one in other.sub_models if not _within(one[0], left_out)),
+        ]
         self.doubts += [*found["classes"][bare]["doubts"], *other.doubts]
 
     def _class(self, part: Part) -> str:

@@ -120,10 +120,10 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         modules=tuple(growth.modules),
         known="facts",
         prefix=entry["prefix"],
-        aliases={names[0]: names[1] for names in _links(entry["aliases"], fields)},
-        tied=_tied(entry, fields, growth.modules),
-        input_embeddings=fields.value(entry["input_embeddings"]),
-        output_embeddings=fields.value(entry["output_embeddings"]),
+        aliases={names[0]: names[1] for names in (*_links(entry["aliases"], fields), *_inner(growth, "aliases"))},
+        tied=_tied(entry, fields, growth),
+        input_embeddings=_embeddings("input_embeddings", entry, fields, growth),
+        output_embeddings=_embeddings("output_embeddings", entry, fields, growth),
         config=fields.prompt_config(entry.get("config", "")),
         adapter_renames=adapter_renames(rules, entry["prefix"]) if converts else (),
         expert_fusion=found["expert_fusion"],
@@ -132,12 +132,23 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
     return reconcile(grown, base, rules) if compared else mark(grown, base)
 
 
-def _tied(entry: Mapping[str, Any], fields: Fields, grown: list[Module]) -> tuple[tuple[str, ...], ...]:
+def _embeddings(key: str, entry: Mapping[str, Any], fields: Fields, growth: Growth) -> str:
+    """The path of the embeddings; `@path`: those of the part there."""
+    if entry[key][:1] != "@":
+        return str(fields.value(entry[key]))
+    path = entry[key][1:]
+    for at, found, name, inner in growth.sub_models:
+        if at == path:
+            own = inner.value(found["classes"][name][key])
+            return f"{path}.{own}" if own else ""
+    return ""
+
+
+def _tied(entry: Mapping[str, Any], fields: Fields, growth: Growth) -> tuple[tuple[str, ...], ...]:
+    """Parameters that are one, by the class's own facts and by those of its parts, which tie as their own configs say."""
     group_of: dict[str, list[str]] = {}
     groups = []
-    shared = [link for link in entry["tied"] if isinstance(link[-1], dict) and link[-1].get("whole")]
-    plain = [link for link in entry["tied"] if link not in shared]
-    for names in (*_links(plain, fields), *(names for link in shared for names in _one_weight(link, fields, grown))):
+    for names in (*_ties(entry["tied"], fields, growth.modules), *_inner(growth, "tied")):
         group = next((group_of[name] for name in names if name in group_of), None)
         if group is None:
             group = []
@@ -145,6 +156,28 @@ def _tied(entry: Mapping[str, Any], fields: Fields, grown: list[Module]) -> tupl
         group += [name for name in names if name not in group]
         group_of.update(dict.fromkeys(names, group))
     return tuple(map(tuple, groups))
+
+
+def _ties(links: list[list[Any]], fields: Fields, grown: list[Module]) -> Iterator[tuple[str, ...]]:
+    for link in links:
+        if isinstance(link[-1], dict) and link[-1].get("whole"):
+            yield from _one_weight(link, fields, grown)
+        else:
+            yield from _links([link], fields)
+
+
+def _inner(growth: Growth, key: str) -> Iterator[tuple[str, ...]]:
+    """What the facts of the parts say is `tied`, or goes by two names (`aliases`), of what was built of them."""
+    links = [(path, found["classes"][name][key], fields) for path, found, name, fields in growth.sub_models]
+    if not any(given for _, given, _ in links):
+        return
+    known = {module.name for module in growth.modules}
+    for path, given, fields in links:
+        placed = [[link[0], *(f"{path}.{n}" if isinstance(n, str) else n for n in link[1:])] for link in given]
+        for names in _ties(placed, fields, growth.modules) if key == "tied" else _links(placed, fields):
+            owners = {name.rpartition(".")[0] for name in names} if key == "tied" else {names[1]}
+            if owners <= known:
+                yield names
 
 
 def _one_weight(link: list[Any], fields: Fields, grown: list[Module]) -> Iterator[tuple[str, ...]]:
