@@ -24,7 +24,7 @@ from architectures import alike, coupled, layered, stages
 from architectures.heads import heads as classes_of
 from architectures.learn import LOGGED
 from architectures.popped import Popped, named
-from architectures.typed import typed
+from architectures.typed import specs, typed
 
 #: Activations that are one plain module without parameters.
 ACTIVATIONS = ("gelu", "relu", "silu", "gelu_new", "quick_gelu", "tanh", "gelu_pytorch_tanh", "relu2")
@@ -101,7 +101,7 @@ class Sampler:
         self.default = self.cls()
         self.annotated = {f.name: f for f in dataclasses.fields(self.cls)}
         self.fields = [f.name for f in dataclasses.fields(self.cls) if f.name not in _SKIP]
-        self.specs = _specs(self.cls, self.default)
+        self.specs = specs(self.cls, self.default)
         if "tie_word_embeddings" not in self.fields and (not part or "vocab_size" in self.fields):
             self.fields.append("tie_word_embeddings")
         self.optional = {name for name in self.fields if self._optional(name)}
@@ -553,15 +553,6 @@ def attribute(config: PreTrainedConfig, name: str) -> Any:
         return getattr(config, name, None)
     except Exception:
         return None
-
-
-def _specs(cls: type[PreTrainedConfig], default: PreTrainedConfig) -> Any:
-    """The sub-configs' specs; a type that does not exist, as RF-DETR's backbone names one, is the default's own."""
-    specs = {key: copy.copy(spec) for key, spec in cls.sub_configs_defaults.items()}
-    for key, spec in specs.items():
-        if spec.model_type not in CONFIG_MAPPING and (made := getattr(default, key, None)) is not None:
-            spec.model_type = made.model_type
-    return specs
 
 
 def _has_model(model_type: str) -> bool:
