@@ -141,6 +141,20 @@ def _bits(raw: Raw, rng: random.Random) -> None:
         raw["trim_right_ratio"] = 1.0
 
 
+def _few_patches(raw: Raw, rng: random.Random) -> None:
+    """An image of so few patches that all pairs of them can be looked at, as the model does."""
+    raw["patch_size"] = rng.randint(5, 30)
+    raw["image_size"] = rng.randint(5, 14) * raw["patch_size"] + rng.randint(0, 4)
+
+
+def _one_width(raw: Raw, rng: random.Random) -> None:
+    """The images' tokens are as wide as the text's; a router needs two ways to choose from."""
+    raw["vision_config"]["out_hidden_size"] = raw["text_config"]["hidden_size"]
+    raw["density_router_hidden_size"] = rng.choice((None, rng.randint(5, 90)))
+    if raw["density_router_hidden_size"]:
+        raw["vision_config"]["use_fine_route"] = True
+
+
 COUPLED: dict[str, Couple] = {
     "autoformer": _categories,
     "bamba": _mamba("mamba_n_heads", "mamba_d_head", "mamba_expand", "auto"),
@@ -152,9 +166,11 @@ COUPLED: dict[str, Couple] = {
     "gemma3n_text": _by_layer,
     "gpt_neo": _kinds_by_count,
     "granitemoehybrid": _mamba("mamba_n_heads", "mamba_d_head", "mamba_expand", "auto"),
+    "granite_docling": _one_width,
     "informer": _categories,
     "internlm3": _same_bias,
     "laguna": _heads_by_layer,
+    "levit": _few_patches,
     "mimi": _codec,
     "mimi_decoder": _codec,
     "mimi_encoder": _codec,
