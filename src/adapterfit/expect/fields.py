@@ -86,7 +86,8 @@ class Fields:
     def _resolved(self, name: str) -> Any:
         known = self.facts["fields"]
         name = name if name in known else self.facts["aliases"].get(name, name)
-        if name == _LABELS and name not in known:  # a class that has it as a field of its own does not look at `id2label`
+        # a class that has it as a field of its own does not look at `id2label`
+        if name == _LABELS and name not in known:
             return self._labels()
         prefix, _, leaf = name.rpartition(".")
         if leaf == _STAGES and prefix in self.facts.get("stages", {}):
