@@ -176,3 +176,23 @@ def test_that_a_table_that_the_config_class_makes_is_the_files_own_where_it_has_
     made = {"vision": 5, "cross_encoder": 5, "language": 2}
     assert tree("lxmert", "LxmertModel", l_layers=2).config["num_hidden_layers"] == made
     assert tree("lxmert", "LxmertModel", num_hidden_layers=12).config["num_hidden_layers"] == 12
+
+
+def test_that_a_decoder_of_any_type_is_known_by_its_own_facts():
+    parts = {"encoder": {"model_type": "vit", "num_hidden_layers": 1},
+             "decoder": {"model_type": "trocr", "decoder_layers": 1, "is_decoder": True}}  # fmt: skip
+    found = tree("vision-encoder-decoder", "VisionEncoderDecoderModel", **parts)
+    assert found.doubts == ()
+    assert "decoder.model.decoder.layers.0.self_attn.q_proj" in {m.name for m in found.modules}
+    assert found.input_embeddings == "decoder.model.decoder.embed_tokens"
+    assert found.output_embeddings == "decoder.output_projection"
+    assert ("decoder.model.decoder.embed_tokens.weight", "decoder.output_projection.weight") in found.tied
+
+
+def test_that_a_part_of_a_part_is_read_where_it_stands():
+    inner = {
+        "encoder": {"text_config": {"hidden_size": 64, "vocab_size": 300}},
+        "decoder": {"hidden_size": 64, "vocab_size": 300},
+    }
+    found = tree("t5gemma2", "T5Gemma2Model", **inner)
+    assert shapes(found, "encoder.text_model.embed_tokens")["weight"] == (300, 64)
