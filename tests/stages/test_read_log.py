@@ -149,8 +149,14 @@ def test_a_number_that_is_too_long_is_no_size():
         pytest.param(
             "Key | Status |\n----+---\nmodel.layers.{0...3}.q.weight | UNEXPECTED | \nscore.weight | MISSING | ",
             ["score.weight"],
-            ["model.layers.{0...3}.q.weight"],
+            [f"model.layers.{layer}.q.weight" for layer in range(4)],
             id="transformers 5",
+        ),
+        pytest.param(
+            "Key | Status |\n----+---\nmodel.layers.{0, 2}.q.lora_A.default.weight | MISSING | \nmodel.{0...N}.q.weight | UNEXPECTED | ",
+            ["model.layers.0.q.lora_A.default.weight", "model.layers.2.q.lora_A.default.weight"],
+            ["model.{0...N}.q.weight"],
+            id="transformers 5, layers by name, and a report that somebody shortened",
         ),
         pytest.param(
             "Loading adapter weights from state_dict led to unexpected keys found in the model: a.lora_A.weight, b.lora_B.weight",

@@ -80,10 +80,12 @@ _PARTS = ("transformer.", "unet.", "diffusion_model.", "base_model.", "text_enco
 _FLAT = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_", "lycoris_")
 #: Names from which on a program's own words are a list.
 _LIST = 3
+#: Who lists every name that is missing.
+_WHOLE = frozenset({"peft", "report"})
 _FILE_SIDE = frozenset({"comfyui", "vllm"})
 #: What is left where an adapter's name was cut out, or put in, in the wrong place.
 _MANGLED = re.compile(
-    r"_proj_[AB]\.|\.lora_[AB]\.\w{1,60}\.default\.|\.lora_[AB]_\d\b|\w_default\.\w|\.default\.\w[\w.]{0,300}\.lora_[AB]"
+    r"_proj_[AB]\.|\.lora_[AB]\.\w{1,60}\.default\.|\.lora_[AB]\.default\.\w{1,60}\.weight|\.lora_[AB]_\d\b|\w_default\.\w|\.default\.\w[\w.]{0,300}\.lora_[AB]"
 )
 
 
@@ -193,8 +195,8 @@ def _is_lycoris(name: str) -> bool:
 
 
 def _is_of_peft(name: str) -> bool:
-    """PEFT has a LoHa and a LoKr of its own, in its own names."""
-    return name.startswith("base_model.")
+    """PEFT has a LoHa and a LoKr of its own, in its own names: below its prefix, or with the adapter's name behind."""
+    return name.startswith("base_model.") or name.endswith(".default")
 
 
 def _prompted(symptoms: Symptoms) -> Readings:
@@ -267,7 +269,8 @@ def _nested_twice(symptoms: Symptoms) -> Readings:
     every = (*symptoms.missing, *symptoms.unexpected)
     experts = tuple(key for key in every if ".experts" in key.name)
     if experts and len(experts) == len(every):
-        return {"moe-layout-changed": Names(0.9 if symptoms.unexpected else 0.8, experts)}
+        sure = 0.9 if symptoms.unexpected and symptoms.missing else 0.8 if symptoms.missing else 0.65
+        return {"moe-layout-changed": Names(sure, experts), "loader-drops-keys-silently": Names(0.4, experts)}
     if experts and len(experts) * 2 >= len(every) and symptoms.unexpected:
         return {"moe-layout-changed": Names(0.85, experts)}
     twice = tuple(key for key in symptoms.missing if ".base_layer.lora_" in key.name)
@@ -277,11 +280,13 @@ def _nested_twice(symptoms: Symptoms) -> Readings:
 def _pairs(symptoms: Symptoms) -> Readings:
     """Names on both sides that have a trunk in common: what differs before it names the cause."""
     missing = {trunk(key.name): key for key in symptoms.missing if _is_tuner(key.name)}
-    for key in symptoms.unexpected:
-        other = missing.get(trunk(key.name))
-        if other is not None and root(other.name) != root(key.name):
-            return _between(key, other, (*symptoms.unexpected, *symptoms.missing), 0.92)
-    return {}
+    pairs = [(key, missing.get(trunk(key.name))) for key in symptoms.unexpected]
+    moved = [(key, other) for key, other in pairs if other is not None and root(other.name) != root(key.name)]
+    if not moved:
+        return {}
+    roots = {(root(key.name), root(other.name)) for key, other in moved}
+    one_to_one = len(roots) == len({new for _, new in roots})  # an encoder and a decoder are no two names of one stack
+    return _between(*moved[0], (*symptoms.unexpected, *symptoms.missing), 0.92 if one_to_one else 0.6)
 
 
 def _between(file: LogKey, model: LogKey, keys: tuple[LogKey, ...], sure: float) -> Readings:
@@ -290,8 +295,11 @@ def _between(file: LogKey, model: LogKey, keys: tuple[LogKey, ...], sure: float)
     differing = set(ours) ^ set(theirs)
     if differing & set(WRAPPERS) or old.count("base_model") != new.count("base_model"):
         return {"wrapper-prefix": Names(sure, keys, old, new)}
-    if (set(ours) | set(theirs)) & NESTING:
-        return {"modules-renamed": Names(sure, keys, old, new), "model-class-differs": Names(0.5, keys, old, new)}
+    if differing & NESTING or (set(ours) | set(theirs)) & (NESTING - {"encoder", "decoder"}):
+        # A language model on its own has its layers where it has them inside of a larger model's older names.
+        both = set(ours) & NESTING and set(theirs) & NESTING
+        likely = sure if both else min(sure, 0.85)
+        return {"modules-renamed": Names(likely, keys, old, new), "model-class-differs": Names(0.5, keys, old, new)}
     return {"model-class-differs": Names(sure - 0.1, keys, old, new), "modules-renamed": Names(0.5, keys, old, new)}
 
 
@@ -341,6 +349,9 @@ def _lost(symptoms: Symptoms) -> Readings:
     later = _from_later_layers(lora)
     if later:
         return _alike(lora, *later)
+    if lora[0].wording == "report" and not symptoms.unexpected:
+        # Every name of the file was found: the missing ones are not in it under another name.
+        return {"slots-left-empty": Names(0.6, lora), "empty-adapter": Names(0.55, lora), "head-not-restored": Names(0.3, lora)}  # fmt: skip
     nested = any(set(root(key.name).split(".")) & (NESTING - {"encoder", "decoder"}) for key in lora)
     if nested:
         return {
@@ -376,7 +387,7 @@ def _method(lora: tuple[LogKey, ...]) -> tuple[str, ...]:
 
 def _halves(lora: tuple[LogKey, ...]) -> tuple[LogKey, ...]:
     """Names whose other half was found: PEFT lists all that it misses, and another name for the module would lose A and B alike."""
-    if any(key.wording != "peft" for key in lora):
+    if any(key.wording not in _WHOLE for key in lora):
         return ()
     names = {key.name for key in lora}
     others = {key: {key.name.replace(f"{one}.", f"{two}.") for one, two in _COUNTERPARTS} - {key.name} for key in lora}
@@ -392,7 +403,7 @@ _COUNTERPARTS = (("_A", "_B"), ("_B", "_A"), ("_a", "_b"), ("_b", "_a"))
 def _from_later_layers(lora: tuple[LogKey, ...]) -> tuple[str, ...]:
     """PEFT lists names in the order of the model: where the list begins behind layer 0, the layers before it were found."""
     layers = [int(found[1]) for key in lora for found in [_LAYER.search(key.name)] if found is not None]
-    if len(layers) < len(lora) or min(layers) == 0 or lora[0].wording != "peft":
+    if len(layers) < len(lora) or min(layers) == 0 or lora[0].wording not in _WHOLE:
         return ()
     kinds = [
         {key.name.partition(f".{layer}.")[2] for key, at in zip(lora, layers) if at == layer}
@@ -412,6 +423,14 @@ def _found_in_bare_model(symptoms: Symptoms) -> Readings:
         return {"model-class-differs": Names(0.4, unused)} if unused else {}
     if any(key.wording == "llama.cpp" for key in lora) and not lora[0].name.startswith("base_model."):
         return {"adapter-inside-full-checkpoint": Names(0.88, lora)}
+    if any(key.wording == "report" and ".default" in key.name for key in lora):
+        # The loader of an adapter put its name there: the layers were made, and these are not among them.
+        later = _from_later_layers(lora)
+        return {
+            **({"base-depth-differs": Names(0.6, lora)} if later[:1] == ("base-depth-differs",) else {}),
+            "loader-drops-keys-silently": Names(0.5, lora), "targets-narrower-than-file": Names(0.5, lora),
+            "model-class-differs": Names(0.4, lora),
+        }  # fmt: skip
     if any(key.wording in {"transformers", "report"} for key in lora):
         inside = any(".base_layer." in key.name for key in symptoms.unexpected)
         return {

@@ -48,14 +48,19 @@ def _lost(arrival: Arrival, role: str, rules: Mapping[str, Any]) -> bool:
 
 
 def _found_as(key: str, found: Expectation) -> str:
-    """The name under which it is there: its own, else with the prefix of the base model added or taken away."""
-    known = {slot.key for slot in found.slots}
+    """The name under which it is there: its own, else with the prefix of the base model added or taken away.
+
+    What belongs to a wrapped module (a saved copy, tokens) must hold the module's whole path by itself: it is renamed first.
+    """
+    copies = {slot.key for slot in found.slots if slot.role != "tuner"}
+    known = {*(slot.key for slot in found.slots), *found.state}
     bare = key[len(_PREFIX) :] if key.startswith(_PREFIX) else key
     within = f"{found.tree.prefix}." if found.tree.prefix else ""
     ways = [bare, f"{within}{bare}", *([bare[len(within) :]] if within and bare.startswith(within) else [])]
     if not within and "." in bare:  # a base without a head, which may be the inner part of the one that was saved
         ways.append(bare.partition(".")[2])
-    return next((_PREFIX + way for way in ways if _PREFIX + way in known), key)
+    there = (_PREFIX + way for way in ways if _PREFIX + way in known and (way in bare or _PREFIX + way not in copies))
+    return next(there, key)
 
 
 def _rules(found: Expectation) -> Mapping[str, Any]:

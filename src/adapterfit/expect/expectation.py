@@ -50,7 +50,12 @@ def expect(tree: ModuleTree, config: AdapterConfig, rules: Mapping[str, Any] = M
         return _with(found, doubts=(*tree.doubts, bad.flaw.message), flaws=(bad.flaw,))
     built = _spared(built, tree, config, rules) if rules else built
     refused = _as_second(built, config, rules) if "loader" in rules and built.raised is None else None
-    return _with(built, raised=refused) if refused is not None else missing_ability(built)
+    if refused is not None:
+        return _with(built, raised=refused)
+    native = (
+        rules.get("loader") == "model.load_adapter"
+    )  # which wraps the base in no class of PEFT, and asks for no ability
+    return built if native else missing_ability(built)
 
 
 def _as_second(built: Expectation, config: AdapterConfig, rules: Mapping[str, Any]) -> Raised | None:

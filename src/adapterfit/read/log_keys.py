@@ -78,6 +78,11 @@ _BETWEEN = re.compile(r"[\s,;|&]{0,200}(?:and )?")
 #: What belongs to a name in a dict.
 _VALUE = re.compile(r": ?(?:'[^']{0,300}'|\"[^\"]{0,300}\"|[\w.]{1,20})")
 _ROW = re.compile(r"\| ?(MISSING|UNEXPECTED)\b")
+#: The name that ends here, the layers that it stands for in braces; and these.
+_FOLDED = re.compile(r"(?:[^\s{]|\{[\w,. ]{0,100}\})+$")
+_BRACES = re.compile(r"\{([\d,. ]{1,100})\}")
+#: Layers at most that a name is unfolded to.
+_LAYERS = 256
 _REFUSED = re.compile(r" is unsupported LoRA weight|: not an adapter parameter in the model")
 #: Dotted names; braces and stars stand for layers that a report folds together.
 _SAID = re.compile(r"(?<![\w.{}<>*])[\w{}<>*][\w{}<>*.,-]{3,400}[\w}>*]")
@@ -193,10 +198,23 @@ def _rows(text: Text) -> Iterator[tuple[str, LogKey]]:
     for number, match in enumerate(_ROW.finditer(text.flat)):
         if number >= limits.LOG_SYMPTOMS:
             return
-        name = text.flat[max(0, match.start() - 400) : match.start()].rstrip(" |").rpartition(" ")[2]
-        if _is_name(name):
+        told = _FOLDED.search(text.flat[max(0, match.start() - 400) : match.start()].rstrip(" |"))
+        if told is not None and _is_name(told[0]):
             what = MISSING if match[1] == "MISSING" else UNEXPECTED
-            yield what, LogKey(name, text.line_at(match.start()), "report")
+            for name in unfolded(told[0]):
+                yield what, LogKey(name, text.line_at(match.start()), "report")
+
+
+def unfolded(name: str) -> Iterator[str]:
+    """The names that a report folds into one: `layers.{0, 1}.x`, and `layers.{0...31}.x` from eleven on; itself where it has no such part."""
+    found = _BRACES.search(name)
+    numbers = [int(number) for number in re.findall(r"\d{1,4}", found[1])] if found is not None else []
+    if found is None or not numbers:
+        yield name
+        return
+    layers = range(numbers[0], numbers[-1] + 1) if "..." in found[1] else numbers
+    for layer in layers[:_LAYERS]:
+        yield f"{name[: found.start()]}{layer}{name[found.end() :]}"
 
 
 def _refused(text: Text) -> Iterator[LogKey]:

@@ -150,6 +150,8 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             "currently, only the following modules are supported",
             "currently, only `torch.nn.linear`",
             "does not support targeting nn.parameter",
+            "cannot access local variable 'new_module'",
+            "local variable 'new_module' referenced before assignment",
         )
         if told:
             yield suspect(symptoms, "the targets select a module that PEFT cannot wrap", 0.85, told, fix=_cure(""))

@@ -59,7 +59,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding for all tensors of the head."""
     task = str(case.adapter.config.values.get("task_type")) if case.adapter.config is not None else ""
     tree = diff.expectation.tree
-    embeddings = {tree.input_embeddings, tree.output_embeddings}
+    embeddings = {tree.input_embeddings, tree.output_embeddings} - {""}
     heads = [e for e in diff.misshapen if _rows_only(e) and e.module not in embeddings and e.key not in embeddings]
     counts = {(entry.found[0], entry.wanted[0]) for entry in heads}
     classifies = task in _TASKS or tree.class_name.endswith("Classification")
@@ -67,7 +67,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         return
     found, wanted = counts.pop()
     maker = _TASKS.get(task, tree.class_name or "AutoModelForSequenceClassification")
-    module = show(heads[0].module or heads[0].key)
+    module = show(heads[0].module or evidence.parts(heads[0].key).module.rpartition(".")[0])
     yield finding(
         f"the adapter's {module} has {found} labels, this base is loaded with {wanted}",
         at=[entry.tensor for entry in heads],
@@ -115,6 +115,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
                 "llama", architectures=["LlamaForSequenceClassification"], id2label={"0": "A", "1": "B", "2": "C"}
             ),
             tuned.on("bert", **two),
+            three.on("bert", **two).loaded_by("peft==0.21.2,transformers==5.23.0", "model.load_adapter"),
         ],
     }
 
