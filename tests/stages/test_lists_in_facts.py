@@ -196,3 +196,12 @@ def test_that_a_part_of_a_part_is_read_where_it_stands():
     }
     found = tree("t5gemma2", "T5Gemma2Model", **inner)
     assert shapes(found, "encoder.text_model.embed_tokens")["weight"] == (300, 64)
+
+
+def test_that_a_part_is_found_under_the_name_of_older_files():
+    config = {"llm_config": {"model_type": "nemotron_h", "hybrid_override_pattern": "M*-", "num_hidden_layers": 3}}
+    found = tree("nemotron_h_omni", "NemotronH_Omni_Reasoning_V3", **config)
+    names = {m.name for m in found.modules}
+    assert found.doubts == ()
+    assert {"language_model.model.layers.0.mixer.conv1d", "language_model.model.layers.1.mixer.q_proj"} <= names
+    assert "num_hidden_layers" not in found.config["text_config"]  # the config class does not hear it

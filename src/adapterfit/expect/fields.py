@@ -154,10 +154,14 @@ class Fields:
     def section(self, key: str) -> Mapping[str, Any]:
         """The raw sub-config; where the file has none: the whole file for types once saved flat, else the defaults.
 
-        `beneath` is what it has where the file does not say, `above` what the config around it puts there in any case.
+        `beneath` is what it has where the file does not say, `above` what the config around it puts there in any case;
+        `once` is the name under which older files have it.
         """
         head, _, leaf = key.rpartition(".")
-        value, spec = (self.section(head) if head else self.raw).get(leaf), self.facts["configs"].get(key, {})
+        around, spec = self.section(head) if head else self.raw, self.facts["configs"].get(key, {})
+        value = around.get(leaf)
+        if value is None:
+            value = around.get(spec.get("once"))
         if isinstance(value, Mapping):
             beneath, above = spec.get("beneath", {}), spec.get("above", {})
             if not beneath and not above:
