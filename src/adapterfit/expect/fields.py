@@ -155,13 +155,12 @@ class Fields:
         """The raw sub-config; where the file has none: the whole file for types once saved flat, else the defaults.
 
         `beneath` is what it has where the file does not say, `above` what the config around it puts there in any case;
-        `once` is the name under which older files have it.
+        `once` is the name under which older files have it, `over` one that is heard before its own.
         """
         head, _, leaf = key.rpartition(".")
         around, spec = self.section(head) if head else self.raw, self.facts["configs"].get(key, {})
-        value = around.get(leaf)
-        if value is None:
-            value = around.get(spec.get("once"))
+        named = (spec.get("over"), leaf, spec.get("once"))
+        value = next((around[name] for name in named if name and around.get(name) is not None), None)
         if isinstance(value, Mapping):
             beneath, above = spec.get("beneath", {}), spec.get("above", {})
             if not beneath and not above:
