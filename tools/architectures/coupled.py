@@ -155,13 +155,24 @@ def _one_width(raw: Raw, rng: random.Random) -> None:
         raw["vision_config"]["use_fine_route"] = True
 
 
+def _steps(raw: Raw, rng: random.Random) -> None:
+    """Steps of one or two, the only ones whose padding torch works out itself; few blocks."""
+    own = raw.get("vision_config", raw)
+    own["strides"] = [rng.choice((1, 2)) for _ in own["in_channels"]]
+    own["num_block_repeats"] = [rng.randint(0, 3) for _ in own["in_channels"]]
+    own["depth_coefficient"] = rng.choice((1.0, 1.1, 1.8, 2.2))
+
+
 COUPLED: dict[str, Couple] = {
+    "align": _steps,
+    "align_vision_model": _steps,
     "autoformer": _categories,
     "bamba": _mamba("mamba_n_heads", "mamba_d_head", "mamba_expand", "auto"),
     "clap_audio_model": _heads_by_stage("patch_embeds_hidden_size", "num_attention_heads"),
     "donut-swin": _heads_by_stage("embed_dim"),
     "dac": _bits,
     "encodec": _bits,
+    "efficientnet": _steps,
     "falcon_h1": _mamba_apart,
     "gemma3n_text": _by_layer,
     "gpt_neo": _kinds_by_count,
