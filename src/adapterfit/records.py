@@ -330,10 +330,9 @@ class LoadRename:
 class ModuleTree:
     """The modules of a base as the *runtime* names them, in `named_modules()` order, duplicates removed.
 
-    `aliases`: a second path of a module object that is reachable twice → its first path.
-    `tied`: names of parameters that share one storage, grouped. `known` says from where: `live`, `facts`,
-    `headers`. `doubts` are the reasons why something in it may be wrong; with any, nothing *fits*. `adapter_renames`
-    are applied to LoRA keys one after the other, `key_mapping` (of older loaders) to all keys, the first that matches.
+    `aliases`: a second path of a module object that is reachable twice → its first path. `tied`: names of parameters that share one storage,
+    grouped. `known` says from where: `live`, `facts`, `headers`. `doubts` are the reasons why something in it may be wrong; with any, nothing
+    *fits*. `adapter_renames` are applied to LoRA keys one after the other, `key_mapping` (of older loaders) to all keys, the first that matches.
     """
 
     class_name: str
@@ -350,6 +349,7 @@ class ModuleTree:
     expert_fusion: str = ""
     doubts: tuple[str, ...] = ()
     key_mapping: tuple[LoadRename, ...] = ()
+    unembedded: str = ""  # the class that cannot say which its input embeddings are, where PEFT asks it about ties
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,13 @@ def test_that_a_model_may_take_a_part_for_one_of_another_type():
     ]
 
 
+@pytest.mark.parametrize(("tied", "asked"), [(None, "RTDetrV2Model"), (True, "RTDetrV2Model"), (False, "")], ids=str)
+def test_that_a_model_with_ties_is_asked_for_embeddings_that_it_does_not_have(tied, asked):
+    given = {} if tied is None else {"tie_word_embeddings": tied}
+    assert tree("rt_detr_v2", "RTDetrV2ForObjectDetection", **given).unembedded == asked
+    assert tree("rt_detr_v2", "RTDetrV2Model", **given).unembedded == ""
+
+
 def test_that_a_flat_file_of_a_part_of_any_type_is_of_the_usual_type():
     found = tree("fuyu", "FuyuModel", hidden_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=1000)
     assert shapes(found, "language_model.embed_tokens") == {"weight": (1000, 128)}

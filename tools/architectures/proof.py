@@ -132,6 +132,7 @@ def everything(tree: ModuleTree) -> dict[str, Any]:
         "aliases": dict(tree.aliases),
         "tied": sorted(tuple(sorted(group)) for group in tree.tied),
         "embeddings": (tree.input_embeddings, tree.output_embeddings),
+        "unembedded": tree.unembedded,
         "prompt": prompt_fields(tree.config),
     }
 

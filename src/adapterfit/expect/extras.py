@@ -180,8 +180,20 @@ def _embedding(tree: ModuleTree, config: Mapping[str, Any]) -> str:
         raise Undecided(
             f"trainable_token_indices without a layer on {tree.class_name}, whose input embedding is not known"
         )
-    line = f"`get_input_embeddings` not auto\u2011handled for {tree.class_name}; please override in the subclass."
-    raise InjectionFails("NotImplementedError", line)
+    raise _no_embeddings(tree.class_name)
+
+
+def ask_for_ties(tree: ModuleTree, config: Mapping[str, Any]) -> None:
+    """PEFT asks each model with ties which of them are the input embedding's, whatever the adapter's targets are."""
+    if tree.unembedded and LOADER in config:
+        raise Undecided(f"whether an older PEFT asks {tree.unembedded} for its input embeddings, which it cannot say")
+    if tree.unembedded:
+        raise _no_embeddings(tree.unembedded)
+
+
+def _no_embeddings(class_name: str) -> InjectionFails:
+    line = f"`get_input_embeddings` not auto\u2011handled for {class_name}; please override in the subclass."
+    return InjectionFails("NotImplementedError", line)
 
 
 def _tied_rows(

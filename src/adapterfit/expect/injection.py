@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterfit.expect import experts, packed
-from adapterfit.expect.extras import is_tied, refuse_wrapped_heads, save_modules, tie, train_tokens
+from adapterfit.expect.extras import ask_for_ties, is_tied, refuse_wrapped_heads, save_modules, tie, train_tokens
 from adapterfit.expect.methods._layer import InjectionFails, Undecided
 from adapterfit.expect.patterns import Patterns
 from adapterfit.expect.replication import replicated
@@ -61,6 +61,7 @@ def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
         if rule(config, "moe-conversion"):
             raise InjectionFails("TypeError", str(rule(config, "moe-conversion")))
         config = experts.convert_config(config, tree, patterns)
+    ask_for_ties(tree, config)
     tied = tie(config, tree, patterns)
     if not hasattr(method, "choose"):
         config.update(_default_targets(method, config, tree))

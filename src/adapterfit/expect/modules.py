@@ -124,12 +124,21 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         tied=_tied(entry, fields, growth),
         input_embeddings=_embeddings("input_embeddings", entry, fields, growth),
         output_embeddings=_embeddings("output_embeddings", entry, fields, growth),
+        unembedded=_unembedded(entry, fields, growth),
         config=fields.prompt_config(entry.get("config", "")),
         adapter_renames=adapter_renames(rules, entry["prefix"]) if converts else (),
         expert_fusion=found["expert_fusion"],
         doubts=_doubts(entry, fields, growth),
     )
     return reconcile(grown, base, rules) if compared else mark(grown, base)
+
+
+def _unembedded(entry: Mapping[str, Any], fields: Fields, growth: Growth) -> str:
+    """The class that raises when PEFT asks for its input embeddings, as it does of a class with ties of its own; the base's where there is one."""
+    if not fields.value(entry.get("asks", "false")):
+        return ""
+    base = next((module for module in growth.modules if module.name == entry["prefix"]), growth.modules[0])
+    return base.class_name
 
 
 def _embeddings(key: str, entry: Mapping[str, Any], fields: Fields, growth: Growth) -> str:

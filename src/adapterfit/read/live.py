@@ -103,6 +103,7 @@ def _tree(model: Any, config: Mapping[str, Any], doubts: tuple[str, ...]) -> Mod
         tied=_tied(own),
         input_embeddings=_path_of(model, "get_input_embeddings", paths),
         output_embeddings=_path_of(model, "get_output_embeddings", paths),
+        unembedded=_unembedded(model),
         config=config,
         doubts=(*doubts, *_empty(own)),
     )
@@ -233,6 +234,20 @@ def _path_of(model: Any, getter: str, paths: Mapping[int, str]) -> str:
         return paths.get(id(call()), "")
     except (NotImplementedError, AttributeError, TypeError):  # models without such a layer say so in several ways
         return ""
+
+
+def _unembedded(model: Any) -> str:
+    """The class that cannot say which its input embeddings are, of a model with ties of its own, which PEFT asks."""
+    tying = getattr(getattr(model, "config", None), "tie_word_embeddings", None)
+    if not isinstance(getattr(model, "_tied_weights_keys", None), dict) or tying is False:
+        return ""
+    try:
+        model.get_input_embeddings()
+    except NotImplementedError:
+        return type(getattr(model, "base_model", model)).__name__
+    except (AttributeError, TypeError):
+        return ""
+    return ""
 
 
 def _config(model: Any) -> dict[str, Any]:
