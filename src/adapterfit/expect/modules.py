@@ -219,7 +219,7 @@ def _range(spec: Mapping[str, Any], fields: Fields) -> range:
     start, stop = spec["from"], integer(fields.value(spec["to"]))
     if stop - start > limits.LAYERS:
         raise FormulaError(f"{stop} layers; at most {limits.LAYERS} are plausible")
-    return range(start, stop)
+    return range(start, stop, spec.get("step", 1))
 
 
 def _links(entries: Iterable[list[Any]], fields: Fields) -> Iterator[tuple[str, ...]]:
