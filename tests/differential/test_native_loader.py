@@ -55,3 +55,24 @@ def test_the_loader_of_transformers_does_what_is_said(name, tmp_path):
         wrong += [(way, report.predicted, truth)] if _OURS.get(report.predicted, "partly") != truth else []
     assert wrong == []
     assert asked >= 38
+
+
+def test_a_name_that_a_file_has_is_another_adapters_where_it_is_loaded_as_the_second(tmp_path):
+    import peft
+    import torch
+
+    sample = broken.MUTATIONS["the adapter's name inside"](broken.sample("llama lora"))
+    report = adapterfit.check(sample.adapter, base=sample.case.base, loader="PeftModel.load_adapter")
+    for file, data in make.as_files(sample).items():
+        (tmp_path / file).write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = peft.PeftConfig.from_pretrained(tmp_path)
+        model = peft.get_peft_model(broken.real_base(sample.case, "LlamaForCausalLM"), config)
+        first = {name: tensor.clone() for name, tensor in model.state_dict().items() if "lora_A.default" in name}
+        missing = model.load_adapter(str(tmp_path), adapter_name="second").missing_keys
+    lost = [name for name in missing if "lora_A.second" in name]
+    assert report.predicted == "loads-partly"
+    assert len(lost) == len(report.diff.missing) == 4
+    now = model.state_dict()
+    assert not any(torch.equal(tensor, now[name]) for name, tensor in first.items())  # the first one has them now

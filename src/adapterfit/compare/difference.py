@@ -34,9 +34,10 @@ def compare(tensors: Iterable[TensorInfo], found: Expectation) -> Diff:
 def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Diff:
     by_key = {slot.key: slot for slot in found.slots}
     # Before 0.21 PEFT puts the adapter's name into every tuner's key, into one that has it as well: it then hits nothing. So
-    # does the loader of transformers, since it converts names by itself.
+    # does the loader of transformers, since it converts names by itself; and to a second adapter the name is the first one's.
     rules = found.config.get("loader rules", {})
-    twice = rules.get("adapter-name-inserted") == "always" or bool(rules.get("converts"))
+    second = rules.get("loader") == "PeftModel.load_adapter"
+    twice = rules.get("adapter-name-inserted") == "always" or bool(rules.get("converts")) or second
     by_model_key = {slot.model_key: slot for slot in found.slots}
     lost = {slot.model_key for slot in found.slots if twice and slot.role == "tuner" and slot.model_key != slot.key}
     matched: list[Match] = []

@@ -94,7 +94,8 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
         names = {m.tensor: m.slot.key for m in inside}
         yield finding(
             f'{len(inside)} keys carry the adapter\'s name "default", as {quote(inside[0].tensor.name)} does: '
-            "peft 0.21 loads them, peft <= 0.20 and model.load_adapter of transformers lose them",
+            "peft 0.21 loads them; peft <= 0.20 and model.load_adapter of transformers lose them, and a second adapter beside one of "
+            "that name writes them over the first one's",
             at=names,
             severity="note",
             predicted="none",
@@ -120,10 +121,12 @@ def _whatever_the_base(tensors: tuple[TensorInfo, ...]) -> Iterator[Finding]:
 
 
 def _stray(diff: Diff, stray: list[TensorInfo]) -> Iterator[Finding]:
+    second = diff.expectation.config.get("loader rules", {}).get("loader") == "PeftModel.load_adapter"
+    harm = "; those of an adapter of that name, loaded before, are overwritten" if second else ""
     for what, names in (*_with_segment(stray), *_cut(diff, stray), *_prompt(stray)):
         if evidence.lands(diff, names):
             yield finding(
-                f"{len(stray)} of {len(stray) + len(diff.matched)} tensors are not where PEFT looks: {what}",
+                f"{len(stray)} of {len(stray) + len(diff.matched)} tensors are not where PEFT looks: {what}{harm}",
                 at=stray,
                 predicted="raises" if diff.raised is not None else "warns" if diff.warned else "silent",
                 found=quote(stray[0].name),
