@@ -212,3 +212,25 @@ def test_that_a_part_is_found_under_the_name_of_older_files():
     assert found.doubts == ()
     assert {"language_model.model.layers.0.mixer.conv1d", "language_model.model.layers.1.mixer.q_proj"} <= names
     assert "num_hidden_layers" not in found.config["text_config"]  # the config class does not hear it
+
+
+@pytest.mark.parametrize(
+    ("model_type", "class_name", "kinds", "other"),
+    [
+        ("granitemoehybrid", "GraniteMoeHybridModel", ["mamba", "attention", "mamba"], "mamba"),
+        ("lfm2_moe", "Lfm2MoeModel", ["conv", "full_attention", "conv"], "conv"),
+        (
+            "deepseek_v4",
+            "DeepseekV4Model",
+            ["sliding_attention", "compressed_sparse_attention"],
+            "self_attn.compressor",
+        ),
+        ("minimax_m3_vl_text", "MiniMaxM3VLTextModel", ["full_attention", "minimax_m3_sparse"], "self_attn.indexer"),
+    ],
+)
+def test_that_layers_of_several_kinds_are_each_of_its_own(model_type, class_name, kinds, other):
+    found = tree(model_type, class_name, num_hidden_layers=len(kinds), layer_types=kinds)
+    names = {m.name for m in found.modules}
+    special = {"mamba", "conv", "compressed_sparse_attention", "minimax_m3_sparse"}
+    assert [f"layers.{at}.{other}" in names for at in range(len(kinds))] == [kind in special for kind in kinds]
+    assert found.doubts == ()
