@@ -169,7 +169,8 @@ class Fields:
         if value is not None:
             raise FormulaError(f"{show(key)} is not a table")
         absent: Mapping[str, Any] = spec.get("absent", {})
-        return self.raw if spec.get("flat") else absent
+        above = {name: self.value(text) for name, text in spec.get("above", {}).items()}
+        return self.raw if spec.get("flat") else {**absent, **above} if above else absent
 
     def _channels(self, prefix: str) -> list[int]:
         """The channels of each of the stages that a backbone hands out."""
