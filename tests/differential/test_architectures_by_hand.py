@@ -51,6 +51,20 @@ CONFIGS = [
         "audio_encoder": {"model_type": "encodec", "sampling_rate": 32000, "target_bandwidths": [2.2], "upsampling_ratios": [8, 5, 4, 4]},
         "decoder": {"hidden_size": 1024, "num_codebooks": 8, "audio_channels": 2, **TINY},
     }),
+    ("qwen3_omni_moe", "Qwen3OmniMoeForConditionalGeneration", {
+        "thinker_config": {"text_config": TINY, "vision_config": {"depth": 1}, "audio_config": {"encoder_layers": 1}},
+        "talker_config": {
+            "spatial_merge_size": 2, "text_config": {"shared_expert_intermediate_size": 768, "head_dim": 128, **TINY},
+            "code_predictor_config": {"num_code_groups": 16, **TINY},
+        },
+        "code2wav_config": TINY,
+    }),
+    ("qwen2_5_omni", "Qwen2_5OmniForConditionalGeneration", {
+        "thinker_config": {"text_config": TINY, "vision_config": {"depth": 1}, "audio_config": {"encoder_layers": 1}}, "talker_config": TINY,
+    }),
+    ("phi4_multimodal", "Phi4MultimodalForCausalLM", {
+        "tie_word_embeddings": True, "audio_config": {"num_blocks": 1, "input_size": 81}, "vision_config": TINY, **TINY,
+    }),
     ("speecht5_hifigan", "SpeechT5HifiGan", {"upsample_rates": [4, 2], "upsample_kernel_sizes": [8, 4]}),
     ("fastspeech2_conformer", "FastSpeech2ConformerModel", {"encoder_layers": 2, "num_hidden_layers": 6, "decoder_linear_units": 48}),
 ]  # fmt: skip

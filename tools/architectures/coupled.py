@@ -163,6 +163,14 @@ def _steps(raw: Raw, rng: random.Random) -> None:
     own["depth_coefficient"] = rng.choice((1.0, 1.1, 1.8, 2.2))
 
 
+def _talker(raw: Raw, rng: random.Random) -> None:
+    """What the talker's class asks for, and its config class has no field for."""
+    talker = raw.get("talker_config")
+    if isinstance(talker, dict):
+        talker["spatial_merge_size"] = 2
+        talker.setdefault("text_config", {})["shared_expert_intermediate_size"] = rng.choice(_EVEN)
+
+
 COUPLED: dict[str, Couple] = {
     "align": _steps,
     "align_vision_model": _steps,
@@ -188,6 +196,7 @@ COUPLED: dict[str, Couple] = {
     "mamba2": _mamba("num_heads", "head_dim", "expand"),
     "maskformer-swin": _heads_by_stage("embed_dim"),
     "perceiver": _channels_of_heads,
+    "qwen3_omni_moe": _talker,
     "reformer": _axes,
     "squeezebert": _groups_of_channels,
     "swin": _heads_by_stage("embed_dim"),

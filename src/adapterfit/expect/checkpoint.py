@@ -24,9 +24,23 @@ def load_rules(
     for path, other, name, _ in sub_models:
         scope = path[len(entry["prefix"]) + 1 :] if path.startswith(f"{entry['prefix']}.") else path
         rules += [
-            {**rule, "scope": ".".join(filter(None, (scope, rule.get("scope"))))} for rule in _own_rules(other, name)
+            {**rule, "scope": ".".join(filter(None, (scope, _within(other, name, rule.get("scope")))))}
+            for rule in _own_rules(other, name)
         ]
     return [*rules, *common()["rules"]]
+
+
+def _within(found: Facts, class_name: str, scope: str | None) -> str | None:
+    """A rule's scope as a path in its class: transformers leaves out the base's name, where the scope is of the base."""
+    if scope is None:
+        return None
+    entry, paths = found["classes"][class_name], set()
+    for path, kind, name, *_ in entry["modules"]:
+        paths.add(path)
+        if kind == "=":
+            paths |= {f"{path}.{line[0]}" for line in found["fragments"][name]}
+    whole = ".".join(filter(None, (entry["prefix"], scope)))
+    return whole if whole in paths else scope
 
 
 def _own_rules(found: Facts, class_name: str) -> Sequence[Rule]:
