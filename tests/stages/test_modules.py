@@ -540,7 +540,7 @@ def test_that_every_file_of_facts_holds_only_formulas_of_the_language(path):
             assert kind != "=" or cls in found["fragments"]
             for dims in (rest[0] if rest else {}).values():
                 for dim in dims:
-                    compile_formula(dim["if"] if isinstance(dim, dict) else dim)
+                    compile_formula(dim["if"] if isinstance(dim, dict) else dim.removeprefix("*"))
             for key in {"if", "each", "times", "groups"} & set(rest[1] if rest[1:] else {}):
                 compile_formula(rest[1][key])
 
