@@ -6,7 +6,8 @@ python tools/architecture_coverage.py --page bert …   these; what was found ab
 python tools/architecture_coverage.py --known         those with facts, likewise
 
 Each class is built from random config.json files (all fields, half of them, few), from the default config and, by another
-sources, from defaults with one field at an edge (`--edges N`) and from files as they are saved (`--saved N`), on the meta device, and compared with the tree from facts: names, order, kinds, classes, shapes, ties, embeddings.
+sources, from defaults with one field at an edge (`--edges N`), or as the source compares it (`--branches`), and from files as they
+are saved (`--saved N`), on the meta device, and compared with the tree from facts: names, order, kinds, classes, shapes, ties, embeddings.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ WORDS = {
 }
 
 
-def examine(model_type: str, seeds: int, edges: int = 0, saved: int = 0) -> dict[str, Any]:
+def examine(model_type: str, seeds: int, edges: int = 0, saved: int = 0, *, branches: bool = False) -> dict[str, Any]:
     """Each class of this type, and why.
 
     `exact` on all configs; `partly`: on some, the others said not to be known; `doubts`: said for all; `wrong` without
@@ -55,12 +56,14 @@ def examine(model_type: str, seeds: int, edges: int = 0, saved: int = 0) -> dict
             built, why = _builds(model_type, name)
             found[name] = ("unknown", "no facts") if built else ("unbuilt", why)
         else:
-            found[name] = _compared(model_type, name, seeds, edges, saved)
+            found[name] = _compared(model_type, name, seeds, edges, saved, branches=branches)
     return found
 
 
-def _compared(model_type: str, name: str, seeds: int, edges: int = 0, saved: int = 0) -> tuple[str, str]:
-    from architectures.proof import SHARES, as_saved, at_edges, default, drawn, verdict
+def _compared(
+    model_type: str, name: str, seeds: int, edges: int = 0, saved: int = 0, *, branches: bool = False
+) -> tuple[str, str]:
+    from architectures.proof import SHARES, as_saved, at_branches, at_edges, default, drawn, verdict
 
     answers = []
     for share in SHARES:
@@ -74,6 +77,7 @@ def _compared(model_type: str, name: str, seeds: int, edges: int = 0, saved: int
     answers += [verdict(model_type, name, {}, model)] if model is not None else []
     answers += [verdict(model_type, name, *case) for case in at_edges(model_type, name, 0, edges)]
     answers += [verdict(model_type, name, *case) for case in as_saved(model_type, name, 0, saved)]
+    answers += [verdict(model_type, name, *case) for case in at_branches(model_type, name)] if branches else []
     if not answers:
         return "unbuilt", "no config was found that it builds from, though it has facts"
     worst = max(answers, key=lambda answer: ("exact", "doubts", "wrong").index(answer[0]))
@@ -233,6 +237,11 @@ def main() -> int:
     parser.add_argument(
         "--saved", type=int, default=0, help="files as they are saved, and those with one change, per class"
     )
+    parser.add_argument(
+        "--branches",
+        action="store_true",
+        help="defaults with one field as the source compares it, kinds of layers mixed",
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=int, default=240, help="CPU time for one type")
     parser.add_argument(
@@ -265,7 +274,10 @@ def main() -> int:
     if options.known:
         names = [name for name in names if name in modules.known_types()]
     for name, classes, why, seconds in farm(
-        lambda name: examine(name, options.seeds, options.edges, options.saved), names, options.workers, options.seconds
+        lambda name: examine(name, options.seeds, options.edges, options.saved, branches=options.branches),
+        names,
+        options.workers,
+        options.seconds,
     ):
         if options.adopt and adoptable(classes):
             adopt(options.facts / f"{name}.json", classes)

@@ -67,6 +67,16 @@ CONFIGS = [
     }),
     ("speecht5_hifigan", "SpeechT5HifiGan", {"upsample_rates": [4, 2], "upsample_kernel_sizes": [8, 4]}),
     ("fastspeech2_conformer", "FastSpeech2ConformerModel", {"encoder_layers": 2, "num_hidden_layers": 6, "decoder_linear_units": 48}),
+    ("fastspeech2_conformer", "FastSpeech2ConformerModel", {"num_languages": 0, "num_speakers": 0, "speaker_embed_dim": 0}),
+    ("fastspeech2_conformer_with_hifigan", "FastSpeech2ConformerWithHifiGan", {"model_config": {"num_languages": 0, "num_speakers": 0}}),
+    *((name, cls, {"num_hidden_layers": 3, **own}) for name, cls in (
+        ("t5", "T5Model"), ("mt5", "MT5Model"), ("umt5", "UMT5Model"), ("longt5", "LongT5Model"), ("udop", "UdopModel"),
+        ("pop2piano", "Pop2PianoForConditionalGeneration"),
+    ) for own in ({}, {"num_layers": 2})),
+    ("switch_transformers", "SwitchTransformersModel", {"num_hidden_layers": 4, "num_decoder_layers": None, "num_sparse_encoder_layers": 0}),
+    ("hunyuan_vl_vision", "HunYuanVLVisionTransformer", {"num_hidden_layers": 1, "attention_heads": 32}),
+    ("olmo_hybrid", "OlmoHybridModel", {"num_hidden_layers": 2, "layer_types": ["linear_attention", "sliding_attention"]}),
+    ("ernie4_5_vl_moe_text", "Ernie4_5_VLMoeTextModel", {"num_hidden_layers": 2, "mlp_layer_types": ["sparse", "other"]}),
 ]  # fmt: skip
 
 
@@ -87,3 +97,12 @@ def test_that_a_sew_d_with_a_convolution_that_its_config_class_does_not_know_is_
 
     found = modules.tree(Base("x", config={"model_type": "sew-d", "conv_kernel_size": 3}), "SEWDModel")
     assert "conv_kernel_size" in " ".join(found.doubts)
+
+
+def test_that_a_head_that_is_tied_to_a_longer_table_is_left_open():
+    """Its weight is the table's, while PEFT reads what the module says of itself."""
+    from adapterfit.records import Base
+
+    config = {"model_type": "kyutai_speech_to_text", "tie_word_embeddings": True}
+    found = modules.tree(Base("x", config=config), "KyutaiSpeechToTextForConditionalGeneration")
+    assert "tie_word_embeddings" in " ".join(found.doubts)

@@ -234,3 +234,21 @@ def test_that_layers_of_several_kinds_are_each_of_its_own(model_type, class_name
     special = {"mamba", "conv", "compressed_sparse_attention", "minimax_m3_sparse"}
     assert [f"layers.{at}.{other}" in names for at in range(len(kinds))] == [kind in special for kind in kinds]
     assert found.doubts == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "depths"),
+    [
+        ({"num_hidden_layers": 3}, (3, 6)),
+        ({"num_hidden_layers": 3, "num_layers": 2}, (3, 2)),
+        ({"num_layers": 2}, (2, 2)),
+    ],
+    ids=str,
+)
+def test_that_a_depth_may_be_worked_out_before_another_name_is_heard(given, depths):
+    """T5's decoder is as deep as `num_layers` says, its encoder as `num_hidden_layers` says, which is heard later."""
+    names = {m.name for m in tree("t5", "T5Model", **given).modules}
+    found = (
+        max(int(n.split(".")[2]) for n in names if n.startswith(f"{side}.block.")) for side in ("encoder", "decoder")
+    )
+    assert tuple(depth + 1 for depth in found) == depths

@@ -34,9 +34,9 @@ def base(model_type: str) -> dict[str, Any]:
     config = AutoConfig.for_model(model_type)
     for path, value in _values(config):
         if _DEPTH.search(path[-1]) and type(value) is int and value > _SHALLOW:
-            _put(raw, path, _SHALLOW)
+            put(raw, path, _SHALLOW)
     try:
-        AutoConfig.for_model(model_type, **_copied(raw))
+        AutoConfig.for_model(model_type, **copied(raw))
     except Exception:
         return {}
     return raw
@@ -64,8 +64,8 @@ def drawn(model_type: str, seed: int, count: int) -> Iterator[dict[str, Any]]:
     start, changes = base(model_type), edits(model_type)
     random.Random(f"{model_type}{seed}").shuffle(changes)
     for path, value in changes[:count]:
-        raw = _copied(start)
-        _put(raw, path, value)
+        raw = copied(start)
+        put(raw, path, value)
         yield raw
 
 
@@ -100,11 +100,13 @@ def _may_be_null(config: PreTrainedConfig, path: tuple[str, ...]) -> bool:
     return any(one.name == path[-1] and "None" in str(one.type) for one in dataclasses.fields(config))
 
 
-def _put(raw: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+def put(raw: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Set a field of a config.json, in the part that the path leads to."""
     for key in path[:-1]:
         raw = raw.setdefault(key, {})
     raw[path[-1]] = value
 
 
-def _copied(raw: dict[str, Any]) -> dict[str, Any]:
-    return {key: _copied(value) if isinstance(value, dict) else value for key, value in raw.items()}
+def copied(raw: dict[str, Any]) -> dict[str, Any]:
+    """A config.json whose parts may be changed."""
+    return {key: copied(value) if isinstance(value, dict) else value for key, value in raw.items()}

@@ -10,7 +10,7 @@ import json
 import random
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from adapterfit.errors import BadInput
@@ -85,12 +85,25 @@ def at_edges(
     model_type: str, class_name: str, seed: int, count: int, seconds: float = 60
 ) -> Iterator[tuple[dict[str, Any], Any]]:
     """Default configs with one field at an edge, of those that build, and the models."""
-    from transformers import AutoConfig
-
     from architectures import edges
 
+    yield from _built(model_type, class_name, edges.drawn(model_type, seed, count) if count else (), seconds)
+
+
+def at_branches(model_type: str, class_name: str, seconds: float = 60) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Default configs with one field as the source compares it, of those that build, and the models."""
+    from architectures import branches
+
+    yield from _built(model_type, class_name, branches.drawn(model_type), seconds)
+
+
+def _built(
+    model_type: str, class_name: str, raws: Iterable[dict[str, Any]], seconds: float
+) -> Iterator[tuple[dict[str, Any], Any]]:
+    from transformers import AutoConfig
+
     until = time.process_time() + seconds
-    for raw in edges.drawn(model_type, seed, count) if count else ():
+    for raw in raws:
         if time.process_time() > until:
             return
         try:

@@ -30,6 +30,8 @@ _OLD_WORDS = {
 _WORDED = frozenset(("layer_types", "mtp_layer_types", "layers_block_type", "mtp_layers_block_type"))
 #: Where transformers 5.23 keeps what single layers have otherwise than the rest, and how facts name the list of all layers.
 _BY_LAYER, _LISTED = "per_layer_config", "_by_layer"
+#: How facts name what the file has of a field under its own name only, where the config class reads it before it hears others.
+_EARLY = "_early"
 #: How facts name the places of the stages that a backbone hands out, their channels, and how transformers names the one before the first.
 _STAGES, _CHANNELS, _STEM = "out_stages", "out_channels", "stem"
 #: What PEFT's prompt learning reads from `model.config.to_dict()`.
@@ -96,6 +98,8 @@ class Fields:
             return self._channels(prefix)
         if name in known:
             return self._own(name, known[name])
+        if leaf.endswith(_EARLY):
+            return self._early(name[: -len(_EARLY)])
         head, _, rest = name.partition(".")
         sub = self.sub(head) if rest else None
         if sub is None:
@@ -116,6 +120,13 @@ class Fields:
         if name.rpartition(".")[2] in _WORDED and isinstance(value, list):
             value = [_OLD_WORDS.get(word, word) if isinstance(word, str) else word for word in value]
         return value if given == "given" else compile_formula(given)(_Given(self, value))
+
+    def _early(self, name: str) -> Any:
+        """The value of a field before its other names are heard; a null is what it becomes, as it is computed like one that is absent."""
+        head, _, leaf = name.rpartition(".")
+        section = self.section(head) if head else self.raw
+        given, spec = section.get(leaf), self.facts["fields"][name]
+        return self.value(spec if isinstance(spec, str) else spec[0]) if given is None else given
 
     def _given(self, name: str) -> tuple[bool, Any]:
         """Whether config.json has the field, under its name or an alias (most win, being set last), and its value."""
