@@ -69,13 +69,13 @@ def lora(**fields: Any) -> Any:
     return peft.LoraConfig(**{"r": 2, "lora_alpha": 4, "lora_dropout": 0.0, "init_lora_weights": False, **fields})
 
 
-def taken(**fields: Any) -> list[str]:
-    """The kinds of module that a LoRA with these fields is made for without an exception."""
+def taken(config: Callable[[], Any]) -> list[str]:
+    """The kinds of module that this adapter is made for without an exception."""
     found = []
     for name, make in KINDS.items():
         try:
-            peft.get_peft_model(Around(make()), lora(target_modules=["inner"], **fields))
-        except (ValueError, NotImplementedError):
+            peft.get_peft_model(Around(make()), config())
+        except (ValueError, NotImplementedError, AttributeError):
             continue
         found.append(name)
     return found
@@ -83,8 +83,25 @@ def taken(**fields: Any) -> list[str]:
 
 def lora_kinds() -> list[str] | None:
     """The modules that take a LoRA; None where they are all."""
-    found = taken()
+    found = taken(lambda: lora(target_modules=["inner"]))
     return None if found == list(KINDS) else found
+
+
+def kinds(name: str, newest: str, **fields: Any) -> Callable[[], list[str] | None]:
+    """What asks which modules a method takes, by its config's class; None where it is those that `newest` names."""
+
+    def asked() -> list[str] | None:
+        config = getattr(peft, name)
+        found = taken(lambda: config(target_modules=["inner"], **fields))
+        return None if found == newest.split() else found
+
+    return asked
+
+
+def oft_kinds() -> list[str] | None:
+    """The modules that take an OFT, whose size was `r` until 0.13 and is a block's since."""
+    size = {"oft_block_size": 4, "r": 0} if "oft_block_size" in peft.OFTConfig.__dataclass_fields__ else {"r": 2}
+    return kinds("OFTConfig", "Linear Embedding Conv2d", **size)()
 
 
 def embedding_scale() -> bool | None:
@@ -166,6 +183,12 @@ def adamss_segments() -> str | None:
 #: Claim → what is seen of it here; a function that needs what these versions lack raises AttributeError or ImportError.
 CODE: dict[str, Callable[[], Any]] = {
     "lora-kinds": lora_kinds,
+    "loha-kinds": kinds("LoHaConfig", "Linear Conv2d Conv1d", r=2),
+    "lokr-kinds": kinds("LoKrConfig", "Linear Conv2d Conv1d", r=2),
+    "oft-kinds": oft_kinds,
+    "ia3-kinds": kinds("IA3Config", "Linear Conv1D Conv2d Conv3d", feedforward_modules=[]),
+    "adalora-kinds": kinds("AdaLoraConfig", "Linear Conv1D Conv2d", init_r=2, total_step=10),
+    "dora-kinds": kinds("LoraConfig", "Linear Conv1D Embedding Conv2d Conv3d Conv1d", r=2, use_dora=True),
     "embedding-scale": embedding_scale,
     "missing-keys": missing_keys,
     "xlora-layers": xlora_layers,

@@ -10,7 +10,7 @@ from typing import Any
 
 from adapterfit.expect import experts, packed
 from adapterfit.expect.extras import ask_for_ties, is_tied, refuse_wrapped_heads, save_modules, tie, train_tokens
-from adapterfit.expect.methods._layer import InjectionFails, Undecided
+from adapterfit.expect.methods._layer import InjectionFails, Undecided, taken_then
 from adapterfit.expect.patterns import Patterns
 from adapterfit.expect.replication import replicated
 from adapterfit.expect.targets import (
@@ -180,6 +180,7 @@ def _expand_targets(config: dict[str, Any], tree: ModuleTree) -> None:
 
 def _wrap(wrapped: Wrapped, module: Module, method: Any, config: Mapping[str, Any], patterns: Patterns) -> None:
     _not_inside_mamba(wrapped.tree, module, config)
+    taken_then(module, config)
     slots = method.layer(module, module.name, _rank(config, module.name, patterns), config)
     if slots is not None:
         wrapped.tuned.setdefault(module.name, []).append(slots)

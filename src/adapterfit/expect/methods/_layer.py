@@ -89,6 +89,13 @@ def features(module: Module) -> tuple[int, int]:
     return weight[1], weight[0]
 
 
+def taken_then(module: Module, config: Mapping[str, Any]) -> None:
+    """Refuse a kind of module that this method did not wrap yet in an older PEFT."""
+    kinds = rule(config, f"{str(config.get('peft_type')).lower().replace('_', '-')}-kinds")
+    if kinds and module.kind not in kinds:
+        unsupported(module, "")
+
+
 def unsupported(module: Module, supported: str, kind: str = "ValueError") -> NoReturn:
     """PEFT's refusal of a module kind. It prints the module's whole repr; we know its class only."""
     name = module.class_name or module.kind

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from adapterfit.expect.methods._layer import InjectionFails, Undecided
+from adapterfit.expect.versions import rule
 
 _SIZES: Mapping[str, tuple[str, ...]] = {
     "num_layers": ("num_hidden_layers", "num_layers", "n_layer"),
@@ -31,13 +32,14 @@ class Sizes(NamedTuple):
 
 def sizes(config: Mapping[str, Any], base: Mapping[str, Any], *, keys_and_values: bool) -> Sizes:
     """The sizes PEFT would build the prompt with. `keys_and_values`: the prompt is a cache (prefix tuning)."""
-    text = base.get("text_config")
+    text = None if rule(config, "prompt-whole-config") else base.get("text_config")
     base = text if isinstance(text, Mapping) else base
     width = _size(config, base, "token_dim")
     layers = _size(config, base, "num_layers")
     heads = _size(config, base, "num_attention_heads")
-    if keys_and_values and "num_key_value_heads" in base:
-        width = _key_value_width(base, width, heads)
+    heard = rule(config, "prefix-width", "heads and their size")
+    if keys_and_values and "num_key_value_heads" in base and heard != "nothing":
+        width = _key_value_width(base, width, heads, sized=heard != "heads")
     submodules = config.get("num_transformer_submodules")
     if submodules is None:
         submodules = 2 if config.get("task_type") == "SEQ_2_SEQ_LM" else 1
@@ -55,11 +57,14 @@ def _size(config: Mapping[str, Any], base: Mapping[str, Any], field: str) -> int
     return _count(value, field)
 
 
-def _key_value_width(base: Mapping[str, Any], width: int, heads: int) -> int:
-    """Grouped-query attention: the cache holds `num_key_value_heads` heads, whatever `token_dim` says."""
+def _key_value_width(base: Mapping[str, Any], width: int, heads: int, *, sized: bool) -> int:
+    """Grouped-query attention: the cache holds `num_key_value_heads` heads, whatever `token_dim` says.
+
+    `sized`: whether the base's own `head_dim` is heard, too.
+    """
     if base.get("global_head_dim") is not None or base.get("per_layer_config") is not None:
         raise Undecided("layers with heads of different sizes are not modelled yet")
-    size = base.get("head_dim")
+    size = base.get("head_dim") if sized else None
     head = width // heads if size is None else _count(size, "head_dim")
     return head * _count(base["num_key_value_heads"], "num_key_value_heads")
 

@@ -131,9 +131,6 @@ def _made_for(module: Module, config: Mapping[str, Any]) -> None:
         raise InjectionFails("UnboundLocalError", line)
     if rule(config, "lora-on-embedding") == "raises" and module.kind == "Embedding":
         raise InjectionFails("AttributeError", "'Embedding' object has no attribute 'bias'")
-    since = rule(config, "lora-kinds")
-    if since and module.kind not in since:
-        unsupported(module, "")
 
 
 def _known_init(module: Module, config: Mapping[str, Any], rank: int) -> None:
