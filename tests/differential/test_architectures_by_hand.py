@@ -74,6 +74,13 @@ CONFIGS = [
         ("pop2piano", "Pop2PianoForConditionalGeneration"),
     ) for own in ({}, {"num_layers": 2})),
     ("switch_transformers", "SwitchTransformersModel", {"num_hidden_layers": 4, "num_decoder_layers": None, "num_sparse_encoder_layers": 0}),
+    ("xmod", "XmodModel", {"num_hidden_layers": 1, "languages": ["en_XX", "de_DE", "en_XX"]}),
+    ("xmod", "XmodForMaskedLM", {"num_hidden_layers": 1, "languages": []}),
+    ("molmo2", "Molmo2ForConditionalGeneration", {
+        "text_config": TINY, "adapter_config": {"vit_layers": [-3, -9]},
+        "vit_config": {"image_default_input_size": [378, 378], "image_num_pos": 729, "image_patch_size": 14, "num_hidden_layers": 27},
+    }),
+    ("molmo2_vision", "Molmo2VisionModel", {"image_default_input_size": [224, 140], **TINY}),
     ("hunyuan_vl_vision", "HunYuanVLVisionTransformer", {"num_hidden_layers": 1, "attention_heads": 32}),
     ("olmo_hybrid", "OlmoHybridModel", {"num_hidden_layers": 2, "layer_types": ["linear_attention", "sliding_attention"]}),
     ("ernie4_5_vl_moe_text", "Ernie4_5_VLMoeTextModel", {"num_hidden_layers": 2, "mlp_layer_types": ["sparse", "other"]}),

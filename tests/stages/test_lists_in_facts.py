@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from adapterfit.errors import BadInput
 from adapterfit.expect import modules
 from adapterfit.expect.formulas import FormulaError, UnknownFieldError, compile_formula
 from adapterfit.expect.growth import copies
@@ -252,3 +253,26 @@ def test_that_a_depth_may_be_worked_out_before_another_name_is_heard(given, dept
         max(int(n.split(".")[2]) for n in names if n.startswith(f"{side}.block.")) for side in ("encoder", "decoder")
     )
     assert tuple(depth + 1 for depth in found) == depths
+
+
+def test_that_a_list_names_the_modules_of_a_table():
+    names = {m.name for m in tree("xmod", "XmodModel", languages=["en_XX", "de_DE", "en_XX"]).modules}
+    table = "encoder.layer.3.output.adapter_modules"
+    assert {
+        n[len(table) + 1 :] for n in names if n.startswith(f"{table}.") and n.count(".") == table.count(".") + 1
+    } == {
+        "en_XX",
+        "de_DE",
+    }
+    with pytest.raises(BadInput, match="names of modules"):
+        tree("xmod", "XmodModel", languages=["a.b"])
+
+
+def test_that_layers_that_no_feature_is_taken_from_are_not_there_in_older_files():
+    vit = {"num_hidden_layers": 27, "image_default_input_size": [224, 140]}
+    found = tree("molmo2", "Molmo2Model", vit_config=vit, adapter_config={"vit_layers": [-3, -9]})
+    assert {m.name for m in found.modules if m.name.startswith("vision_tower.layers.2") and m.name.count(".") == 2} == {
+        f"vision_tower.layers.{at}" for at in (2, 20, 21, 22, 23, 24)
+    }
+    assert shapes(found, "vision_tower")["positional_embedding"] == (160, 1152)
+    assert found.doubts == ()

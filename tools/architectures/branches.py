@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from architectures import edges
+from architectures import edges, popped
 from architectures.sample import attribute
 
 Edit = tuple[tuple[str, ...], Any]
@@ -27,13 +27,15 @@ _IDLE = frozenset(
 #: Words that the lists of more than one type hold, whether or not the source of a type spells them out.
 _KINDS = ("full_attention", "sliding_attention", "chunked_attention", "linear_attention", "dense", "sparse")
 _LAYERS = 4
+#: Sizes of two sides, and places of layers.
+_LISTS = ([224, 140], [2, 3], [0, 1], [1])
 
 
 def drawn(model_type: str) -> Iterator[dict[str, Any]]:
     """All of them, as config.json files, in a fixed order."""
     start = edges.base(model_type)
     config = AutoConfig.for_model(model_type)
-    for path, value in edits(config):
+    for path, value in (*edits(config), *listed(config)):
         raw = edges.copied(start)
         edges.put(raw, path, value)
         yield raw
@@ -56,6 +58,18 @@ def edits(config: PreTrainedConfig, path: tuple[str, ...] = ()) -> Iterator[Edit
             yield from (((*path, name), mix) for mix in _mixes(list(value), known.get(name, [])))
         elif hasattr(type(config), name) or value is not None:
             yield from (((*path, name), one) for one in known.get(name, []) if _is_other(one, value))
+
+
+def listed(config: PreTrainedConfig, path: tuple[str, ...] = ()) -> Iterator[Edit]:
+    """Lists where the default is null, and lists, numbers and nulls under the names that the config class takes out of its arguments."""
+    for name in sorted(type(config).__dataclass_fields__):
+        value = attribute(config, name)
+        if isinstance(value, PreTrainedConfig):
+            yield from listed(value, (*path, name))
+        elif "list" in str(type(config).__dataclass_fields__[name].type) and not _is_words(value):
+            yield from (((*path, name), one) for one in _LISTS)
+    for name in popped.named(type(config)):
+        yield from (((*path, name), one) for one in (*_LISTS, 2, 8, None, True, False))
 
 
 def renamed(config: PreTrainedConfig, path: tuple[str, ...] = ()) -> Iterator[Edit]:

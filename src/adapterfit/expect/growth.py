@@ -88,7 +88,7 @@ def copies(run: Run, wanted: object) -> Iterable[tuple[str, tuple[str, ...]]]:
 def _mark(part: Part) -> bool:
     """Note on each part whether anything in it depends on a loop variable, and so must be computed per turn."""
     texts = [text for when, names in part.params for text in (when, *(dim for _, dims in names for dim in dims))]
-    texts += [part.more[key] for key in ("if", "each", "times", "groups") if key in part.more]
+    texts += [part.more[key] for key in ("if", "each", "times", "names", "groups") if key in part.more]
     below = [_mark(child) for child in part.children]
     part.loops = any(map(reads_loop, texts)) or any(below)
     return part.loops
@@ -140,6 +140,8 @@ class Growth:
         for child in part.children:
             if "times" in child.more:
                 self._row(child, path, turn, found)
+            elif "names" in child.more:
+                self._named(child, path, turn, found)
             elif "if" not in child.more or turn.value(child.more["if"]):
                 self._one(child, f"{path}.{child.name}" if path else child.name, turn, found)
 
@@ -184,6 +186,14 @@ class Growth:
         for at in range(count):
             name = child.name.replace("*", str(at))
             self._one(child, f"{path}.{name}" if path else name, turn.inner(at), found)
+
+    def _named(self, child: Part, path: str, turn: Turn, found: Facts) -> None:
+        """Children of a `ModuleDict` that a list in the config names, each once."""
+        names = turn.value(child.more["names"])
+        if not isinstance(names, (list, tuple)) or not all(map(_is_name, names)) or len(names) > limits.LAYERS:
+            raise FormulaError(f"no list of names of modules, where {self._values(child.more['names'])}")
+        for name in dict.fromkeys(names):
+            self._one(child, f"{path}.{name}" if path else name, turn, found)
 
     def _loop(self, part: Part, path: str, turn: Turn, found: Facts) -> None:
         count = self._size(part.more["each"], turn)
@@ -261,6 +271,11 @@ class Growth:
             self.doubts.append(f"field {name} is {quote(value)}: unknown what module it makes")
             return ""
         return str(table[value])
+
+
+def _is_name(name: object) -> bool:
+    """Whether torch takes this for the name of a module."""
+    return isinstance(name, str) and bool(name) and "." not in name
 
 
 def _within(path: str, others: Iterable[str]) -> bool:
