@@ -276,3 +276,8 @@ def test_that_layers_that_no_feature_is_taken_from_are_not_there_in_older_files(
     }
     assert shapes(found, "vision_tower")["positional_embedding"] == (160, 1152)
     assert found.doubts == ()
+
+
+def test_that_a_list_of_sizes_where_one_was_proven_is_left_open():
+    """ViT takes an image of two sides; that its facts know one is not the file's fault."""
+    assert "facts know one number" in " ".join(tree("vit", "ViTModel", image_size=[224, 140]).doubts)

@@ -24,8 +24,8 @@ Branches = dict[str, list[Any]]
 _IDLE = frozenset(
     ("problem_type", "num_labels", "id2label", "label2id", "output_attentions", "use_cache", "return_dict")
 )
-#: Words that the lists of more than one type hold, whether or not the source of a type spells them out.
-_KINDS = ("full_attention", "sliding_attention", "chunked_attention", "linear_attention", "dense", "sparse")
+#: Words that lists of kinds of attention hold, whether or not the source of a type spells them out.
+_KINDS = ("full_attention", "sliding_attention", "chunked_attention", "linear_attention")
 _LAYERS = 4
 #: Sizes of two sides, and places of layers.
 _LISTS = ([224, 140], [2, 3], [0, 1], [1])
@@ -145,7 +145,8 @@ def _is_words(value: Any) -> bool:
 def _mixes(words: list[str], said: list[Any]) -> Iterator[list[str]]:
     """Lists of four in which each word that may stand there is alone, in turns with the first, and last."""
     first = words[0]
-    for word in dict.fromkeys((*words, *(one for one in said if isinstance(one, str)), *_KINDS)):
+    kinds = _KINDS if first in _KINDS else ()
+    for word in dict.fromkeys((*words, *(one for one in said if isinstance(one, str)), *kinds)):
         yield [word] * _LAYERS
         if word != first:
             yield [first, word] * (_LAYERS // 2)

@@ -18,6 +18,8 @@ SubModel = tuple[str, Facts, str, Fields]
 _DIM = 1 << 48
 #: A condition, and the parameters with their dimensions that it decides; those with `*` are numbered together.
 Run = tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]
+#: Fields that many models take as one number or as one for each side.
+_SIDED = frozenset(("image_size", "pretrain_image_size", "patch_size"))
 #: The most dimensions that a tensor may have, as in torch.
 _RANK = 64
 
@@ -165,10 +167,16 @@ class Growth:
         except UnknownFieldError:
             raise
         except FormulaError as problem:
+            if any(map(self._has_sides, names_in(text))):
+                raise UnknownFieldError(f"adapterfit's facts know one number, where {self._values(text)}") from problem
             raise FormulaError(f"{problem}, where {self._values(text)}") from problem
         if not 0 <= size <= _DIM:
             raise FormulaError(f"a size of {show(size, 40)}, where {self._values(text)}")
         return size
+
+    def _has_sides(self, name: str) -> bool:
+        """Whether a field is a size in pixels that this config gives side by side, as models take it that were proven with one number."""
+        return name.rpartition(".")[2] in _SIDED and isinstance(self.fields[name], (list, tuple))
 
     def _values(self, text: str) -> str:
         """The fields that a formula reads, with what they are here."""
