@@ -20,6 +20,7 @@ _DIM = 1 << 48
 Run = tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]
 #: Fields that many models take as one number or as one for each side.
 _SIDED = frozenset(("image_size", "pretrain_image_size", "patch_size"))
+_SIDES = (2, 3)
 #: The most dimensions that a tensor may have, as in torch.
 _RANK = 64
 
@@ -176,7 +177,10 @@ class Growth:
 
     def _has_sides(self, name: str) -> bool:
         """Whether a field is a size in pixels that this config gives side by side, as models take it that were proven with one number."""
-        return name.rpartition(".")[2] in _SIDED and isinstance(self.fields[name], (list, tuple))
+        if name.rpartition(".")[2] not in _SIDED:
+            return False
+        sides = self.fields[name]
+        return isinstance(sides, (list, tuple)) and len(sides) in _SIDES and all(type(one) is int for one in sides)
 
     def _values(self, text: str) -> str:
         """The fields that a formula reads, with what they are here."""
