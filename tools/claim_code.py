@@ -75,7 +75,7 @@ def taken(config: Callable[[], Any]) -> list[str]:
     for name, make in KINDS.items():
         try:
             peft.get_peft_model(Around(make()), config())
-        except (ValueError, NotImplementedError, AttributeError):
+        except (ValueError, TypeError, NotImplementedError, AttributeError):
             continue
         found.append(name)
     return found
@@ -180,6 +180,20 @@ def adamss_segments() -> str | None:
     return "drawn" if max((each - found[0]).abs().max().item() for each in found) > 1e-4 else None
 
 
+def vera_projection() -> str | None:
+    """Whether VeRA's projections come from the file, where it has them."""
+    import safetensors.torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        peft.get_peft_model(llama(), peft.VeraConfig(r=2, target_modules=["q_proj"])).save_pretrained(folder)
+        path = Path(folder, "adapter_model.safetensors")
+        tensors = safetensors.torch.load_file(path)
+        tensors = {name: torch.ones_like(each) if "vera_A" in name else each for name, each in tensors.items()}
+        safetensors.torch.save_file(tensors, path, {"format": "pt"})
+        held = peft.PeftModel.from_pretrained(llama(), folder).base_model.vera_A["default"]
+    return None if torch.equal(held, torch.ones_like(held)) else "from the seed"
+
+
 #: Claim → what is seen of it here; a function that needs what these versions lack raises AttributeError or ImportError.
 CODE: dict[str, Callable[[], Any]] = {
     "lora-kinds": lora_kinds,
@@ -189,6 +203,7 @@ CODE: dict[str, Callable[[], Any]] = {
     "ia3-kinds": kinds("IA3Config", "Linear Conv1D Conv2d Conv3d", feedforward_modules=[]),
     "adalora-kinds": kinds("AdaLoraConfig", "Linear Conv1D Conv2d", init_r=2, total_step=10),
     "dora-kinds": kinds("LoraConfig", "Linear Conv1D Embedding Conv2d Conv3d Conv1d", r=2, use_dora=True),
+    "vera-projection": vera_projection,
     "embedding-scale": embedding_scale,
     "missing-keys": missing_keys,
     "xlora-layers": xlora_layers,

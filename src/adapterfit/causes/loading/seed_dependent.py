@@ -17,6 +17,9 @@ FRoD saves its basis, and is not safe for it: PEFT computes the directions besid
 reads that of the file afterwards. Measured: files of another machine, loaded on the same base with the same versions, gave other
 logits, by more than the adapter's effect; loaded a second time beside themselves they gave the right ones.
 
+VeRA saves its projections, and PEFT before 0.21 does not read them: it makes them from the seed, whatever the file holds. Measured
+with 0.13.2 to 0.20.0 on files with other projections.
+
 Prevention: keep the versions of PEFT and torch, and never edit the seeds. TinyLoRA of PEFT 0.19 drew its projections without
 a seed: such an adapter without them is lost. AdaMSS of PEFT 0.19 found its segments with directions drawn without a seed: which
 rows of a weight a segment has is not in the file, and the next load finds other ones.
@@ -99,6 +102,8 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
             kind == "FROD" and loader(diff).get("loader") != "PeftModel.load_adapter"
         ):  # a second one does it the other way
             yield _beside_its_basis(diff)
+        if kind == "VERA" and loader(diff).get("vera-projection"):
+            yield _not_from_the_file(diff)
         return
     if kind == "TINYLORA" and (written_before(case, "0.20.0") or _made_by_0_19(case)):
         yield _lost()
@@ -110,6 +115,18 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
         severity="note",
         predicted="none",
         fix=Fix("unsafe", f"before moving it, save it with {saved} on") if saved else None,
+    )
+
+
+def _not_from_the_file(diff: Diff) -> Finding:
+    """PEFT before 0.21 has VeRA's projections in every file, and reads none."""
+    return finding(
+        "this PEFT does not read the projections in the file: it makes them anew from projection_prng_key = "
+        f"{show(diff.expectation.config.get('projection_prng_key'))}, the same only where torch draws the same numbers",
+        at=[match.tensor for match in diff.matched if match.tensor.name.startswith("base_model.vera_")],
+        severity="note",
+        predicted="none",
+        expected="PEFT 0.21 or newer, which reads them",
     )
 
 
@@ -201,6 +218,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
     return {
         "fires": [
             make.adapter("llama", **vera, save_projection=False),
+            make.adapter("llama", **vera).loaded_by("peft==0.20.0,transformers==5.12.1"),
             make.adapter("llama", peft_type="FOURIERFT", n_frequency=20, **two),
             make.adapter("llama", peft_type="UNILORA", r=4, **two),
             make.adapter("llama", peft_type="PSOFT", r=4, **two),
