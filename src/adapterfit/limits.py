@@ -37,6 +37,9 @@ FOLDER_DEPTH = 3
 SHARDS = 10_000
 LAYERS = 2_000
 MODULES = 500_000
+#: A size whose divisors are sought (2 ms for the largest), and the layers that a method makes in one module of the base.
+DIVIDED = 1_000_000_000
+LAYERS_IN_MODULE = 1_000
 #: Bytes of one tensor that `--values` reads.
 VALUE_BYTES = 2 * 1024 * 1024 * 1024
 #: Findings in a report, tensor names in all of a report and in one finding, and characters of a name and of a

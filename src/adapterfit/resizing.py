@@ -16,6 +16,8 @@ from adapterfit.records import AdapterConfig, Diff, Misshape
 _FIELDS, _VALUES = 24, 8
 #: Tensors whose sizes suggest values: those of one module say what all of them say.
 _LOOKED_AT = 6
+#: No size suggests a value beyond it: some methods make as many tensors, or divide as long, as a field says.
+_LARGEST = 10_000_000
 
 
 def resized(diff: Diff, config: AdapterConfig, again: Callable[[AdapterConfig], Diff]) -> tuple[tuple[str, int], ...]:
@@ -30,9 +32,20 @@ def resized(diff: Diff, config: AdapterConfig, again: Callable[[AdapterConfig], 
     return tuple(
         (name, value)
         for name in fields[:_FIELDS]
-        for value in _suggested(diff.misshapen, config.values[name])
-        if _fits(diff, again(dataclasses.replace(config, values={**config.values, name: value})))
+        for value, now in _tried(diff, config, name, again)
+        if _fits(diff, now)
     )
+
+
+def _tried(
+    diff: Diff, config: AdapterConfig, name: str, again: Callable[[AdapterConfig], Diff]
+) -> Iterator[tuple[int, Diff]]:
+    """The comparison under each value of a field; under one only, if the field has nothing to do with what differs."""
+    for value in _suggested(diff.misshapen, config.values[name]):
+        now = again(dataclasses.replace(config, values={**config.values, name: value}))
+        yield value, now
+        if now.raised is None and now.misshapen == diff.misshapen:
+            return
 
 
 def _suggested(wrong: tuple[Misshape, ...], given: int) -> list[int]:
@@ -43,7 +56,9 @@ def _suggested(wrong: tuple[Misshape, ...], given: int) -> list[int]:
         for pair in zip(entry.found, entry.wanted)
         if pair[0] != pair[1] and min(pair) > 0
     )
-    found = dict.fromkeys(value for pair in pairs for value in _values(*pair, given) if 0 < value != given)
+    found = dict.fromkeys(
+        value for pair in pairs for value in _values(*pair, given) if 0 < value <= _LARGEST and value != given
+    )
     return list(found)[:_VALUES]
 
 

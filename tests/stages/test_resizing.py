@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import adapterfit
+from adapterfit.expect.methods._layer import Undecided, divisors
 from adapterfit.pipeline import cured
 from adapterfit.testing import make
 
@@ -40,3 +41,25 @@ def test_another_base_is_no_other_field():
     report = adapterfit.check(sample.adapter, base=sample.case.base)
     assert report.diff.resized == ()
     assert [finding.id for finding in report.findings if finding.severity == "error"] == ["wrong-base"]
+
+
+@pytest.mark.parametrize("number", (2**40, 2**52 + 1), ids=("a power of two", "an odd number"))
+@pytest.mark.parametrize("method", ("LORA", "OFT", "PEANUT", "LOKR", "VERA", "VBLORA", "SHIRA"))
+def test_a_size_that_no_layer_has_is_not_counted_up_to(method, number):
+    """The check ends within the seconds that a test has, and calls nothing fitting."""
+    options = {"OFT": {"r": 0, "oft_block_size": 4}, "VBLORA": {"r": 4, "vector_length": 8}}.get(method, {"r": 4})
+    sample = make.adapter("llama", peft_type=method, **options, **QV)
+    hostile = sample.reshaped(lambda name: True, lambda shape: (number, *shape[1:]))
+    report = adapterfit.check(hostile.adapter, base=sample.case.base)
+    assert report.verdict == "does-not-fit"
+
+
+def test_a_width_that_no_layer_has_is_not_divided():
+    with pytest.raises(Undecided, match="is not divided"):
+        divisors(2**50)
+
+
+def test_more_layers_inside_a_module_than_anyone_trains_are_not_counted():
+    sample = make.adapter("llama", peft_type="PEANUT", r=4, depth=1, **QV).with_config(depth=10**9)
+    report = adapterfit.check(sample.adapter, base=sample.case.base)
+    assert report.verdict == "cannot-tell"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from math import isqrt
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
+from adapterfit import limits
 from adapterfit.expect.versions import rule
 from adapterfit.records import Module, ModuleTree, Raised, Shape, Slot
 
@@ -72,6 +75,15 @@ def whole(config: Mapping[str, Any], field: str, least: int = 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise Undecided(f"{field} is {value!r}, not a whole number from {least} on")
     return value
+
+
+@lru_cache(maxsize=4096)
+def divisors(size: int) -> tuple[int, ...]:
+    """All divisors of a size, ascending; no decision on a size that no layer has, where PEFT would count for hours."""
+    if size > limits.DIVIDED:
+        raise Undecided(f"a size of {size} is not divided")
+    lower = [number for number in range(1, isqrt(size) + 1) if size % number == 0]
+    return tuple(dict.fromkeys((*lower, *(size // number for number in reversed(lower)))))
 
 
 def fails(line: str, kind: str = "ValueError") -> NoReturn:

@@ -15,6 +15,7 @@ from typing import Any
 from adapterfit.expect.methods._layer import (
     LayerSlot,
     Undecided,
+    divisors,
     features,
     no_layers_with_regex,
     parameter,
@@ -27,8 +28,6 @@ KIND = "tuner"
 PREFIX = "lokr_"
 TARGETS = "LOKR"
 RENAMES: tuple[LoadRename, ...] = ()
-#: Factorizing tries every divisor; no layer is as wide as this.
-_LARGEST = 10_000_000
 
 
 def prepare(config: Mapping[str, Any]) -> None:
@@ -80,14 +79,13 @@ def factorization(dimension: int, factor: int = -1) -> tuple[int, int]:
     if factor > 0 and dimension % factor == 0:
         # PEFT returns these as they are, even where the first is the larger.
         return factor, dimension // factor
-    if dimension > _LARGEST:
-        raise Undecided(f"a dimension of {dimension} is not factorized")
     bound = dimension if factor == -1 else factor
     small, large = 1, dimension
-    while small < large:
-        step = next(size for size in range(small + 1, dimension + 1) if dimension % size == 0)
+    for step in divisors(dimension)[1:]:
         other = dimension // step
         if step + other > 1 + dimension or step > bound:
             break
         small, large = step, other
+        if small >= large:
+            break
     return (small, large) if small <= large else (large, small)

@@ -8,12 +8,14 @@ it does not divide I, PEFT takes the nearest number that does. Before 0.16 the t
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Mapping
 from typing import Any
 
 from adapterfit.expect.methods._layer import (
     LayerSlot,
     Undecided,
+    divisors,
     fails,
     features,
     no_layers_with_regex,
@@ -97,6 +99,7 @@ def nearest_divisor(width: int, wanted: int) -> int:
         return wanted
     if wanted >= width:
         return width
-    higher = next(number for number in range(wanted, width + 1) if width % number == 0)
-    lower = next(number for number in range(wanted, 0, -1) if width % number == 0)
+    found = divisors(width)
+    at = bisect(found, wanted)
+    lower, higher = found[at - 1], found[at]
     return lower if wanted - lower <= higher - wanted else higher

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapterfit.expect.methods._layer import ADAPTER, LayerSlot, fails, features, no_layers_with_regex, submodule, whole
+from adapterfit import limits
+from adapterfit.expect.methods._layer import (
+    ADAPTER,
+    LayerSlot,
+    Undecided,
+    fails,
+    features,
+    no_layers_with_regex,
+    submodule,
+    whole,
+)
 from adapterfit.records import LoadRename, Module
 
 KIND = "tuner"
@@ -48,6 +58,8 @@ def layer(module: Module, _name: str, _rank: int, config: Mapping[str, Any]) -> 
         name = module.class_name or module.kind
         fails(f"PEANuT does not support target modules of type <class '…{name}'> yet.", "NotImplementedError")
     rank, depth, height = whole(config, "r"), whole(config, "depth", 0), features(module)[1]
+    if depth > limits.LAYERS_IN_MODULE:
+        raise Undecided(f"depth is {depth}: more layers than are looked at")
     return (
         submodule("peanut_A", (rank, height)),
         submodule("peanut_B", (height, rank)),
