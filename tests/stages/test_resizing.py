@@ -43,8 +43,8 @@ def test_another_base_is_no_other_field():
     assert [finding.id for finding in report.findings if finding.severity == "error"] == ["wrong-base"]
 
 
-@pytest.mark.parametrize("number", (2**40, 2**52 + 1), ids=("a power of two", "an odd number"))
-@pytest.mark.parametrize("method", ("LORA", "OFT", "PEANUT", "LOKR", "VERA", "VBLORA", "SHIRA"))
+@pytest.mark.parametrize("number", [2**40, 2**52 + 1], ids=("a power of two", "an odd number"))
+@pytest.mark.parametrize("method", ["LORA", "OFT", "PEANUT", "LOKR", "VERA", "VBLORA", "SHIRA"])
 def test_a_size_that_no_layer_has_is_not_counted_up_to(method, number):
     """The check ends within the seconds that a test has, and calls nothing fitting."""
     options = {"OFT": {"r": 0, "oft_block_size": 4}, "VBLORA": {"r": 4, "vector_length": 8}}.get(method, {"r": 4})
