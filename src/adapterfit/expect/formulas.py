@@ -5,13 +5,13 @@ Grammar, loosest first::
     c ? a : b    a | b    a & b    !a    == != < <= > >= in    + -    * / // %    **
     12  0.1  'text'  null  true  false  unknown  [1, 2]  field  sub_config.field  field[i]  field[i][0]  len(field)  split(field)  (…)
     int(x)  ceil(x)  floor(x)  round(x)  log2(x)  isqrt(x)  max(a, b)  min(a, b)  sum(x)  pair(x)  spread(x, n)  each(n, of i)
-    group(sizes, n)  primes(x, n)  numbers(x)  prod(x)
+    group(sizes, n)  primes(x, n)  numbers(x)  prod(x)  refuse('why')
 
 An item of a text is one of its letters, of a table what stands under a name: `field['name']`. `unknown` stands where the generator found no formula. Nothing else exists: no calls but those named here (`split` is of
 text at `|`, `pair` makes two of one number, `spread` n, `each` is a list with one value for each i below n, `group` says in which of
 groups of these sizes item n stands, `primes` are the first n primes above x, `numbers` the whole numbers between the commas of a
-text), no attributes, no other loops. A formula comes from our own facts; the values it meets come from a stranger's
-config.json, so every operation checks what it is given.
+text, `refuse` stands where transformers builds no model, with the reason), no attributes, no other loops. A formula comes from our
+own facts; the values it meets come from a stranger's config.json, so every operation checks what it is given.
 """
 
 from __future__ import annotations
@@ -268,6 +268,11 @@ def _log2(value: Any) -> int:
     return int(math.log2(value))
 
 
+def _refuse(why: object) -> object:
+    """Where transformers builds no model: the fields and what is wrong with them, in our own words."""
+    raise FormulaError(str(why))
+
+
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "len": _length,
     "split": _split,
@@ -284,6 +289,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "primes": _primes,
     "numbers": _numbers_in,
     "isqrt": lambda value: math.isqrt(max(0, integer(value))),
+    "refuse": _refuse,
     "max": lambda a, b: max(_number(a), _number(b)),
     "min": lambda a, b: min(_number(a), _number(b)),
 }
