@@ -57,7 +57,9 @@ def test_that_t5gemma_attends_to_as_many_features_as_its_encoder_has_whatever_th
 def test_that_a_head_of_no_width_counts_as_none_where_projections_are_made(model_type):
     sizes = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2}
     name = next(iter(modules.classes(model_type).values()))
-    found = {m.name: m for m in _tree(model_type, name, head_dim=0, layer_types=["full_attention"] * 2, **sizes).modules}
+    found = {
+        m.name: m for m in _tree(model_type, name, head_dim=0, layer_types=["full_attention"] * 2, **sizes).modules
+    }
     assert next(m for n, m in found.items() if n.endswith("self_attn.k_proj")).params["weight"] == (32, 64)
 
 
