@@ -66,6 +66,11 @@ class LogTargets:
     line: int
     quoted: bool = True
 
+    @property
+    def patterned(self) -> bool:
+        """Whether what was passed are patterns: no module has such letters in its name."""
+        return any(sign in name for name in self.names for sign in "\\*(|^$")
+
 
 @dataclass(frozen=True)
 class LogFile:

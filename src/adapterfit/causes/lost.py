@@ -415,6 +415,10 @@ def _from_later_layers(lora: tuple[LogKey, ...]) -> tuple[str, ...]:
     return ("base-depth-differs", *partial) if run and whole else (*partial, "base-depth-differs")
 
 
+#: Ends of names that only a base's own tensors have: no adapter trains a norm by default, or a quantised layer's scales.
+_BASE_OWN = ("norm.weight", "norm.bias", ".SCB", ".absmax", ".quant_map", ".inv_freq")
+
+
 def _found_in_bare_model(symptoms: Symptoms) -> Readings:
     """An adapter's tensors were offered to a model without adapter layers."""
     lora = tuple(key for key in symptoms.unexpected if _is_tuner(key.name))
@@ -432,7 +436,8 @@ def _found_in_bare_model(symptoms: Symptoms) -> Readings:
             "model-class-differs": Names(0.4, lora),
         }  # fmt: skip
     if any(key.wording in {"transformers", "report"} for key in lora):
-        inside = any(".base_layer." in key.name for key in symptoms.unexpected)
+        # What the base has itself lies beside the adapter's: all of the model was saved.
+        inside = any(".base_layer." in key.name or key.name.endswith(_BASE_OWN) for key in symptoms.unexpected)
         return {
             "adapter-inside-full-checkpoint": Names(0.7 if inside else 0.45, lora), "adapter-loaded-as-model": Names(0.5, lora),
         }  # fmt: skip

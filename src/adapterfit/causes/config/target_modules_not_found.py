@@ -45,7 +45,7 @@ from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
 from adapterfit.text import quote, shorten, show
 
 if TYPE_CHECKING:
-    from adapterfit.symptoms import Symptoms
+    from adapterfit.symptoms import LogTargets, Symptoms
 
 CAUSE = Cause(
     minutes=3,
@@ -220,12 +220,13 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         if targets.wording != "not-found":
             continue
         names = targets.names
-        pattern = not targets.quoted and any("\\" in name or "*" in name or "(" in name for name in names)
-        paths = names and all(name.count(".") > 1 for name in names) and not pattern
+        paths = names and all(name.count(".") > 1 for name in names) and not targets.patterned
         flattened = any(name.startswith(("lora_unet_", "lora_te")) for name in names)
+        listed = targets.quoted and bool(names)
         yield suspect(
-            symptoms, _heard(targets.names, quoted=targets.quoted), 0.4 if paths or flattened else 0.72 if pattern else 0.89 if not targets.quoted or not names else 0.88,
-            [targets.line], fix=_heard_fix(targets.names, quoted=targets.quoted),
+            symptoms, _heard(targets),
+            0.4 if paths or flattened else 0.72 if targets.patterned and not listed else 0.88 if listed else 0.89,
+            [targets.line], fix=_heard_fix(targets),
             apart="the names of the base's layers: print(model), or adapterfit check ADAPTER --base BASE",
         )  # fmt: skip
     told = said(
@@ -249,23 +250,28 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         )
 
 
-def _heard(names: tuple[str, ...], *, quoted: bool) -> str:
-    if not names:
+def _heard(targets: LogTargets) -> str:
+    if not targets.names:
         return "the list of targets is empty: the helper that collected them found no layer of the class it looked for"
-    if not quoted and any("\\" in name or "*" in name for name in names):
-        return f"the pattern {shorten(names)} matches no whole name of a module: PEFT matches from the first letter to the last"
-    if not quoted:
-        return f"one string that looks like a list was passed ({shorten(names)}): PEFT takes a string for a pattern"
-    return f"the base has no module called {shorten(names)}"
+    named = shorten(targets.names)
+    if targets.patterned and targets.quoted:
+        return f"a list holds names, and PEFT takes {named} for one: no module is called that; only a string is a pattern"
+    if targets.patterned:
+        return f"the pattern {named} matches no whole name of a module: PEFT matches from the first letter to the last"
+    if not targets.quoted:
+        return f"one string that looks like a list was passed ({named}): PEFT takes a string for a pattern"
+    return f"the base has no module called {named}"
 
 
-def _heard_fix(names: tuple[str, ...], *, quoted: bool) -> str:
-    if not names:
+def _heard_fix(targets: LogTargets) -> str:
+    if not targets.names:
         return 'target_modules="all-linear", or load the base quantised as the helper expects (bnb.nn.Linear4bit)'
-    if not quoted and any("\\" in name or "*" in name for name in names):
+    if targets.patterned and targets.quoted:
+        return f"pass one string: target_modules={'|'.join(targets.names)!r}"
+    if targets.patterned:
         return "let the pattern begin with .* so that it takes any path before the layer, or pass a list of names"
-    if not quoted:
-        return f"pass a list: target_modules={list(names)!r}"
+    if not targets.quoted:
+        return f"pass a list: target_modules={list(targets.names)!r}"
     return (
         "name the modules this base has, or load the base of the training: these names belong to another architecture"
     )
@@ -275,6 +281,11 @@ def logs() -> dict[str, list[str]]:
     """A list, a string, nothing; full paths and flattened names are other causes."""
     line = "ValueError: Target modules {} not found in the base model. Please check the target modules and try again."
     return {
-        "fires": [line.format("{'query', 'value'}"), line.format("[q_proj, v_proj]"), line.format("[]")],
+        "fires": [
+            line.format("{'query', 'value'}"),
+            line.format("[q_proj, v_proj]"),
+            line.format("[]"),
+            line.format(r"{'.*\.1.*query_key_value'}"),
+        ],
         "silent": [line.format("{'lora_unet_down_blocks_0_attn'}"), "Target module Linear() is not supported."],
     }

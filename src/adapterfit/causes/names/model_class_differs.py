@@ -189,8 +189,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             apart="the first key of the file beside the first missing one: a level more or less means another class",
         )  # fmt: skip
     for targets in symptoms.targets:
-        paths = [name for name in targets.names if targets.wording == "not-found" and name.count(".") > 2]
-        if paths and len(paths) == len(targets.names) and not diffusion(paths):
+        sought = targets.names if targets.wording == "not-found" and not targets.patterned else ()
+        paths = [name for name in sought if name.count(".") > 2]
+        if paths and len(paths) == len(sought) and not diffusion(paths):
             yield suspect(
                 symptoms, f"target_modules names full paths such as {quote(paths[0])}, which this class does not have",
                 0.75 if targets.quoted else 0.6,
