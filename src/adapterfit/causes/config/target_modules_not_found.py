@@ -255,7 +255,9 @@ def _heard(targets: LogTargets) -> str:
         return "the list of targets is empty: the helper that collected them found no layer of the class it looked for"
     named = shorten(targets.names)
     if targets.patterned and targets.quoted:
-        return f"a list holds names, and PEFT takes {named} for one: no module is called that; only a string is a pattern"
+        return (
+            f"a list holds names, and PEFT takes {named} for one: no module is called that; only a string is a pattern"
+        )
     if targets.patterned:
         return f"the pattern {named} matches no whole name of a module: PEFT matches from the first letter to the last"
     if not targets.quoted:
