@@ -425,7 +425,8 @@ def _found_in_bare_model(symptoms: Symptoms) -> Readings:
     if not lora:
         unused = tuple(key for key in symptoms.unexpected if key.wording in {"transformers", "report"})
         return {"model-class-differs": Names(0.4, unused)} if unused else {}
-    if any(key.wording == "llama.cpp" for key in lora) and not lora[0].name.startswith("base_model."):
+    own = ".lora_A." in lora[0].name or ".lora_B." in lora[0].name
+    if any(key.wording == "llama.cpp" for key in lora) and own and not lora[0].name.startswith("base_model."):
         return {"adapter-inside-full-checkpoint": Names(0.88, lora)}
     if any(key.wording == "report" and ".default" in key.name for key in lora):
         # The loader of an adapter put its name there: the layers were made, and these are not among them.

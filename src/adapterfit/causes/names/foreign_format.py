@@ -196,6 +196,7 @@ def logs() -> dict[str, list[str]]:
             "AttributeError: 'types.SimpleNamespace' object has no attribute 'num_layers'",
             "KeyError: LoRA config is missing required key 'scale'. Found 'alpha' instead",
             "unexpected: layers.0.attn.output_proj.lora_a.weight",
+            "ERROR:lora-to-gguf:Unexpected name 'model.layers.0.self_attn.q_proj.lora_a': Not a lora_A or lora_B tensor",
             "unexpected: tok_embeddings.weight, layers.0.attention.wq.lora_a.weight",
         ],
         "silent": [

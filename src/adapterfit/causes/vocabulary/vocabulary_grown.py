@@ -34,11 +34,12 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes.cause import Cause, finding
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.causes.sizes import sizes_of, tokenizer_length
 from adapterfit.causes.vocabulary._rows import resize, rows
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
@@ -135,6 +136,13 @@ _GREW = (
 #: Functions in which a traceback that is cut off points here: library and name → how likely it is.
 STOPS = {("peft", "set_peft_model_state_dict"): 0.45, ("transformers", "_load_state_dict_into_meta_model"): 0.4}
 
+#: torch, where rows are added; the least vocabulary, and how many tokens are added to one at most.
+_ADDED = re.compile(
+    r"size of tensor a \((\d{1,7})\) must match the size of tensor b \((\d{1,7})\) at non-singleton dimension 0",
+    re.IGNORECASE,
+)
+_LEAST, _TOKENS = 20_000, 1_024
+
 
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
     """From a log: rows of the embedding or the head, more in the file than in the model."""
@@ -167,6 +175,21 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
             fix=f"base.resize_token_embeddings({tokenizer_length(symptoms) or 'len(tokenizer)'}) before the adapter is loaded",
             apart="the rows of embed_tokens in the adapter's file: adapterfit check ADAPTER --base BASE",
         )
+    yield from _added(symptoms)
+
+
+def _added(symptoms: Symptoms) -> Iterator[Suspicion]:
+    """A script adds two matrices of embeddings: no other size of a model is as large as its vocabulary, and nearly the same."""
+    sizes = _ADDED.search(symptoms.text)
+    if sizes is None:
+        return
+    one, other = int(sizes[1]), int(sizes[2])
+    if min(one, other) >= _LEAST and 0 < abs(one - other) <= _TOKENS:
+        yield suspect(
+            symptoms, f"one of the two has a vocabulary of {one:,}, the other of {other:,}", 0.6, [line_of(symptoms, sizes.start())],
+            fix=f"base.resize_token_embeddings({max(one, other)}) before the two meet, or merge before tokens are added",
+            apart="the rows of embed_tokens in both: adapterfit check ADAPTER --base BASE",
+        )  # fmt: skip
 
 
 def logs() -> dict[str, list[str]]:
@@ -176,9 +199,12 @@ def logs() -> dict[str, list[str]]:
         "fires": [
             line.format("lm_head.modules_to_save.default.weight", "32002, 4096", "32000, 4096"),
             line.format("model.embed_tokens.base_layer.weight", "50304, 768", "50257, 768"),
+            "RuntimeError: The size of tensor a (32000) must match the size of tensor b (32002) at non-singleton dimension 0",
             'ValueError: Trying to set a tensor of shape torch.Size([128258, 2048]) in "weight" (which has shape torch.Size([128256, 2048])), this looks incorrect.',
         ],
         "silent": [
+            "RuntimeError: The size of tensor a (32000) must match the size of tensor b (64000) at non-singleton dimension 0",
+            "RuntimeError: The size of tensor a (32000) must match the size of tensor b (32002) at non-singleton dimension 1",
             line.format("lm_head.modules_to_save.default.weight", "32000, 4096", "32002, 4096"),
             line.format("model.embed_tokens.weight", "0", "32002, 4096"),
             "\n".join(

@@ -68,8 +68,10 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         told = said(symptoms, phrase)
         if told:
             named = next((key.name for key in symptoms.unexpected if key.wording == "llama.cpp"), "")
+            # It reads PEFT's own names: another one makes the adapter another program's, which merging does not cure.
+            foreign = phrase == "not a lora_a or lora_b tensor" and named and not named.startswith("base_model.")
             yield suspect(
-                symptoms, f"llama.cpp's converter cannot take {quote(named) if named else 'a tensor of the adapter'}", likelihood, told,
+                symptoms, f"llama.cpp's converter cannot take {quote(named) if named else 'a tensor of the adapter'}", 0.6 if foreign else likelihood, told,
                 fix="merge the adapter into the base (merge_and_unload) and convert the merged model, or upgrade llama.cpp",
             )  # fmt: skip
             break
