@@ -66,3 +66,41 @@ def test_that_a_head_of_no_width_counts_as_none_where_projections_are_made(model
 def test_that_half_of_mimi_that_a_private_field_leaves_out_is_doubted():
     found = _tree("csm", "CsmForConditionalGeneration", codec_config={"model_type": "mimi", "_has_encoder": False})
     assert any("_has_encoder" in doubt for doubt in found.doubts)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "class_name", "text", "lost"),
+    [
+        ("llava", "LlavaModel", "gpt2", "language_model.embed_tokens"),
+        ("llava", "LlavaForConditionalGeneration", "bloom", "model.language_model.embed_tokens"),
+        ("idefics3", "Idefics3ForConditionalGeneration", "opt", "model.text_model.embed_tokens"),
+        ("llava", "LlavaForConditionalGeneration", "phi", None),
+    ],
+)
+def test_that_embeddings_of_another_name_than_the_facts_have_are_doubted(model_type, class_name, text, lost):
+    found = _tree(model_type, class_name, text_config={"model_type": text}, vision_config={"num_hidden_layers": 1})
+    assert [doubt for doubt in found.doubts if lost is None or lost in doubt] == list(found.doubts)
+    assert bool(found.doubts) == (lost is not None)
+
+
+@pytest.mark.parametrize("model_type", ["blip-2", "instructblip", "instructblipvideo"])
+@pytest.mark.parametrize(
+    ("text", "class_name", "embedded"),
+    [
+        ({"model_type": "t5", "num_layers": 2}, "T5ForConditionalGeneration", "language_model.shared"),
+        ({"model_type": "llama", "num_hidden_layers": 2}, "LlamaForCausalLM", "language_model.model.embed_tokens"),
+        ({"model_type": "opt", "num_hidden_layers": 2}, "OPTForCausalLM", "language_model.model.decoder.embed_tokens"),
+    ],
+)
+def test_that_the_language_model_of_blip_2_and_its_kin_is_of_its_own_type(model_type, text, class_name, embedded):
+    found = _tree(model_type, modules.classes(model_type)["IMAGE_TEXT_TO_TEXT"], text_config=text)
+    assert found.doubts == ()
+    assert next(m for m in found.modules if m.name == "language_model").class_name == class_name
+    assert found.input_embeddings == embedded
+    assert found.output_embeddings == "language_model.lm_head"
+
+
+@pytest.mark.parametrize("width", [768, 8])
+def test_that_the_pooler_of_deberta_v2_is_as_wide_as_it_says(width):
+    found = _tree("deberta-v2", "DebertaV2ForSequenceClassification", hidden_size=768, pooler_hidden_size=width)
+    assert next(m for m in found.modules if m.name == "pooler.dense").params["weight"] == (width, width)

@@ -130,7 +130,20 @@ def _grown(base: Base, found: Facts, class_name: str) -> ModuleTree:
         expert_fusion=found["expert_fusion"],
         doubts=_doubts(entry, fields, growth),
     )
+    grown = replace(grown, doubts=(*grown.doubts, *_unfounded(grown)))
     return reconcile(grown, base, rules) if compared else mark(grown, base)
+
+
+def _unfounded(grown: ModuleTree) -> Iterator[str]:
+    """A doubt where embeddings or shared parameters are named that were not built: a part of a type whose own names are others."""
+    built = {module.name: module.params for module in grown.modules}
+    named = [name for name in (grown.input_embeddings, grown.output_embeddings) if name and name not in built]
+    for name in (name for names in grown.tied for name in names):
+        owner, _, leaf = name.rpartition(".")
+        if leaf not in built.get(owner, ()):
+            named.append(name)
+    if named:
+        yield f"the facts about {show(named[0])}: they name it, and no such part is built from this config"
 
 
 def _unembedded(entry: Mapping[str, Any], fields: Fields, growth: Growth) -> str:
