@@ -4,11 +4,14 @@ What this means: with `trust_remote_code` the classes and names of the base come
 modules or changes a config: some weights are "not used" or "newly initialized", and the adapter's targets are gone. Where the names
 stay and the code computes something else, nobody says a word.
 
-Why it happens: the base's revision was not pinned, so today's code is loaded for yesterday's adapter.
+Why it happens: the base's revision was not pinned, so today's code is loaded for yesterday's adapter. Or the code is not there at
+all: a tokenizer or a model that was saved beside the adapter names its class in `auto_map`, and the .py file stayed behind.
 
-Detection: frames in `transformers_modules`, or a base with `auto_map`, together with names that do not meet.
+Detection: frames in `transformers_modules`, or a base with `auto_map`, together with names that do not meet; a .py file that is not
+found.
 
-Fix: load the base at the commit of the training: `revision="<commit>"` and `code_revision="<commit>"`.
+Fix: load the base at the commit of the training: `revision="<commit>"` and `code_revision="<commit>"`. Where a .py file is not
+found: load the tokenizer from the base, or copy the base repository's .py files beside the adapter.
 
 Workaround: find the last commit before the training on the base's page.
 
@@ -66,13 +69,15 @@ Fixed:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adapterfit.causes.cause import Cause
-from adapterfit.causes.heard import said, suspect
+from adapterfit.causes.heard import line_of, said, suspect
 from adapterfit.causes.sizes import HEADS
 from adapterfit.records import Suspicion
+from adapterfit.text import quote
 
 if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
@@ -97,8 +102,19 @@ HINTS = (
 STOPS = {("transformers", "get_class_from_dynamic_module"): 0.5, ("transformers", "get_cached_module_file"): 0.45}
 
 
+#: transformers and the Hub, about a file of code.
+_ABSENT = re.compile(r"(?:does not appear to have a file named|could not locate the) (\w{1,80}\.py)\b", re.IGNORECASE)
+
+
 def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
-    """From a log: remote code that was fetched anew, or ran, beside names that do not meet."""
+    """From a log: remote code that was fetched anew, or ran, beside names that do not meet; or that is not there."""
+    absent = _ABSENT.search(symptoms.text)
+    if absent is not None:
+        yield suspect(
+            symptoms, f"{quote(absent[1])} is the code of the base's repository, and is not in the folder that names it", 0.88,
+            [line_of(symptoms, absent.start())],
+            fix="load the tokenizer and the config from the base, or copy the base repository's .py files into that folder",
+        )  # fmt: skip
     fix = 'load the base at the commit of the training: revision="<commit>", code_revision="<commit>"'
     fresh = said(symptoms, "a new version of the following files was downloaded", "pin a revision")
     remote = [frame.line for frame in symptoms.frames if frame.library == "transformers_modules"]
@@ -140,7 +156,8 @@ def logs() -> dict[str, list[str]]:
             (
                 "A new version of the following files was downloaded from https://huggingface.co/some/model:\n- modeling_some.py\n"
                 "Some weights of SomeModel were not initialized from the model checkpoint at some/model and are newly initialized: ['layers.0.norm.weight']"
-            )
+            ),
+            "OSError: output/checkpoint-9 does not appear to have a file named tokenization_own.py. Checkout 'None' for available files.",
         ],
-        "silent": [lost],
+        "silent": [lost, "OSError: some/model does not appear to have a file named pytorch_model.bin."],
     }
