@@ -17,16 +17,20 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a default config may name a backbone to look up
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "transformers"
 TRUTH = SHARED / "adapter_load_sim.json"
-#: The classes that ever had other names; they are collected from a release that the shared simulation has not.
+#: The classes that ever had other names, and those that we know: they are collected from any release.
 CHANGES = SHARED / "transformers_runtime_renames.json"
+FACTS = Path(__file__).resolve().parents[1] / "src" / "adapterfit" / "expect" / "architectures"
 TARGETS = ("all", "attn")
 RANK = 4
 #: Fields of a config that count layers; the simulation set each to two.
@@ -34,11 +38,14 @@ _LAYERS = re.compile(
     "num_hidden_layers|n_layers?|num_layers|encoder_layers|decoder_layers|num_encoder_layers|num_decoder_layers|depth|"
     "num_hidden_layers_.*|text_layers|n_layer"
 )
+#: Lists of the kind of each layer, of which the simulation kept one of each.
+_KINDS = frozenset(("layer_types",))
 #: Modules of a head, which `targets=all` left out.
-_HEAD = re.compile(
-    r"(?:^|\.)(?:lm_head|cls|classifier|score|qa_outputs|embed_out|predictions|generator_predictions|classification_head|"
-    r"output_projection)(?:\.|$)"
+_HEADS = (
+    "lm_head|cls|classifier|score|qa_outputs|embed_out|predictions|generator_predictions|classification_head|"
+    "output_projection"
 )
+_HEAD = re.compile(rf"^(?:{_HEADS})\.|(?:^|\.)(?:{_HEADS})$")
 #: The last names of attention's projections, by which `targets=attn` chose.
 _ATTENTION = frozenset(
     (
@@ -55,6 +62,9 @@ _ATTENTION = frozenset(
         "qkv",
         "qkv_proj",
         "c_attn",
+        "in_proj",
+        "q_a_proj",
+        "kv_a_proj_with_mqa",
     )
 )
 #: What the simulation saw → what a check must say.
@@ -87,6 +97,8 @@ def collect(out: Path) -> None:
     here = transformers.__version__
     wanted = {name for found in recorded().values() for name in found}
     wanted |= {f"{entry['model_type']}|{name}" for name, entry in json.loads(CHANGES.read_text())["classes"].items()}
+    known = (json.loads(path.read_text()) for path in FACTS.glob("[!_]*.json"))
+    wanted |= {f"{facts['model_type']}|{name}" for facts in known for name in facts["classes"]}
     found = {name: made for name in sorted(wanted) if (made := built(name))}
     out.write_text(json.dumps({"transformers": here, "classes": found}))
 
@@ -99,21 +111,35 @@ def built(name: str) -> dict[str, Any] | None:
     if model is None:
         return None
     linear = {n: [m.out_features, m.in_features] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-    return {"config": json.loads(model.config.to_json_string(use_diff=False)), "modules": linear}
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    _cut(config)
+    return {"config": config, "modules": linear}
+
+
+def _cut(config: dict[str, Any]) -> None:
+    """Without what the config says of layers that there are no more, from which no model could be built."""
+    for part in (value for value in config.values() if isinstance(value, dict)):
+        _cut(part)
+    layers, depth = config.get("per_layer_config"), config.get("num_hidden_layers")
+    if isinstance(layers, dict) and isinstance(depth, int):
+        config["per_layer_config"] = {at: own for at, own in layers.items() if int(at) < depth} or None
 
 
 def _model(name: str) -> Any:
     import torch
     import transformers
 
-    try:  # a name that this release has not, or that needs a library which is not there
-        model_class = getattr(transformers, name.partition("|")[2])
-        config = model_class.config_class()
-        _shrink(config, set())
-        with torch.device("meta"):
-            return model_class(config).eval()
-    except Exception:
-        return None
+    for shallow in (True, False):  # some cannot be built with fewer layers than their lists of them say
+        try:  # a name that this release has not, or that needs a library which is not there
+            model_class = getattr(transformers, name.partition("|")[2])
+            config = model_class.config_class()
+            if shallow:
+                _shrink(config, set())
+            with torch.device("meta"):
+                return model_class(config).eval()
+        except Exception:
+            continue
+    return None
 
 
 def _shrink(config: Any, seen: set[int]) -> None:
@@ -124,6 +150,11 @@ def _shrink(config: Any, seen: set[int]) -> None:
         if hasattr(value, "to_diff_dict"):
             _shrink(value, seen)
         elif type(value) is int and value > 2 and _LAYERS.fullmatch(key.lstrip("_")):
+            setattr(config, key, 2)
+        elif key in _KINDS and isinstance(value, list) and len(set(value)) == 2:
+            setattr(config, key, list(dict.fromkeys(value)))
+    for key, found in ((k, v) for c in type(config).__mro__ for k, v in vars(c).items() if _LAYERS.fullmatch(k)):
+        if isinstance(found, property) and found.fset is not None:
             setattr(config, key, 2)
     for alias, key in type(config).attribute_map.items():
         if type(getattr(config, key, None)) is int and getattr(config, key) > 2 and _LAYERS.fullmatch(alias):

@@ -122,6 +122,21 @@ def test_that_gpt2_has_conv1d_and_its_standard_names_are_read_too():
     assert found["transformer.h.0.mlp.c_fc"].params["weight"] == (32, 128)
 
 
+@pytest.mark.parametrize("kind", ["swin", "swinv2", "swin2sr"])
+@pytest.mark.parametrize("field", ["num_layers", "num_hidden_layers"])
+def test_that_swin_is_as_deep_as_its_list_of_stages_whatever_number_stands_beside_it(kind, field):
+    name = {"swin": "SwinModel", "swinv2": "Swinv2Model", "swin2sr": "Swin2SRModel"}[kind]
+    stages = {"model_type": kind, "depths": [1, 1, 2], "num_heads": [3, 6, 12]}
+    found = tree({**stages, field: 2}, name)
+    assert found.doubts == ()
+    assert found.modules == tree(stages, name).modules
+
+
+def test_that_swins_decoder_of_masked_images_goes_by_the_number_that_the_file_gives():
+    found = by_name(tree({"model_type": "swin", "num_layers": 2}, "SwinForMaskedImageModeling"))
+    assert found["decoder.0"].params["weight"] == (3072, 192, 1, 1)  # as transformers 5.23 builds it
+
+
 def test_that_t5_has_its_position_bias_in_the_first_block_only():
     found = by_name(tree({"model_type": "t5", "num_layers": 2, "num_decoder_layers": 3}, "T5ForConditionalGeneration"))
     biased = [name for name in found if name.endswith("relative_attention_bias")]
