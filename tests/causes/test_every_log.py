@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import adapterfit
@@ -44,6 +46,19 @@ def test_a_log_that_several_causes_have_is_answered_with_each_as_likely(cause, t
 @pytest.mark.parametrize(("cause", "text"), list(texts("silent")))
 def test_a_look_alike_is_answered_with_something_else(cause, text):
     assert first(text) != cause
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "size mismatch for base_model.model.model.embed_tokens.modules_to_save.default.weight: copying a param with shape",
+        "size mismatch for lora_adapter.weight: copying a param with shape [64, 64] from checkpoint, the shape in current model is [32, 64].",
+    ],
+    ids=["cut off before the sizes", "one side of one tensor"],
+)
+def test_a_number_that_the_text_does_not_tell_is_not_given_as_zero(text):
+    for answer in adapterfit.why(text).causes:
+        assert not re.search(r"\b0 rows|\br to 0\b|r=0\b|rank 0\b", f"{answer.message} {answer.fix.summary}"), answer.id
 
 
 @pytest.mark.parametrize("entry", READERS, ids=lambda entry: entry.id)

@@ -253,7 +253,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         found.lines,
         fix="take rank_pattern from the run that wrote the file"
         if pattern
-        else f"set r to {found.file}, or do not resume from this adapter: give the run with r={found.model} an output folder of its own",
+        else f"set r to {found.file}, or do not resume from this adapter: give the run with r={found.model} an output folder of its own"
+        if found.file
+        else "set r, or rank_pattern, to what the tensors show: adapterfit check ADAPTER prints it",
         apart="whether every layer is listed: some only mean rank_pattern, all mean r",
     )
 

@@ -104,7 +104,9 @@ def recognise(symptoms: Symptoms) -> Iterator[Suspicion]:
         base = f"{found.model:,}" if found.model else "another number"
         yield suspect(
             symptoms,
-            f"the adapter was saved with {found.file:,} rows, the base that is loaded has {base}",
+            f"the adapter was saved with {found.file:,} rows, the base that is loaded has {base}"
+            if found.file
+            else "the adapter may have been saved with fewer rows than the base has",
             found.likelihood,
             found.lines,
             fix=resize(found.file)
