@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from adapterfit.consumers import facts
 from adapterfit.consumers.ranges import pairs, spans
+from adapterfit.consumers.versions import version
 from adapterfit.records import Case, Report
 
 #: From good to bad. Where nothing is known the load may be anything: only what is known to go wrong is worse.
@@ -28,6 +29,9 @@ def worst(case: Case, text: str, ask: Callable[[Case], Report], loader: str | No
 
 def _said(reports: list[Report]) -> str:
     """`raises with peft 0.6.0 to 0.13.2; loads with peft 0.14.0 to 0.21.2`, from bad to good."""
+    each_once = len({report.case.consumer.transformers for report in reports}) == len(reports)
+    if each_once and len(reports) > 1:
+        return _of_transformers(reports)
     known = facts.load("peft").releases
     asked = Counter(each.case.consumer.peft for each in reports)
     parts = []
@@ -41,4 +45,18 @@ def _said(reports: list[Report]) -> str:
             if who.peft not in always:
                 beside.setdefault(who.transformers, []).append(who.peft)
         parts += [f"{word} with peft {spans(each, known)} beside transformers {t}" for t, each in beside.items()]
+    return "; ".join(parts)
+
+
+def _of_transformers(reports: list[Report]) -> str:
+    """`raises with transformers 4.30.2 to 4.42.4 beside peft 0.13.2; loads with …`, from bad to good."""
+    from adapterfit.consumers import model_types
+
+    known = model_types.releases()
+    parts = []
+    for word in reversed(_BEST_FIRST):
+        found = [each.case.consumer for each in reports if each.predicted == word]
+        for peft in sorted({who.peft for who in found}, key=version):
+            beside = [who.transformers for who in found if who.peft == peft]
+            parts.append(f"{word} with transformers {spans(beside, known)} beside peft {peft}")
     return "; ".join(parts)

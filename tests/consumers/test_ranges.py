@@ -10,8 +10,8 @@ from adapterfit.read.config_then import readable_by
 from adapterfit.testing import make
 
 
-def check(sample, consumer):
-    return adapterfit.check(sample.adapter, base=sample.case.base, consumer=consumer)
+def check(sample, consumer, loader=None):
+    return adapterfit.check(sample.adapter, base=sample.case.base, consumer=consumer, loader=loader)
 
 
 def test_a_range_without_transformers_stands_beside_what_can_be_imported():
@@ -22,6 +22,18 @@ def test_a_range_without_transformers_stands_beside_what_can_be_imported():
 def test_a_range_of_transformers_is_tried_at_both_ends():
     found = [(each.peft, each.transformers) for each in pairs("peft==0.21.2,transformers>=4.40,<5.3")]
     assert found == [("0.21.2", "4.43.4"), ("0.21.2", "5.2.0")]
+
+
+def test_a_range_of_transformers_alone_stands_beside_the_newest_peft_that_can_be_imported():
+    found = [(each.peft, each.transformers) for each in pairs("transformers>=4.42,<4.45")]
+    assert found == [("0.13.2", "4.42.4"), ("0.21.2", "4.43.4"), ("0.21.2", "4.44.2")]
+
+
+def test_what_each_transformers_of_a_range_does_is_said():
+    found = check(make.lora("llama", kasa_config={"beta": 1.0}), "transformers>=4.42,<4.45")
+    assert found.predicted == "raises"
+    said = "raises with transformers 4.42.4 beside peft 0.13.2; loads with transformers 4.43.4 to 4.44.2 beside peft 0.21.2"
+    assert found.case.consumer.text.endswith(said)
 
 
 @pytest.mark.parametrize("text", ["peft>=9", "peft", ">=0.18", "peft>=x", "vllm>=0.1"])
@@ -75,7 +87,7 @@ def test_json_says_who_can_have_written_and_can_read_it(adapterfit, tmp_path):
 
 
 def test_what_a_release_does_beside_one_transformers_alone_is_said_of_that_one():
-    found = check(make.lora("llama", use_dora=True), "transformers>=4.50")
+    found = check(make.lora("llama", use_dora=True), "peft>=0.17,transformers>=4.50", "model.load_adapter")
     parts = found.case.consumer.text.split(": ", 2)[2].split("; ")
     assert any(part.startswith("raises ") and part.endswith("0.18.1 beside transformers 5.23.0") for part in parts)
     assert any(part.startswith("loads ") and part.endswith("0.21.2 beside transformers 4.50.3") for part in parts)

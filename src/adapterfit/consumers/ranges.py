@@ -18,7 +18,8 @@ def pairs(text: str, loader: str | None = None) -> tuple[Consumer, ...]:
     """Every known release of PEFT in the range, each beside the transformers meant, oldest first.
 
     Without a range of transformers a release of PEFT stands beside the newest transformers it can be imported with; with one,
-    beside the oldest and the newest of those in it.
+    beside the oldest and the newest of those in it. With a range of transformers alone, each of its releases stands beside the
+    newest PEFT that can be imported with it.
 
     Raises:
         CannotCheck: The text is no range, or no known version lies in it.
@@ -32,12 +33,19 @@ def pairs(text: str, loader: str | None = None) -> tuple[Consumer, ...]:
     if not pefts or not others:
         raise CannotCheck(f"no version that adapterfit knows lies in {quote(text)}")
     loader = loader or loader_meant(text)
+    if not wanted["peft"].parts:
+        return tuple(consumer(_newest(pefts, each), each, loader) for each in others)
     found = []
     for peft in pefts:
         fitting = [each for each in others if "import" not in consumer(peft, each).rules] or others[-1:]
         chosen = fitting[-1:] if not wanted["transformers"].parts else dict.fromkeys((fitting[0], fitting[-1]))
         found += [consumer(peft, each, loader) for each in chosen]
     return tuple(found)
+
+
+def _newest(pefts: list[str], transformers: str) -> str:
+    fitting = (each for each in reversed(pefts) if "import" not in consumer(each, transformers).rules)
+    return next(fitting, pefts[-1])
 
 
 def _ranges(text: str) -> dict[str, Range]:
