@@ -10,7 +10,8 @@ changed on the way to PEFT, the numbers were not.
 Detection: every tensor that does not fit has exactly the two sizes that it should have, in the other order.
 
 Fix: transpose these tensors. That the numbers are the transposed ones, and not the same ones under another shape, cannot be seen
-from the sizes: compare the outputs with those of the program that trained.
+from the sizes: compare the outputs with those of the program that trained. A square matrix looks the same either way, so it is
+left as it is, and where there are some beside the others the fix says how many.
 
 Workaround: as the fix, by hand: `tensor.T.contiguous()` for each.
 
@@ -90,7 +91,16 @@ def _fix(diff: Diff) -> Fix:
             readings=(turned, "the names of A and B are exchanged: every module here has as many inputs as outputs"),
         )  # fmt: skip
     edits = tuple(Transpose(entry.tensor.name, (1, 0)) for entry in diff.misshapen)
-    return Fix("unsafe", f"{turned}; then compare the outputs with those of the program that trained", edits, _FAR)
+    return Fix("unsafe", f"{turned}; then compare the outputs with those of the program that trained", edits, _far(diff))
+
+
+def _far(diff: Diff) -> str:
+    """Square matrices of the same file may be turned too, and nothing shows it."""
+    square = [m.tensor for m in diff.matched if len(m.tensor.shape) == 2 and m.tensor.shape[0] == m.tensor.shape[1] > 1]
+    if not square:
+        return _FAR
+    some = f"{len(square)} square matrices look" if len(square) > 1 else "1 square matrix looks"
+    return f"{_FAR}; {some} the same either way and {'are' if len(square) > 1 else 'is'} left so, such as {show(square[0].name)}"
 
 
 def _may_be_exchanged(diff: Diff) -> bool:
