@@ -181,17 +181,63 @@ def adamss_segments() -> str | None:
 
 
 def vera_projection() -> str | None:
-    """Whether VeRA's projections come from the file, where it has them."""
+    """Whether VeRA's projections come from the file, where it has them; PVeRA's too, where there is one."""
+    methods = {"vera": peft.VeraConfig, "pvera": getattr(peft, "PveraConfig", None)}
+    seen = {_projection(method, kind) for method, kind in methods.items() if kind is not None}
+    assert len(seen) == 1, seen
+    return seen.pop()
+
+
+def _projection(method: str, kind: Any) -> str | None:
     import safetensors.torch
 
     with tempfile.TemporaryDirectory() as folder:
-        peft.get_peft_model(llama(), peft.VeraConfig(r=2, target_modules=["q_proj"])).save_pretrained(folder)
+        peft.get_peft_model(llama(), kind(r=2, target_modules=["q_proj"])).save_pretrained(folder)
         path = Path(folder, "adapter_model.safetensors")
         tensors = safetensors.torch.load_file(path)
-        tensors = {name: torch.ones_like(each) if "vera_A" in name else each for name, each in tensors.items()}
-        safetensors.torch.save_file(tensors, path, {"format": "pt"})
-        held = peft.PeftModel.from_pretrained(llama(), folder).base_model.vera_A["default"]
+        name = f"base_model.{method}_A"
+        safetensors.torch.save_file({**tensors, name: torch.ones_like(tensors[name])}, path, {"format": "pt"})
+        held = getattr(peft.PeftModel.from_pretrained(llama(), folder).base_model, f"{method}_A")["default"]
     return None if torch.equal(held, torch.ones_like(held)) else "from the seed"
+
+
+def adalora_dora() -> str | None:
+    """Whether an AdaLoRA can have `use_dora`, and is one without it then."""
+    if "use_dora" not in peft.AdaLoraConfig.__dataclass_fields__:
+        raise AttributeError("use_dora")
+    try:
+        found = peft.AdaLoraConfig(init_r=2, total_step=10, target_modules=["q_proj"], use_dora=True)
+    except ValueError:
+        return None
+    names = peft.get_peft_model(llama(), found).state_dict()
+    return None if any("magnitude" in name for name in names) else "ignored"
+
+
+def cpt_task() -> str | None:
+    """Whether a CPT may have another task."""
+    try:
+        found = peft.CPTConfig(cpt_token_ids=[1], task_type="SEQ_CLS")
+    except ValueError:
+        return None
+    return "taken for CAUSAL_LM" if found.task_type == "CAUSAL_LM" else str(found.task_type)
+
+
+def adaption_prompt_models() -> list[str] | None:
+    """The model types that adaption prompts are for."""
+    from peft.tuners.adaption_prompt.config import TRANSFORMERS_MODEL_CONFIG
+
+    return None if "gpt2" in TRANSFORMERS_MODEL_CONFIG else sorted(TRANSFORMERS_MODEL_CONFIG)
+
+
+#: Of transformers, not of PEFT.
+OF_TRANSFORMERS = ("generation",)
+
+
+def generation() -> str | None:
+    """Whether a class that generates nothing can be asked for it."""
+    return (
+        "every class" if hasattr(transformers.BertForSequenceClassification, "prepare_inputs_for_generation") else None
+    )
 
 
 #: Claim → what is seen of it here; a function that needs what these versions lack raises AttributeError or ImportError.
@@ -201,13 +247,17 @@ CODE: dict[str, Callable[[], Any]] = {
     "lokr-kinds": kinds("LoKrConfig", "Linear Conv2d Conv1d", r=2),
     "oft-kinds": oft_kinds,
     "ia3-kinds": kinds("IA3Config", "Linear Conv1D Conv2d Conv3d", feedforward_modules=[]),
-    "adalora-kinds": kinds("AdaLoraConfig", "Linear Conv1D Conv2d", init_r=2, total_step=10),
+    "adalora-kinds": kinds("AdaLoraConfig", "Linear Conv1D Conv2d", init_r=2, total_step=10, lora_dropout=0.1),
     "dora-kinds": kinds("LoraConfig", "Linear Conv1D Embedding Conv2d Conv3d Conv1d", r=2, use_dora=True),
     "vera-projection": vera_projection,
     "embedding-scale": embedding_scale,
     "missing-keys": missing_keys,
     "xlora-layers": xlora_layers,
     "adamss-segments": adamss_segments,
+    "adalora-dora": adalora_dora,
+    "cpt-task": cpt_task,
+    "adaption-prompt-models": adaption_prompt_models,
+    "generation": generation,
 }
 
 
@@ -226,8 +276,9 @@ def main() -> int:
                 print(f"{versions} {name}: cannot be asked here: {lacking}")
                 continue
             print(f"{versions} {name}: {seen!r}")
+            consumer = "transformers" if name in OF_TRANSFORMERS else "peft"
             out.write(
-                json.dumps({"consumer": "peft", "claim": name, "seen": seen, "with": versions, "date": date}) + "\n"
+                json.dumps({"consumer": consumer, "claim": name, "seen": seen, "with": versions, "date": date}) + "\n"
             )
     return 0
 

@@ -36,10 +36,14 @@ def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Di
     # Before 0.21 PEFT puts the adapter's name into every tuner's key, into one that has it as well: it then hits nothing. So
     # does the loader of transformers, since it converts names by itself; and to a second adapter the name is the first one's.
     rules = found.config.get("loader rules", {})
+    # But what PEFT converts for transformers 5 leaves without the name, whoever had it.
     second = rules.get("loader") == "PeftModel.load_adapter"
-    twice = rules.get("adapter-name-inserted") == "always" or bool(rules.get("converts")) or second
+    converted = found.prefix == "lora_" and bool(found.tree.adapter_renames or found.tree.expert_fusion)
+    inserted = rules.get("adapter-name-inserted") == "always" and not converted
+    twice = inserted or bool(rules.get("converts")) or second
     by_model_key = {slot.model_key: slot for slot in found.slots}
     lost = {slot.model_key for slot in found.slots if twice and slot.role == "tuner" and slot.model_key != slot.key}
+    unread = _UNREAD if rules.get("vera-projection") else ()
     matched: list[Match] = []
     overwrites: list[TensorInfo] = []
     misshapen: list[Misshape] = []
@@ -54,7 +58,9 @@ def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Di
             or (slot is not None and slot.model_key in filled)
         ):
             extra.extend(arrival.sources)
-        elif arrival.shape != (wanted := slot.shape if slot is not None else found.state[arrival.key]):
+        elif arrival.key not in unread and arrival.shape != (
+            wanted := slot.shape if slot is not None else found.state[arrival.key]
+        ):
             filled.add(slot.model_key if slot is not None else arrival.key)
             misshapen.extend(_misshape(source, arrival, slot, wanted) for source in arrival.sources)
         elif slot is not None:
@@ -80,6 +86,10 @@ def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Di
         warned=_warned(empty, found),
         raised=_raised(came, misshapen, missing, found, failure),
     )
+
+
+#: Projections that PEFT before 0.21 looks for by name, and does not read: any size passes.
+_UNREAD = tuple(f"base_model.{method}_{side}" for method in ("vera", "pvera") for side in "AB")
 
 
 def _due(missing: tuple[Slot, ...], matched: list[Match]) -> tuple[Slot, ...]:

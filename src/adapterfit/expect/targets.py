@@ -69,8 +69,9 @@ class Rule:
         self._saved = [pattern.format(name) for name in _kept_whole(config)]
         self._layers = _layer_indexes(config.get("layers_to_transform"))
         self._layer_patterns = _layer_patterns(config.get("layers_pattern"), rule(config, "layer-index", "first"))
-        #: Before 0.5 a suffix needed no dot before it; before 0.8 a full name was no exception from the layers.
-        self._dotless = tuple(self._names) if rule(config, "suffix", "dotted") == "plain" else ()
+        #: Before 0.5 a suffix needed no dot before it, but for (IA)³; before 0.8 a full name was no exception from the layers.
+        plain = rule(config, "suffix", "dotted") == "plain" and config.get("peft_type") != "IA3"
+        self._dotless = tuple(self._names) if plain else ()
         self._full_names = frozenset() if rule(config, "layer-index") == "common" else self._names
 
     def excludes(self, name: str) -> bool:

@@ -47,7 +47,7 @@ def as_loaded(config: AdapterConfig, rules: Mapping[str, Any]) -> AdapterConfig:
     flaws = [*_refused(config, strangers, then.config_class, rules), *_checked(raw, then, config.file)]
     return replace(
         config,
-        values=_values(facts, raw, version),
+        values=_values(facts, raw, version) | _taken(config, rules),
         full={name: config.raw.get(name, field.default) for name, field in facts.fields.items()},
         known=True,
         unknown_keys=strangers,
@@ -76,6 +76,11 @@ def _values(facts: peft_facts.Method, raw: Mapping[str, Any], version: str) -> d
         )
         for name, field in facts.fields.items()
     }
+
+
+def _taken(config: AdapterConfig, rules: Mapping[str, Any]) -> dict[str, str]:
+    """A task that this PEFT sets by itself, whatever the file says."""
+    return {"task_type": "CAUSAL_LM"} if config.peft_type == "CPT" and rules.get("cpt-task") else {}
 
 
 def _matters(facts: peft_facts.Method, key: str, value: Any) -> bool:

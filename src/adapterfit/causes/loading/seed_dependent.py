@@ -102,7 +102,7 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
             kind == "FROD" and loader(diff).get("loader") != "PeftModel.load_adapter"
         ):  # a second one does it the other way
             yield _beside_its_basis(diff)
-        if kind == "VERA" and loader(diff).get("vera-projection"):
+        if kind in ("VERA", "PVERA") and loader(diff).get("vera-projection"):
             yield _not_from_the_file(diff)
         return
     if kind == "TINYLORA" and (written_before(case, "0.20.0") or _made_by_0_19(case)):
@@ -119,11 +119,27 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
 
 
 def _not_from_the_file(diff: Diff) -> Finding:
-    """PEFT before 0.21 has VeRA's projections in every file, and reads none."""
-    return finding(
+    """PEFT before 0.21 has these projections in every file, and reads none: only their names must be there."""
+    held = [match for match in diff.matched if match.tensor.name.startswith(("base_model.vera_", "base_model.pvera_"))]
+    other = [match for match in held if match.tensor.shape != match.slot.shape]
+    said = (
         "this PEFT does not read the projections in the file: it makes them anew from projection_prng_key = "
-        f"{show(diff.expectation.config.get('projection_prng_key'))}, the same only where torch draws the same numbers",
-        at=[match.tensor for match in diff.matched if match.tensor.name.startswith("base_model.vera_")],
+        f"{show(diff.expectation.config.get('projection_prng_key'))}"
+    )
+    if other:
+        first = other[0]
+        return finding(
+            f"{said}, and for other sizes: {show(first.tensor.name)} is {list(first.tensor.shape)}, with these targets on this base "
+            f"it is {list(first.slot.shape)}, so that its numbers are others too",
+            at=[match.tensor for match in other],
+            found=str(list(first.tensor.shape)),
+            expected=str(list(first.slot.shape)),
+            fix=Fix("unsafe", "load it with the base and the targets of its training"),
+            differs=True,
+        )
+    return finding(
+        f"{said}, the same only where torch draws the same numbers",
+        at=[match.tensor for match in held],
         severity="note",
         predicted="none",
         expected="PEFT 0.21 or newer, which reads them",
@@ -219,6 +235,10 @@ def examples(make: Any) -> dict[str, list[Any]]:
         "fires": [
             make.adapter("llama", **vera, save_projection=False),
             make.adapter("llama", **vera).loaded_by("peft==0.20.0,transformers==5.12.1"),
+            make.adapter("llama", **vera)
+            .with_config(target_modules=["v_proj"])
+            .loaded_by("peft==0.20.0,transformers==5.12.1"),
+            make.adapter("llama", **{**vera, "peft_type": "PVERA"}).loaded_by("peft==0.20.0,transformers==5.12.1"),
             make.adapter("llama", peft_type="FOURIERFT", n_frequency=20, **two),
             make.adapter("llama", peft_type="UNILORA", r=4, **two),
             make.adapter("llama", peft_type="PSOFT", r=4, **two),

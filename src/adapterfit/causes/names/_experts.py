@@ -91,6 +91,8 @@ def cure(case: Case, diff: Diff, layers: Mapping[str, Experts]) -> tuple[Edit, .
     fused = {*PLACES, "gate"} if diff.expectation.tree.expert_fusion else set()
     for name in [name for name in linears if name.rpartition(".")[2] in fused]:
         parameters[f"{name}.weight"] = linears.pop(name)  # as a target_module PEFT would take it for an expert's
+    if not linears and not parameters:
+        raise Cannot("no name in the file is that of a layer")
     if config.values.get("lora_dropout"):
         edits.append(SetConfig("lora_dropout", 0.0))
     return (*edits, *reconfigure.edits(case, diff.expectation.tree, linears, parameters))

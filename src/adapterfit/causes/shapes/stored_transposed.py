@@ -91,7 +91,9 @@ def _fix(diff: Diff) -> Fix:
             readings=(turned, "the names of A and B are exchanged: every module here has as many inputs as outputs"),
         )  # fmt: skip
     edits = tuple(Transpose(entry.tensor.name, (1, 0)) for entry in diff.misshapen)
-    return Fix("unsafe", f"{turned}; then compare the outputs with those of the program that trained", edits, _far(diff))
+    return Fix(
+        "unsafe", f"{turned}; then compare the outputs with those of the program that trained", edits, _far(diff)
+    )
 
 
 def _far(diff: Diff) -> str:

@@ -34,8 +34,8 @@ def sizes(config: Mapping[str, Any], base: Mapping[str, Any], *, keys_and_values
     """The sizes PEFT would build the prompt with. `keys_and_values`: the prompt is a cache (prefix tuning)."""
     text = None if rule(config, "prompt-whole-config") else base.get("text_config")
     base = text if isinstance(text, Mapping) else base
-    width = _size(config, base, "token_dim")
     layers = _size(config, base, "num_layers")
+    width = _size(config, base, "token_dim")
     heads = _size(config, base, "num_attention_heads")
     heard = rule(config, "prefix-width", "heads and their size")
     if keys_and_values and "num_key_value_heads" in base and heard != "nothing":

@@ -31,7 +31,7 @@ RENAMES: tuple[LoadRename, ...] = ()
 
 def prepare(config: Mapping[str, Any]) -> None:
     """The checks of `AdaLoraConfig.__post_init__`."""
-    if config.get("use_dora"):
+    if config.get("use_dora") and rule(config, "adalora-dora") != "ignored":
         raise InjectionFails("ValueError", "PeftType.ADALORA does not support DoRA.")
     no_layers_with_regex(config)
     if rule(config, "adalora-dropout") == "raises" and not config.get("lora_dropout"):

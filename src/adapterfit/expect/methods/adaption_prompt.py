@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapterfit.expect.methods._layer import LayerSlot, Undecided, fails, no_config, whole
-from adapterfit.expect.versions import rule
+from adapterfit.expect.versions import LOADER, rule
 from adapterfit.records import LoadRename, Module, ModuleTree
 
 KIND = "tuner"
@@ -37,8 +37,12 @@ def choose(tree: ModuleTree, config: Mapping[str, Any]) -> tuple[str, ...]:
     """The last attention modules, by the config's name for them or else PEFT's own."""
     if not tree.model_type:
         no_config(tree, "adaption prompts")
-    if tree.model_type not in _MODELS:
-        fails(f"Unsupported model type for adaption prompt: '{tree.model_type}'.")
+    if tree.model_type not in rule(config, "adaption-prompt-models", _MODELS):
+        # Before 0.17 the line has no f before it.
+        named = (
+            tree.model_type if "adaption-prompt-models" not in config.get(LOADER, {}) else "{model.config.model_type}"
+        )
+        fails(f"Unsupported model type for adaption prompt: '{named}'.")
     target = config.get("target_modules") or _MODELS[tree.model_type][0]
     names = [module.name for module in tree.modules if module.name.endswith(f".{target}")]
     wanted = config.get("adapter_layers")

@@ -11,6 +11,7 @@ from typing import Any
 
 from adapterfit.expect.methods._layer import Undecided, fails
 from adapterfit.expect.methods._prompt import sizes
+from adapterfit.expect.versions import LOADER
 from adapterfit.records import Shape
 
 KIND = "prompt"
@@ -32,6 +33,7 @@ def prompt(config: Mapping[str, Any], base: Mapping[str, Any]) -> Shape:
     if any(value is not None and len(value) != tokens for value in lists):
         fails("cpt_token_ids, cpt_mask and cpt_tokens_type_mask must have the same length.")
     # PEFT forgets the sizes of the config and takes those of the base.
-    own = {"num_virtual_tokens": tokens, "num_transformer_submodules": 1, "task_type": "CAUSAL_LM"}
+    own: dict[str, Any] = {"num_virtual_tokens": tokens, "num_transformer_submodules": 1, "task_type": "CAUSAL_LM"}
+    own.update({LOADER: config[LOADER]} if LOADER in config else {})
     size = sizes(own, base, keys_and_values=False)
     return size.tokens, size.width
