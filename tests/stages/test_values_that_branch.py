@@ -104,3 +104,42 @@ def test_that_the_language_model_of_blip_2_and_its_kin_is_of_its_own_type(model_
 def test_that_the_pooler_of_deberta_v2_is_as_wide_as_it_says(width):
     found = _tree("deberta-v2", "DebertaV2ForSequenceClassification", hidden_size=768, pooler_hidden_size=width)
     assert next(m for m in found.modules if m.name == "pooler.dense").params["weight"] == (width, width)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "class_name", "config", "name", "kind"),
+    [
+        ("electra", "ElectraModel", {"embedding_size": 64, "hidden_size": 64}, "embeddings_project", None),
+        ("electra", "ElectraModel", {"embedding_size": 32, "hidden_size": 64}, "embeddings_project", "Linear"),
+        (
+            "luke",
+            "LukeModel",
+            {"entity_emb_size": 64, "hidden_size": 64},
+            "entity_embeddings.entity_embedding_dense",
+            None,
+        ),
+        ("gte", "GteModel", {"type_vocab_size": 0}, "embeddings.token_type_embeddings", None),
+        ("gte", "GteModel", {"type_vocab_size": 2}, "embeddings.token_type_embeddings", "Embedding"),
+        ("layoutlmv3", "LayoutLMv3ForTokenClassification", {"num_labels": 9}, "classifier", "Linear"),
+        ("layoutlmv3", "LayoutLMv3ForTokenClassification", {"num_labels": 10}, "classifier", "container"),
+        ("layoutlmv3", "LayoutLMv3ForTokenClassification", {"num_labels": 10}, "classifier.out_proj", "Linear"),
+        ("vit", "ViTForImageClassification", {"num_labels": 0}, "classifier", "other"),
+        ("convnextv2", "ConvNextV2ForImageClassification", {"num_labels": 0}, "classifier", "other"),
+        ("gpt2", "GPT2DoubleHeadsModel", {"summary_activation": "tanh"}, "multiple_choice_head.activation", "other"),
+    ],
+)
+def test_that_a_module_is_there_only_where_its_field_says_so(model_type, class_name, config, name, kind):
+    found = _tree(model_type, class_name, **config)
+    assert found.doubts == ()
+    assert next((m.kind for m in found.modules if m.name == name), None) == kind
+
+
+def test_that_a_scale_of_layers_of_nought_is_no_parameter():
+    scales = [
+        sum(
+            "layer_scale_parameter" in m.params
+            for m in _tree("convnext", "ConvNextModel", layer_scale_init_value=v).modules
+        )
+        for v in (0.0, 1e-6)
+    ]
+    assert scales == [0, 18]

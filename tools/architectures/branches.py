@@ -1,7 +1,8 @@
 """A third source of configs for the coverage, made from the source: each constant that it compares a field with, and every mix of kinds of layers.
 
 The base is the default config with few layers. Each case gives one field a value on which the source of the config or the model
-branches, or one beside it; a list of words a mix of two; or a field by the other name that the config class hears.
+branches, or one beside it, or the value of the field that it is compared with; a list of words a mix of two; or a field by the
+other name that the config class hears.
 """
 
 from __future__ import annotations
@@ -21,9 +22,7 @@ from architectures.sample import attribute
 Edit = tuple[tuple[str, ...], Any]
 Branches = dict[str, list[Any]]
 #: Nothing is built by these.
-_IDLE = frozenset(
-    ("problem_type", "num_labels", "id2label", "label2id", "output_attentions", "use_cache", "return_dict")
-)
+_IDLE = frozenset(("problem_type", "id2label", "label2id", "output_attentions", "use_cache", "return_dict"))
 #: Words that lists of kinds of attention hold, whether or not the source of a type spells them out.
 _KINDS = ("full_attention", "sliding_attention", "chunked_attention", "linear_attention")
 _LAYERS = 4
@@ -35,7 +34,7 @@ def drawn(model_type: str) -> Iterator[dict[str, Any]]:
     """All of them, as config.json files, in a fixed order."""
     start = edges.base(model_type)
     config = AutoConfig.for_model(model_type)
-    for path, value in (*edits(config), *listed(config)):
+    for path, value in (*edits(config), *equal(config), *listed(config)):
         raw = edges.copied(start)
         edges.put(raw, path, value)
         yield raw
@@ -57,7 +56,20 @@ def edits(config: PreTrainedConfig, path: tuple[str, ...] = ()) -> Iterator[Edit
         elif _is_words(value):
             yield from (((*path, name), mix) for mix in _mixes(list(value), known.get(name, [])))
         elif hasattr(type(config), name) or value is not None:
-            yield from (((*path, name), one) for one in known.get(name, []) if _is_other(one, value))
+            near = (float(one) if _is_whole(one) and isinstance(value, float) else one for one in known.get(name, []))
+            yield from (((*path, name), one) for one in dict.fromkeys(near) if _is_other(one, value))
+
+
+def equal(config: PreTrainedConfig, path: tuple[str, ...] = ()) -> Iterator[Edit]:
+    """A field with the value of the other one that the source compares it with, and one beside it, both ways round."""
+    for name in sorted(type(config).__dataclass_fields__):
+        if isinstance(value := attribute(config, name), PreTrainedConfig):
+            yield from equal(value, (*path, name))
+    for pair in pairs(type(config).__module__):
+        for name, other in (pair, pair[::-1]):
+            value, wanted = attribute(config, name), attribute(config, other)
+            if _is_whole(value) and _is_whole(wanted):
+                yield from (((*path, name), one) for one in (wanted, 2 * wanted) if one != value)
 
 
 def listed(config: PreTrainedConfig, path: tuple[str, ...] = ()) -> Iterator[Edit]:
@@ -92,6 +104,19 @@ def branches(module: str) -> Branches:
         for name, value in _decided(ast.parse(file.read_text())):
             found.setdefault(name, {})[repr(value)] = value
     return {name: list(values.values()) for name, values in found.items()}
+
+
+@cache
+def pairs(module: str) -> list[tuple[str, str]]:
+    """Each two fields that the files of a model compare with one another."""
+    folder = Path(str(importlib.import_module(module).__file__)).parent
+    found: dict[tuple[str, str], None] = {}
+    for file in sorted((*folder.glob("configuration_*.py"), *folder.glob("modeling_*.py"))):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Compare):
+                left, right = list(_fields(node.left)), [name for side in node.comparators for name in _fields(side)]
+                found.update(dict.fromkeys((one, other) for one in left for other in right if one != other))
+    return list(found)
 
 
 def _decided(tree: ast.AST) -> Iterator[tuple[str, Any]]:
@@ -151,6 +176,10 @@ def _mixes(words: list[str], said: list[Any]) -> Iterator[list[str]]:
         if word != first:
             yield [first, word] * (_LAYERS // 2)
             yield [first] * (_LAYERS - 1) + [word]
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
 
 
 def _is_other(one: Any, value: Any) -> bool:
