@@ -143,3 +143,9 @@ def test_that_a_scale_of_layers_of_nought_is_no_parameter():
         for v in (0.0, 1e-6)
     ]
     assert scales == [0, 18]
+
+
+@pytest.mark.parametrize(("width", "channels"), [(0.5, 16), (0.62, 24), (1.0, 32)])
+def test_that_a_size_rounded_down_by_more_than_a_tenth_is_rounded_up(width, channels):
+    found = {m.name: m for m in _tree("mobilevitv2", "MobileViTV2Model", width_multiplier=width).modules}
+    assert found["conv_stem.convolution"].params["weight"][0] == channels
