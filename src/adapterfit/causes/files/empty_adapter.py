@@ -5,9 +5,10 @@ before 0.14) and returns a model that behaves as the base does.
 
 Why it happens: the training script replaced `model.state_dict` (alpaca-lora's well-known line), so `save_pretrained`
 saw an empty state dict; or the save ran under ZeRO-3 or FSDP on a process that held nothing. The file is then 40 bytes
-(safetensors) or 443 bytes (a `.bin`) small.
+(safetensors) or 443 bytes (a `.bin`) small. Or the config gives the layers nothing to train: an OFT with blocks of one has
+rotations of zero elements, and every tensor of the file is as empty as it should be.
 
-Detection: the header names no tensor.
+Detection: the header names no tensor; or all tensors land where they belong, and none has an element.
 
 Fix: there is nothing to mend in the file. Look for an earlier `checkpoint-N`, or save again.
 
@@ -59,7 +60,10 @@ CAUSE = Cause(
 def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
     """Fires where the file could be read and names nothing."""
     weights = case.adapter.weights
-    if weights is None or weights.refused or weights.tensors:
+    if weights is None or weights.refused:
+        return
+    if weights.tensors:
+        yield from _without_numbers(diff)
         return
     yield finding(
         f"{show(weights.file)} ({weights.size:,} bytes) holds no tensors: the model behaves as the base does",
@@ -70,13 +74,36 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
     )
 
 
+def _without_numbers(diff: Diff | None) -> Iterator[Finding]:
+    """Every tensor lands where it belongs, and none has an element."""
+    if diff is None or diff.extra or diff.misshapen or not diff.matched:
+        return
+    if any(0 not in match.tensor.shape for match in diff.matched):
+        return
+    yield finding(
+        "under this config the adapter's layers have no number to train, and the model behaves as the base does",
+        at=[match.tensor for match in diff.matched],
+        severity="warning",
+        predicted="silent",
+        expected="a config that gives the layers more than zero elements",
+        found=f"shape {list(diff.matched[0].tensor.shape)}",
+        fix=Fix(
+            "unsafe", "train with another config: OFT needs blocks of two or more, so an r of at most half the width"
+        ),
+    )
+
+
 def examples(make: Any) -> dict[str, list[Any]]:
-    """An adapter with tensors is silent; the 40-byte file fires."""
+    """An adapter with tensors is silent; the 40-byte file fires, and an OFT with blocks of one."""
     plain = make.lora("llama")
     empty = make.safetensors({}, {"format": "pt"})
     return {
         "silent": [plain, plain.dropped(lambda name: "v_proj" in name)],
-        "fires": [make.weights_file({make.WEIGHTS: empty}), plain.dropped(lambda _: True)],
+        "fires": [
+            make.weights_file({make.WEIGHTS: empty}),
+            plain.dropped(lambda _: True),
+            make.adapter("llama", peft_type="OFT", r=64, oft_block_size=0, target_modules=["q_proj"]),
+        ],
     }
 
 
