@@ -339,7 +339,11 @@ def _classes(model_type: str) -> list[str]:
 
 def _sized(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The sizes of a small model under the names that this config has, those of its parts too."""
-    small = {key: value for key, value in _SMALL.items() if key in fields}
+    small = {
+        key: [value] * len(fields[key]) if isinstance(fields[key], (list, tuple)) else value
+        for key, value in _SMALL.items()
+        if key in fields
+    }
     for key, value in fields.items():
         if isinstance(value, dict) and isinstance(value.get("model_type"), str):
             small[key] = {"model_type": value["model_type"], **_sized(value)}
