@@ -38,18 +38,29 @@ def test_adalora_takes_no_notice_of_dora_before_0_11(peft, transformers, line):
     ("family", "peft", "raises"),
     [
         ("gpt2", "0.4.0", True), ("gpt2", "0.14.0", True), ("gpt2", "0.16.0", True), ("gpt2", "0.17.0", False),
-        ("llama", "0.4.0", False), ("llama", "0.14.0", False),
+        ("llama", "0.10.0", False), ("llama", "0.14.0", False),
     ],
 )  # fmt: skip
 def test_adaption_prompts_are_for_gpt2_since_0_17(family, peft, raises):
     sample = make.adapter(family, **PROMPTS)
     keys = set(sample.case.adapter.config.raw) - {"peft_type", "adapter_len", "adapter_layers", "task_type"}
-    transformers = "4.31.0" if peft == "0.4.0" else "4.45.2" if peft == "0.14.0" else "4.51.3"
+    transformers = "4.31.0" if peft in ("0.4.0", "0.10.0") else "4.45.2" if peft == "0.14.0" else "4.51.3"
     found = report(sample.without_config(*keys), peft, transformers)
     assert (found.predicted == "raises") == raises
     assert not raises or found.raised.text.startswith(
         "ValueError: Unsupported model type for adaption prompt: '{model."
     )
+
+
+@pytest.mark.parametrize(
+    ("peft", "held", "raises"), [("0.4.0", 2, True), ("0.9.0", 2, True), ("0.9.0", 4, False), ("0.10.0", 2, False)]
+)
+def test_adaption_prompts_of_grouped_heads_run_since_0_10(peft, held, raises):
+    sample = make.adapter("llama", **PROMPTS, base=make.base("llama", num_key_value_heads=held))
+    keys = set(sample.case.adapter.config.raw) - {"peft_type", "adapter_len", "adapter_layers", "task_type"}
+    found = report(sample.without_config(*keys), peft, "4.31.0")
+    assert (found.raised is not None and found.raised.stage == "forward") == raises
+    assert not raises or found.raised.line == "shape '[1, 4, 4, 16]' is invalid for input of size 128"
 
 
 @pytest.mark.parametrize(("peft", "raises"), [("0.14.0", False), ("0.17.1", False), ("0.18.0", True)])

@@ -16,7 +16,7 @@ from adapterfit.expect import experts, injection, packed
 from adapterfit.expect.extras import save_modules
 from adapterfit.expect.methods._layer import InjectionFails, Undecided, no_config
 from adapterfit.expect.peft_class import missing_ability, peft_class, with_head
-from adapterfit.expect.running import prompt_raises
+from adapterfit.expect.running import grouped_heads, prompt_raises
 from adapterfit.expect.takeable import takeable
 from adapterfit.expect.versions import LOADER, below, rule
 from adapterfit.expect.wrapped import Wrapped
@@ -48,7 +48,7 @@ def expect(tree: ModuleTree, config: AdapterConfig, rules: Mapping[str, Any] = M
         return _with(found, doubts=(*tree.doubts, str(doubt)))
     except BadInput as bad:
         return _with(found, doubts=(*tree.doubts, bad.flaw.message), flaws=(bad.flaw,))
-    built = _spared(built, tree, config, rules) if rules else built
+    built = grouped_heads(_spared(built, tree, config, rules)) if rules else built
     refused = _as_second(built, config, rules) if "loader" in rules and built.raised is None else None
     if refused is not None:
         return _with(built, raised=refused)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from adapterfit.expect.methods._layer import Undecided
 from adapterfit.expect.versions import rule
-from adapterfit.records import ModuleTree, Raised
+from adapterfit.records import Expectation, ModuleTree, Raised
 
 #: Base models whose forward takes no cache, so that prefix tuning goes another way, by their model type.
 _WITHOUT_CACHE = frozenset((
@@ -40,6 +41,21 @@ def prompt_raises(config: Mapping[str, Any], tree: ModuleTree) -> Raised | None:
         line = _of_tuple(config, tree.model_type, line)
     error, _, said = line.partition(": ")
     return Raised(error, said, stage="forward") if line else None
+
+
+def grouped_heads(found: Expectation) -> Expectation:
+    """What adaption prompts of older PEFT raise on a base with fewer key/value heads, once it runs."""
+    line = rule(found.config, "adaption-prompt-heads")
+    if line is None or found.raised is not None or found.config.get("peft_type") != "ADAPTION_PROMPT":
+        return found
+    base, length = found.tree.config, found.config.get("adapter_len")
+    heads, held, width = (base.get(name) for name in ("num_attention_heads", "num_key_value_heads", "hidden_size"))
+    if not all(isinstance(number, int) and number > 0 for number in (heads, held, width, length)) or held == heads:
+        return found
+    size = width // heads
+    said = str(line).format(length=length, heads=heads, size=size, held=length * held * size)
+    kind, _, said = said.partition(": ")
+    return dataclasses.replace(found, raised=Raised(kind, said, stage="forward"))
 
 
 def _of_tuple(config: Mapping[str, Any], kind: str, line: str) -> str:
