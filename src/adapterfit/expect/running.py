@@ -50,7 +50,9 @@ def grouped_heads(found: Expectation) -> Expectation:
         return found
     base, length = found.tree.config, found.config.get("adapter_len")
     heads, held, width = (base.get(name) for name in ("num_attention_heads", "num_key_value_heads", "hidden_size"))
-    if not all(isinstance(number, int) and number > 0 for number in (heads, held, width, length)) or held == heads:
+    if not (isinstance(heads, int) and isinstance(held, int) and isinstance(width, int) and isinstance(length, int)):
+        return found
+    if heads < 1 or held == heads:
         return found
     size = width // heads
     said = str(line).format(length=length, heads=heads, size=size, held=length * held * size)
