@@ -20,6 +20,38 @@ FOUND = {
         "ModernBertForSequenceClassification",
         {"peft_type": "LORA", "r": 4, "init_lora_weights": "olora", "target_modules": ["classifier", "Wo"]},
     ),
+    "PiSSA of a parameter has no more ranks than its lesser side": (
+        "roberta",
+        "RobertaModel",
+        {
+            "peft_type": "LORA",
+            "r": 4,
+            "init_lora_weights": "pissa",
+            "target_modules": [],
+            "target_parameters": ["token_type_embeddings.weight"],
+        },
+    ),
+    "orthogonal start values of a parameter": (
+        "roberta",
+        "RobertaModel",
+        {
+            "peft_type": "LORA",
+            "r": 4,
+            "init_lora_weights": "orthogonal",
+            "target_modules": [],
+            "target_parameters": ["token_type_embeddings.weight"],
+        },
+    ),
+    "a prompt before a model that reads no words": (
+        "vit",
+        "ViTModel",
+        {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3, "task_type": "FEATURE_EXTRACTION"},
+    ),
+    "a cache before a model that reads no words": (
+        "dinov2",
+        "Dinov2Model",
+        {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3},
+    ),
     "OLoRA on a Conv1D": (
         "gpt2",
         "GPT2LMHeadModel",

@@ -90,6 +90,12 @@ def no_target(diff: Diff) -> bool:
     return raised.kind == "NoMatchingPeftModuleError" or any(words in raised.line for words in _NO_TARGET)
 
 
+def cannot_generate(diff: Diff) -> bool:
+    """Whether the task's class of PEFT looks for a method that only a base for generation has."""
+    raised = diff.raised
+    return raised is not None and raised.stage == "inject" and "prepare_inputs_for_generation" in raised.line
+
+
 def unasked_targets(diff: Diff) -> bool:
     """Whether PEFT is not told what to wrap, and has no list of its own for this model type."""
     raised = diff.raised

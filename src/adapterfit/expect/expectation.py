@@ -16,7 +16,7 @@ from adapterfit.expect import experts, injection, packed
 from adapterfit.expect.extras import save_modules
 from adapterfit.expect.methods._layer import InjectionFails, Undecided, no_config
 from adapterfit.expect.peft_class import missing_ability, peft_class, with_head
-from adapterfit.expect.running import grouped_heads, prompt_raises
+from adapterfit.expect.running import grouped_heads, prompt_raises, without_words
 from adapterfit.expect.takeable import takeable
 from adapterfit.expect.versions import LOADER, below, rule
 from adapterfit.expect.wrapped import Wrapped
@@ -148,6 +148,9 @@ def _prompt(method: Any, found: Expectation) -> Expectation:
     if failure is not None:
         return _with(found, raised=failure)
     shape = method.prompt(found.config, found.tree.config)
+    failure = without_words(found.tree)
+    if failure is not None:
+        return _with(found, raised=failure)
     copies = "silent" if rule(found.config, "missing-saved-modules") == "silent" else "raises"
     wrapped = Wrapped(found.tree, "base_model.", if_missing="raises", if_missing_saved=copies)
     doubts = save_modules(wrapped, found.config) if rule(found.config, "prompt-heads", newest=True) else ()

@@ -278,7 +278,9 @@ def _wrap_parameter(
     packed.refuse_parameters(module)
     rank = _rank(config, f"{module.name}.{param}", patterns)
     slots = method.parameter_layer(module.params[param], rank, config, transposed=module.transposed_experts)
-    method.parameter_start(module, config)
+    started = method.parameter_start(module, param, rank, config)
+    if started != rank:
+        slots = method.parameter_layer(module.params[param], started, config, transposed=module.transposed_experts)
     wrapped.tuned.setdefault(module.name, []).append(slots)
 
 

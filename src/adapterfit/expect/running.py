@@ -1,9 +1,11 @@
-"""What older pairs of libraries raise although every tensor has its place: while they build a prompt, or when it first runs."""
+"""What is raised about a prompt although every tensor has its place: while it is built, or (by older libraries) when it first runs."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from adapterfit.expect.methods._layer import Undecided
@@ -20,6 +22,19 @@ _HEADED = {
     "TOKEN_CLS": "PeftModelForTokenClassification",
     "QUESTION_ANS": "PeftModelForQuestionAnswering",
 }
+
+
+_WORDLESS = Path(__file__).with_name("wordless.json")
+
+
+def without_words(tree: ModuleTree) -> Raised | None:
+    """What PEFT raises where it looks for the word embeddings of a model that reads no words, such as a ViT."""
+    named = any(module.name == "embeddings.word_embeddings" for module in tree.modules)
+    if named or "vocab_size" in tree.config:
+        return None
+    line = json.loads(_WORDLESS.read_text(encoding="utf-8"))["raises"].get(tree.model_type, "")
+    kind, _, said = line.partition(": ")
+    return Raised(kind, said, stage="inject") if line else None
 
 
 def prompt_raises(config: Mapping[str, Any], tree: ModuleTree) -> Raised | None:

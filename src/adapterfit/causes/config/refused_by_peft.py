@@ -52,8 +52,6 @@ CAUSE = Cause(
     ),
     needs=("config", "diff"),
 )
-#: Refusals that have a cause of their own.
-_ELSEWHERE = ("NoMatchingPeftModuleError", "AttributeError")
 
 
 def check(_case: Case, diff: Diff) -> Iterator[Finding]:
@@ -61,8 +59,8 @@ def check(_case: Case, diff: Diff) -> Iterator[Finding]:
     raised = diff.raised
     if (
         raised is None
-        or raised.stage not in {"inject", "convert"}
-        or raised.kind in _ELSEWHERE
+        or raised.stage not in {"inject", "convert", "forward"}
+        or evidence.cannot_generate(diff)
         or diff.expectation.packed
         or evidence.no_target(diff)
         or evidence.unasked_targets(diff)
@@ -70,8 +68,10 @@ def check(_case: Case, diff: Diff) -> Iterator[Finding]:
         return
     if "not supported" in raised.line and raised.line.startswith("Target module"):
         return
+    name, line = show(diff.expectation.tree.class_name), show(raised.line, 400)
+    refused = f"PEFT refuses this config on {name}: {line}"
     yield finding(
-        f"PEFT refuses this config on {show(diff.expectation.tree.class_name)}: {show(raised.line, 400)}",
+        f"it is loaded, and its first use on {name} raises: {line}" if raised.stage == "forward" else refused,
         at=[tensor.name for tensor in diff.extra],
         predicted="raises",
     )
@@ -86,8 +86,14 @@ def examples(make: Any) -> dict[str, list[Any]]:
             plain.with_config(rank_pattern={"q_proj": 0}),
             plain.with_config(trainable_token_indices=[999]),
             make.lora("mixtral").with_config(target_modules=["w1"]),
+            make.adapter("llama", peft_type="PROMPT_TUNING", num_virtual_tokens=8).on("vit"),
         ],
-        "silent": [plain, plain.with_config(target_modules=["nope"]), plain.with_config(target_modules=["norm"])],
+        "silent": [
+            plain,
+            plain.on_base(make.base("llama", architectures=["LlamaModel"])),
+            plain.with_config(target_modules=["nope"]),
+            plain.with_config(target_modules=["norm"]),
+        ],
     }
 
 

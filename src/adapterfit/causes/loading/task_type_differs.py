@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from adapterfit.causes import evidence
 from adapterfit.causes.cause import Cause, finding
 from adapterfit.causes.heard import said, suspect
 from adapterfit.records import Case, Diff, Finding, Fix, Suspicion
@@ -49,7 +50,7 @@ def check(_case: Case, diff: Diff) -> Iterator[Finding]:
     """One finding: the class cannot generate, or a prompt has no task."""
     config = diff.expectation.config
     task = config.get("task_type")
-    if diff.raised is not None and diff.raised.kind == "AttributeError":
+    if evidence.cannot_generate(diff):
         name = diff.expectation.tree.class_name
         wanted = "AutoModelForSeq2SeqLM" if task == "SEQ_2_SEQ_LM" else "AutoModelForCausalLM"
         yield finding(

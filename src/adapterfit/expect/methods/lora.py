@@ -303,6 +303,10 @@ def _monteclora(rank: int, options: Any) -> tuple[LayerSlot, ...]:
     return tuple(submodule("lora_monteclora_sampler", shape, leaf) for leaf, shape in shapes.items())
 
 
+#: Further start values that look at the weight of a parameter's module.
+_OF_WEIGHT = ("loftq", "orthogonal", "lora_ga")
+
+
 def _no_variant(config: Mapping[str, Any]) -> None:
     """`resolve_lora_variant` knows none for a parameter."""
     wanted = _wanted(config)
@@ -310,14 +314,21 @@ def _no_variant(config: Mapping[str, Any]) -> None:
         raise InjectionFails("ValueError", f"Invalid or unsupported variant combination: {wanted!r}")
 
 
-def parameter_start(module: Module, config: Mapping[str, Any]) -> None:
-    """Start values that are parts of the weight: PEFT asks the module of the parameter for one of that name."""
+def parameter_start(module: Module, param: str, rank: int, config: Mapping[str, Any]) -> int:
+    """The rank where start values are parts of a weight: PEFT takes that of the parameter's module, whichever parameter it is.
+
+    Measured with 0.21.2: of another parameter than `weight`, and of experts, A and B get the sizes of the module's weight.
+    """
     init = config.get("init_lora_weights")
-    wanted = isinstance(init, str) and (
-        init.startswith(("pissa", "corda")) or init.lower() in ("olora", "loftq", "orthogonal", "lora_ga")
-    )
-    if wanted and "weight" not in module.params and LOADER not in config:
+    drawn = isinstance(init, str) and (init.startswith("pissa") or init.lower() == "olora")
+    wanted = drawn or (isinstance(init, str) and (init.startswith("corda") or init.lower() in _OF_WEIGHT))
+    if not wanted or LOADER in config:
+        return rank
+    if "weight" not in module.params:
         raise InjectionFails("AttributeError", f"'{module.class_name}' object has no attribute 'weight'")
+    if param != "weight" and (drawn or len(module.params[param]) > 2):
+        raise Undecided(f"init_lora_weights={init!r} for {module.name}.{param}, whose module has a weight beside it")
+    return min(rank, *module.params[param]) if drawn else rank
 
 
 def parameter_layer(shape: Shape, rank: int, config: Mapping[str, Any], *, transposed: bool) -> tuple[LayerSlot, ...]:
