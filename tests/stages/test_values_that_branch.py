@@ -20,7 +20,6 @@ def _tree(model_type, class_name, **config):
         ("encodec", "EncodecModel", {"codebook_size": 1000}, "codebook_size must be a power of 2"),
         ("xcodec", "XcodecModel", {"strides": [1]}, "strides and channel_ratios must be equally long"),
         ("t5gemma", "T5GemmaModel", {"is_encoder_decoder": False}, "is_encoder_decoder is false"),
-        ("t5gemma", "T5GemmaEncoderModel", {}, "is_encoder_decoder must be false"),
     ],
 )
 def test_that_a_config_no_model_is_built_from_is_refused_with_its_field_and_what_is_wrong(
