@@ -52,6 +52,47 @@ def test_that_a_change_that_no_step_reproduces_is_a_doubt():
     assert "not known" in then("aria_text", "AriaTextModel", "5.17.0").doubts[0]
 
 
+@pytest.mark.parametrize(
+    ("model_type", "class_name", "since", "before"),
+    [
+        ("depth_anything", "DepthAnythingForDepthEstimation", "5.18.0", "5.15.0"),  # its backbone is Dinov2's
+        ("siglip_text_model", "SiglipTextModel", "5.6.2", "5.4.0"),  # a tower by itself
+        ("gemma3n_text", "Gemma3nTextModel", "5.6.2", "5.4.0"),  # keys and values of layers that share them
+        ("grounding-dino", "GroundingDinoForObjectDetection", "5.23.0", "5.20.0"),  # heads that were one module
+        ("zamba2", "Zamba2Model", "5.1.0", "4.57.6"),  # layers that were one module
+        ("camembert", "CamembertForMultipleChoice", "4.57.6", "5.12.1"),
+        ("camembert", "CamembertForMultipleChoice", "5.15.0", "5.12.1"),
+    ],
+)
+def test_that_another_layout_of_a_part_or_of_a_tower_is_a_doubt(model_type, class_name, since, before):
+    assert not then(model_type, class_name, since).doubts
+    assert then(model_type, class_name, before).doubts
+
+
+def test_that_a_vit_inside_another_model_is_a_doubt_where_its_names_were_others():
+    config = {"encoder": {"model_type": "vit"}, "decoder": {"model_type": "bert", "is_decoder": True}}
+    assert not then("vision-encoder-decoder", "VisionEncoderDecoderModel", "5.9.0", config).doubts
+    older = then("vision-encoder-decoder", "VisionEncoderDecoderModel", "4.57.6", config)
+    assert "ViTModel" in older.doubts[0]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "class_name", "mapped"),
+    [
+        ("llava_next", "LlavaNextModel", "language_model.layers.0"),
+        ("llava_next", "LlavaNextForConditionalGeneration", "model.language_model.layers.0"),
+        ("mistral3", "Mistral3ForConditionalGeneration", "model.language_model.layers.0"),
+        ("video_llava", "VideoLlavaForConditionalGeneration", "model.language_model.layers.0"),
+    ],
+)
+def test_that_each_class_has_the_mapping_of_its_own(model_type, class_name, mapped):
+    mapping = then(model_type, class_name, "4.57.6").key_mapping
+    name = "language_model.model.layers.0"
+    assert next(re.sub(m.pattern, m.replacement, name) for m in mapping if re.search(m.pattern, name)) == mapped
+    assert not then(model_type, class_name, "4.51.3").key_mapping
+    assert not then(model_type, class_name, "5.4.0").key_mapping
+
+
 def test_that_a_module_a_step_was_not_proven_for_is_a_doubt():
     tree = modules.tree(Base("base", config={"model_type": "swin"}), "SwinModel")
     strange = replace(tree, modules=(*tree.modules, Module("encoder.made_up", "Linear", {"weight": (2, 2)}, "Linear")))

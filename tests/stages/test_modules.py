@@ -122,10 +122,11 @@ def test_that_gpt2_has_conv1d_and_its_standard_names_are_read_too():
     assert found["transformer.h.0.mlp.c_fc"].params["weight"] == (32, 128)
 
 
-@pytest.mark.parametrize("kind", ["swin", "swinv2", "swin2sr"])
+@pytest.mark.parametrize("kind", ["swin", "swinv2", "swin2sr", "donut-swin"])
 @pytest.mark.parametrize("field", ["num_layers", "num_hidden_layers"])
 def test_that_swin_is_as_deep_as_its_list_of_stages_whatever_number_stands_beside_it(kind, field):
-    name = {"swin": "SwinModel", "swinv2": "Swinv2Model", "swin2sr": "Swin2SRModel"}[kind]
+    names = {"swin": "SwinModel", "swinv2": "Swinv2Model", "swin2sr": "Swin2SRModel", "donut-swin": "DonutSwinModel"}
+    name = names[kind]
     stages = {"model_type": kind, "depths": [1, 1, 2], "num_heads": [3, 6, 12]}
     found = tree({**stages, field: 2}, name)
     assert found.doubts == ()

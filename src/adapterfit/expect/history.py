@@ -32,11 +32,10 @@ def _facts() -> Mapping[str, Sequence[Mapping[str, Any]]]:
 
 @lru_cache(maxsize=1)
 def hand_written() -> frozenset[str]:
-    """The model types whose steps were written by hand; nothing is derived about them."""
+    """The model types whose steps were written by hand; nothing is derived about them, but where a step stands beside."""
     read = json.loads((_FOLDER / "_history.json").read_bytes())
-    return frozenset(
-        name for what in ("steps", "adapter_renames", "key_mapping") for e in read[what] for name in e["types"]
-    )
+    entries = (entry for what in ("steps", "adapter_renames", "key_mapping") for entry in read[what])
+    return frozenset(name for entry in entries if not entry.get("beside") for name in entry["types"])
 
 
 def as_built(tree: ModuleTree, rules: Mapping[str, Any]) -> ModuleTree:
@@ -72,7 +71,8 @@ def leaves(tree: ModuleTree) -> frozenset[str]:
 
 def _with_old_parts(tree: ModuleTree, step: Mapping[str, Any]) -> ModuleTree:
     """A doubt where a part of the tree was another one then, and no step of the whole says what became of it."""
-    inside = sorted(models(tree) & set(step.get("classes", ())))
+    parts = {m.class_name for m in tree.modules if m.name and m.class_name.endswith(("Model", "Backbone"))}
+    inside = sorted(parts & set(step.get("parts", step.get("classes", ()))))
     own = (one for one in _facts()["steps"] if one["before"] == step["before"] and _concerns(one, tree))
     if not inside or any(own):
         return tree
@@ -181,7 +181,8 @@ def _adapter_renames(tree: ModuleTree, transformers: str, *, native: bool = Fals
     """
     found = list(_entries("adapter_renames", tree, transformers))
     renames = tuple(_pairs(found[0])) if found else tree.adapter_renames
-    of_class = (entry for entry in _facts()["key_mapping"] if native and tree.model_type in entry["types"])
+    entries = (entry for entry in _facts()["key_mapping"] if native and not entry.get("bare"))
+    of_class = (entry for entry in entries if tree.model_type in entry["types"])
     return (*(pair for entry in of_class for pair in _pairs(entry)), *renames)
 
 
