@@ -155,3 +155,9 @@ def test_a_base_is_taken_as_the_class_it_names_even_where_no_task_leads_there():
             if first != name:
                 wrong.append((model_type, name, first))
     assert wrong == []
+
+
+def test_a_shadow_of_a_decoder_beside_an_encoder_is_left_open():
+    found = expectation("whisper", peft_type="SHADOW", task_type="SEQ_2_SEQ_LM", target_modules=["q_proj"])
+    assert any("beside an encoder" in doubt for doubt in found.doubts)
+    assert not expectation("llama", peft_type="SHADOW", target_modules=["q_proj"]).doubts

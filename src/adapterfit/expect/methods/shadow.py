@@ -138,6 +138,8 @@ def _mirror(tree: ModuleTree, config: Mapping[str, Any]) -> Iterator[tuple[str, 
     have = sum(1 for module in tree.modules if _parent(module.name) == stack)
     if not stack or not backbone or count > have:
         raise Undecided("a shadow whose layers are not the first of the base's")
+    if any(module.name == f"{_parent(backbone)}.encoder" for module in tree.modules):
+        raise Undecided("a shadow of a decoder beside an encoder: PEFT cuts the number of layers of one of them")
     skipped = f"{backbone}.embed_tokens" if config.get("share_embeddings", True) else None
     for module in tree.modules:
         if not module.name.startswith(f"{backbone}.") or module.name == skipped:
