@@ -13,6 +13,7 @@ import argparse
 import importlib.metadata
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -201,6 +202,25 @@ def _projection(method: str, kind: Any) -> str | None:
     return None if torch.equal(held, torch.ones_like(held)) else "from the seed"
 
 
+def tinylora_projection() -> str | None:
+    """Whether projections that are not saved are others in another process, where text has another hash."""
+    code = (
+        "import peft, torch, transformers as t\n"
+        "c = t.LlamaConfig(vocab_size=32, num_hidden_layers=1, hidden_size=16, intermediate_size=32, num_attention_heads=2)\n"
+        "a = peft.TinyLoraConfig(target_modules=['q_proj'], save_projection=False)\n"
+        "m = peft.get_peft_model(t.LlamaForCausalLM(c), a).state_dict()\n"
+        "print([float(v.double().sum()) for n, v in m.items() if 'tinylora_P' in n])"
+    )
+    if not hasattr(peft, "TinyLoraConfig"):
+        raise AttributeError("TinyLoraConfig")
+    seen = set()
+    for number in ("1", "2"):
+        run = [sys.executable, "-W", "ignore", "-c", code]
+        environment = {**os.environ, "PYTHONHASHSEED": number}
+        seen.add(subprocess.run(run, env=environment, capture_output=True, text=True, check=True).stdout)
+    return "drawn" if len(seen) > 1 else None
+
+
 def adalora_dora() -> str | None:
     """Whether an AdaLoRA can have `use_dora`, and is one without it then."""
     if "use_dora" not in peft.AdaLoraConfig.__dataclass_fields__:
@@ -254,6 +274,7 @@ CODE: dict[str, Callable[[], Any]] = {
     "missing-keys": missing_keys,
     "xlora-layers": xlora_layers,
     "adamss-segments": adamss_segments,
+    "tinylora-projection": tinylora_projection,
     "adalora-dora": adalora_dora,
     "cpt-task": cpt_task,
     "adaption-prompt-models": adaption_prompt_models,

@@ -88,6 +88,17 @@ def test_projections_that_are_not_read_may_have_any_size(method):
     assert report(whole, "0.20.0", "5.10.0").predicted == "loads"
 
 
+@pytest.mark.parametrize(
+    ("peft", "predicted"), [("0.19.0", "loads-differently"), ("0.19.1", "loads-differently"), ("0.20.0", "loads")]
+)
+def test_tinyloras_projections_are_drawn_without_a_seed_by_0_19(peft, predicted):
+    """Measured: what 0.21.2 saved without its projections gives other outputs with 0.19.1, and the same with 0.20.0."""
+    sample = make.adapter(
+        "llama", peft_type="TINYLORA", save_projection=False, target_modules=["q_proj"], peft_version="0.21.2"
+    )
+    assert report(sample, peft, "5.10.0").predicted == predicted
+
+
 @pytest.mark.parametrize("left", ["vera_A", "vera_B"])
 def test_of_projections_that_are_not_read_only_a_is_looked_for(left):
     sample = make.adapter("llama", **VERA, peft_type="VERA").dropped(lambda name: name.endswith(left))

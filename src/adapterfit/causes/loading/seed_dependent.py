@@ -108,6 +108,16 @@ def check(case: Case, diff: Diff) -> Iterator[Finding]:
     if kind == "TINYLORA" and (written_before(case, "0.20.0") or _made_by_0_19(case)):
         yield _lost()
         return
+    if kind == "TINYLORA" and loader(diff).get("tinylora-projection"):
+        yield finding(
+            f"the projections are not in the file, and this PEFT does not draw them from {seed} = {show(config.get(seed))} alone, but "
+            "others in each process: the adapter adds noise",
+            at=(),
+            expected="PEFT 0.20 or newer, which draws them from the seed",
+            fix=Fix("unsafe", f"upgrade PEFT to 0.20 or newer, or save it there with {saved} on"),
+            differs=True,
+        )
+        return
     source = f" from {seed} = {show(config.get(seed))}" if seed else ""
     yield finding(
         f"{what} are not in the file: PEFT makes them anew{source} at every load, the same only with the same base and versions",
@@ -246,6 +256,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
             make.adapter("llama", peft_type="FROD", **two),
             make.adapter("llama", **tiny, peft_version="0.21.2"),
             make.adapter("llama", **tiny, peft_version="0.19.1"),
+            make.adapter("llama", **tiny, peft_version="0.21.2").loaded_by("peft==0.19.1,transformers==5.10.0"),
             make.adapter("llama", **tiny, peft_version="0.19.1").without_config(*old),
             segmented.without_config("lora_alpha"),
         ],
