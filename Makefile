@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -q
 # The transformers whose adapters were simulated for the shared data, and the one that loaded them.
 SIMULATED := 4.51.3 5.8.1 5.12.1 5.23.0
 # More of them, whose adapters `make load-sim` loads itself with the installed libraries: pairs that the shared data does not have.
-PAIRS     := 4.57.6
+PAIRS     := 4.46.3 4.57.6 5.4.0
 
 # Where the tests of other programs write which claims they bear out.
 RECORD := --record src/adapterfit/consumers/verified.jsonl
