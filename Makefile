@@ -62,6 +62,7 @@ load-sim: .venv/dev $(SIMULATED:%=.venv/sim-%.json) $(PAIRS:%=.venv/sim-%.json)
 	$(BIN)/python tools/load_sim.py score $(SIMULATED:%=.venv/sim-%.json)
 	$(BIN)/python -W ignore tools/load_sim.py simulate .venv/sim-seen.json $(PAIRS:%=.venv/sim-%.json) .venv/sim-5.23.0.json
 	$(BIN)/python tools/load_sim.py score --seen .venv/sim-seen.json $(PAIRS:%=.venv/sim-%.json) .venv/sim-5.23.0.json
+	$(BIN)/python tools/load_sim.py trees $(SIMULATED:%=.venv/sim-%.json) $(PAIRS:%=.venv/sim-%.json)
 
 # The names and sizes of every class as an older transformers has them: read in an environment of its own.
 .venv/sim-%.json: .venv/dev

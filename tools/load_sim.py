@@ -4,6 +4,7 @@
     load_sim.py simulate SEEN.json SAVED.json… BASES.json
                                     run by the libraries that load: what real PEFT does, for pairs of our own
     load_sim.py score [--seen SEEN.json]… SAVED.json… BASES.json…
+    load_sim.py trees SAVED.json…   the Linear modules that we say each of these releases builds, beside those that it built
 
 The shared `adapter_load_sim.json` says what real PEFT did with a LoRA (r = 4) on every Linear (or on attention's alone) of
 the default config with two layers. The adapters themselves are not in it: `collect` makes their names and sizes again from
@@ -324,9 +325,53 @@ def score(paths: list[str], seen: list[str], *, verbose: bool) -> int:
     return 1 if any(counts["differs"] for counts in table.values()) else 0
 
 
+def trees(paths: list[str]) -> int:
+    """Print one line per release, and every class whose tree we are wrong about without a doubt; returns the exit code."""
+    wrong = 0
+    for path in paths:
+        made = json.loads(Path(path).read_text())
+        counts: collections.Counter[str] = collections.Counter()
+        for name, built in made["classes"].items():
+            said, why = _tree(name.partition("|")[2], built, made["transformers"])
+            counts[said] += 1
+            if said == "wrong":
+                print(f"  !! {made['transformers']} {name}: {why}", flush=True)
+        wrong += counts["wrong"]
+        print(f"{made['transformers']}: " + ", ".join(f"{count} {what}" for what, count in sorted(counts.items())))
+    return 1 if wrong else 0
+
+
+def _tree(class_name: str, built: dict[str, Any], transformers: str) -> tuple[str, str]:
+    """`right`, `doubted`, `no facts` or `wrong`, and for the last the first modules that differ."""
+    from adapterfit.errors import BadInput
+    from adapterfit.expect import history, modules
+    from adapterfit.read.base import read_base
+    from adapterfit.read.sources.memory import MemorySource
+
+    config = built["config"]
+    if not built["modules"] or class_name not in modules.class_names(config.get("model_type", "")):
+        return "no facts", ""
+    try:
+        text = json.dumps({**config, "architectures": [class_name]}).encode()
+        now = modules.tree(read_base(MemorySource({"config.json": text})), class_name)
+    except BadInput:
+        return "doubted", ""
+    then = history.as_built(now, {"transformers": transformers, "peft": "0.21.2"})
+    if then.doubts:
+        return "doubted", ""
+    ours = {each.name: list(each.params["weight"]) for each in then.modules if each.kind == "Linear"}
+    theirs = built["modules"]
+    extra = [name for name in ours if name not in theirs and name not in then.aliases]
+    lacking = [name for name in theirs if name not in ours]
+    sizes = [name for name in ours if name in theirs and ours[name] != theirs[name]]
+    if not (extra or lacking or sizes):
+        return "right", ""
+    return "wrong", f"{extra[:2]} too much, {lacking[:2]} missing, {sizes[:2]} of other sizes"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("collect", "simulate", "score"))
+    parser.add_argument("what", choices=("collect", "simulate", "score", "trees"))
     parser.add_argument("paths", nargs="+")
     parser.add_argument("--seen", action="append", default=[], help="pairs of `simulate`, in place of the shared ones")
     parser.add_argument("--verbose", action="store_true")
@@ -335,6 +380,8 @@ def main() -> int:
         collect(Path(options.paths[0]))
     elif options.what == "simulate":
         simulate(Path(options.paths[0]), options.paths[1:])
+    elif options.what == "trees":
+        return trees(options.paths)
     else:
         return score(options.paths, options.seen, verbose=options.verbose)
     return 0
