@@ -399,3 +399,15 @@ def test_a_prefix_in_a_tuple_raises_where_the_model_does_not_take_one(family, tr
     plain = [field for field, value in sample.adapter.config.raw.items() if value in (None, False, {}, [])]
     found = report(sample.without_config(*plain), f"peft==0.13.2,transformers=={transformers}")
     assert (found.raised.text if found.raised is not None else "") == line
+
+
+@pytest.mark.parametrize(("peft", "warned"), [("0.12.0", True), ("0.13.2", False)], ids=["asks for nothing", "asks"])
+def test_a_loader_that_lets_torch_run_a_pickle_is_named(peft, warned):
+    forge = make.forge
+    pickled = forge.of(forge.call(forge.name("posix", "system"), forge.text("true")))
+    sample = make.weights_file({forge.BIN: forge.zipped(forge.torch_zip(pickled))})
+    consumer = f"peft=={peft},transformers==4.44.2"
+    report = adapterfit.check(sample.adapter, base=sample.case.base, consumer=consumer)
+    found = [each for each in report.findings if each.code == "pickle-run-by-loader"]
+    assert bool(found) == warned
+    assert all(each.severity == "warning" and "before torch 2.6" in each.message for each in found)

@@ -10,7 +10,13 @@ from adapterfit.records import Adapter, Base, Flaw
 from adapterfit.text import quote, show
 
 CODES = frozenset(
-    ("libraries-clash", "base-unknown-to-transformers", "safetensors-unknown-to-loader", "loader-refuses")
+    (
+        "libraries-clash",
+        "base-unknown-to-transformers",
+        "safetensors-unknown-to-loader",
+        "pickle-run-by-loader",
+        "loader-refuses",
+    )
 )
 #: Methods without layers of their own, which `inject_adapter_in_model` refuses.
 _PROMPTS = frozenset((
@@ -22,7 +28,8 @@ _OTHERWISE = "load it with PeftModel.from_pretrained(base, folder)"
 def refusals(rules: Mapping[str, Any], adapter: Adapter, base: Base | None) -> tuple[Flaw, ...]:
     """Flaws in the order in which the load would come to them; the adapter's config is as these libraries take it."""
     by_loader = _by_loader(rules, adapter, base) if "loader" in rules else ()
-    return (*_clash(rules), *_unknown_base(rules, base), *_unread(rules, adapter), *by_loader)
+    of_file = (*_unread(rules, adapter), *_run(rules, adapter))
+    return (*_clash(rules), *_unknown_base(rules, base), *of_file, *by_loader)
 
 
 def _clash(rules: Mapping[str, Any]) -> Iterator[Flaw]:
@@ -83,6 +90,23 @@ def _unread(rules: Mapping[str, Any], adapter: Adapter) -> Iterator[Flaw]:
         raised=f"ValueError: Can't find weights for {label} in {label} or in the Hugging Face Hub. Please check that the file "
         f"adapter_model.bin is present at {label}.",
         remedy="pip install 'peft>=0.4', or write the tensors to adapter_model.bin with torch.save",
+    )
+
+
+def _run(rules: Mapping[str, Any], adapter: Adapter) -> Iterator[Flaw]:
+    """A pickle that does more than describe tensors, where the loader does not forbid torch to run it."""
+    weights = adapter.weights
+    risky = weights is not None and any(flaw.code == "pickle-not-plain" for flaw in weights.flaws)
+    if weights is None or not risky or rules.get("weights-only") != "left to torch":
+        return
+    yield Flaw(
+        "pickle-run-by-loader",
+        f"PEFT {rules['peft']} does not ask torch for weights_only: before torch 2.6 what is in {show(weights.file)} runs",
+        where=weights.file,
+        severity="warning",
+        refused=False,
+        remedy="pip install 'peft>=0.13', which asks for it with any torch, or get the adapter as safetensors",
+        predicted="none",
     )
 
 

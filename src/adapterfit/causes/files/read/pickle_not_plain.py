@@ -2,7 +2,7 @@
 
 What this means: a `.bin` is a pickle, a small program. A plain dict of tensors needs a few dozen instructions and
 names of torch; this one asks for something else, which is named. It was not run. torch's `weights_only=True` refuses
-most of it too; an old torch runs it.
+most of it too. PEFT asks for that since 0.13, and torch itself since 2.6; older ones of both run it.
 
 Why it happens: the file was saved with other objects in it (training arguments, numpy numbers, an argparse Namespace,
 a whole model), or it is an attack.
@@ -54,7 +54,7 @@ CAUSE = Cause(
         "WeightsUnpickler error: Unsupported global: GLOBAL argparse.Namespace was not an allowed global by default.",
     ),
     minutes=10,
-    codes=("pickle-not-plain",),
+    codes=("pickle-not-plain", "pickle-run-by-loader"),
 )
 
 
