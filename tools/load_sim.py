@@ -124,6 +124,11 @@ def _cut(config: dict[str, Any]) -> None:
     layers, depth = config.get("per_layer_config"), config.get("num_hidden_layers")
     if isinstance(layers, dict) and isinstance(depth, int):
         config["per_layer_config"] = {at: own for at, own in layers.items() if int(at) < depth} or None
+    stages, handed = config.get("stage_names"), config.get("out_features")
+    if isinstance(stages, list) and isinstance(depth, int) and isinstance(handed, list) and len(stages) > depth + 1:
+        config["stage_names"] = stages[: depth + 1]  # one for each layer and one before, as in a vision transformer
+        kept = [name for name in handed if name in config["stage_names"]] or None
+        config.update(out_features=kept, out_indices=kept and [stages.index(name) for name in kept])
 
 
 def _model(name: str) -> Any:

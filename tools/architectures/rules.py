@@ -45,8 +45,8 @@ def rules(model: PreTrainedModel, others: Sequence[str] = ()) -> list[dict[str, 
 
     `others` are paths of sub-models of any type: their rules stand with the facts of their own type.
     """
-    prefix = f"{model.base_model_prefix}."
-    scopes = {path.removeprefix(prefix) for path in others}
+    prefix = model.base_model_prefix
+    scopes = {path.removeprefix(prefix).removeprefix(".") for path in others}  # cut as transformers cuts them
     return [rule for rule in _as_data(get_model_conversion_mapping(model)) if rule.get("scope") not in scopes]
 
 

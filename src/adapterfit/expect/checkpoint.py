@@ -22,7 +22,8 @@ def load_rules(
     entry = found["classes"][class_name]
     rules = list(_own_rules(found, class_name))
     for path, other, name, _ in sub_models:
-        scope = path[len(entry["prefix"]) + 1 :] if path.startswith(f"{entry['prefix']}.") else path
+        inside = path == entry["prefix"] or path.startswith(f"{entry['prefix']}.")
+        scope = path[len(entry["prefix"]) + 1 :] if inside else path
         rules += [
             {**rule, "scope": ".".join(filter(None, (scope, _within(other, name, rule.get("scope")))))}
             for rule in _own_rules(other, name)
