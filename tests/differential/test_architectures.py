@@ -64,6 +64,11 @@ def test_that_all_types_of_the_main_job_have_facts():
 
 
 SAMPLED = list(sampled())
+#: Sapiens 2's heads have no sizes by default, and lists of random sizes seldom fit each other.
+NOT_BY_DEFAULT = frozenset((
+    "Sapiens2ForImageMatting", "Sapiens2ForNormalEstimation", "Sapiens2ForPointmapEstimation", "Sapiens2ForPoseEstimation",
+    "Sapiens2ForSemanticSegmentation",
+))  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,7 @@ SAMPLED = list(sampled())
 def test_that_the_tree_from_a_config_is_the_model(model_type, class_name, share, seed):
     pytest.importorskip("transformers")
     case = proof().drawn(model_type, class_name, seed, share, seconds=10)
-    if case is None and share == 1:
+    if case is None and (share == 1 or class_name in NOT_BY_DEFAULT):
         pytest.skip("no random config was found that transformers builds this class from")
     raw, model = case or ({}, proof().default(model_type, class_name))
     ours = proof().ours(model_type, class_name, raw)

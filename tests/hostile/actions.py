@@ -42,7 +42,12 @@ def warm_up(work: Path) -> None:
     FolderSource(work / "path").names()
     for axis in ("read.dialects", "expect.methods"):
         members(f"adapterfit.{axis}")
-    for sample in (make.lora(), make.lora(target_modules=None)):  # the second reads PEFT's tables of default targets
+    prompt = make.adapter(peft_type="PROMPT_TUNING", num_virtual_tokens=3)  # reads which models read no words
+    for sample in (
+        make.lora(),
+        make.lora(target_modules=None),
+        prompt,
+    ):  # the second reads PEFT's tables of default targets
         pipeline.check(sample.adapter, base=make.base())
     check(str(work / "path"))
 

@@ -38,7 +38,10 @@ _GENERATE = frozenset((
     "BarkModel", "BertGenerationDecoder", "BlipForQuestionAnswering", "EncoderDecoderModel", "GraniteSpeech5ForCTC",
     "IdeficsForVisionText2Text", "ImageGPTForCausalImageModeling", "LasrForCTC", "MarianMTModel", "Nemotron3_5AsrForRNNT",
     "NemotronAsrStreamingForRNNT", "NemotronH_Omni_Reasoning_V3", "ParakeetForCTC", "ParakeetForRNNT", "ParakeetForTDT",
-    "RagTokenForGeneration", "SpeechEncoderDecoderModel", "SpeechT5ForSpeechToText", "VisionEncoderDecoderModel",
+    "RagTokenForGeneration", "SeamlessM4TForSpeechToSpeech", "SeamlessM4TForSpeechToText", "SeamlessM4TForTextToSpeech",
+    "SeamlessM4TForTextToText", "SeamlessM4TModel", "SeamlessM4Tv2ForSpeechToSpeech", "SeamlessM4Tv2ForSpeechToText",
+    "SeamlessM4Tv2ForTextToSpeech", "SeamlessM4Tv2ForTextToText", "SeamlessM4Tv2Model", "SpeechEncoderDecoderModel",
+    "SpeechT5ForSpeechToText", "VisionEncoderDecoderModel",
 ))  # fmt: skip
 _DO_NOT = frozenset(("OpenAIGPTDoubleHeadsModel", "PI0ForConditionalGeneration"))
 #: Bare models whose forward takes no labels, so that a model for generation around them does not run.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,15 @@ def without_words(tree: ModuleTree) -> Raised | None:
     named = any(module.name == "embeddings.word_embeddings" for module in tree.modules)
     if named or "vocab_size" in tree.config:
         return None
-    line = json.loads(_WORDLESS.read_text(encoding="utf-8"))["raises"].get(tree.model_type, "")
+    line = _wordless().get(tree.model_type, "")
     kind, _, said = line.partition(": ")
     return Raised(kind, said, stage="inject") if line else None
+
+
+@lru_cache(maxsize=1)
+def _wordless() -> Mapping[str, str]:
+    loaded: Mapping[str, str] = json.loads(_WORDLESS.read_bytes())["raises"]
+    return loaded
 
 
 def prompt_raises(config: Mapping[str, Any], tree: ModuleTree) -> Raised | None:
