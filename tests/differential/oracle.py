@@ -95,7 +95,10 @@ def _saved(model) -> dict[str, Any]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return peft.get_peft_model_state_dict(model)
+        try:
+            return peft.get_peft_model_state_dict(model)
+        except NotImplementedError:  # a class without input embeddings: PEFT loads for it, and cannot save by itself
+            return peft.get_peft_model_state_dict(model, save_embedding_layers=False)
 
 
 def _dropped(model, seen: dict[str, list[str]], names: dict[str, Any]) -> frozenset[str]:
