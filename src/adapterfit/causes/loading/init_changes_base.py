@@ -67,9 +67,13 @@ _CURE = Fix("unsafe", 'save with path_initial_model_for_weight_conversion="…" 
 
 def check(case: Case, _diff: object) -> Iterator[Finding]:
     """A note where PEFT repeats the change; an error where it cannot, or does and was not meant to."""
-    values = case.adapter.config.values if case.adapter.config is not None else {}
+    config = case.adapter.config
+    values = config.values if config is not None else {}
     given = values.get("init_lora_weights")
-    init = given.lower() if isinstance(given, str) and case.adapter.config else ""
+    heard = (
+        config is not None and config.peft_type != "ADALORA"
+    )  # which starts in its own way whatever is written there
+    init = given.lower() if isinstance(given, str) and heard else ""
     if case.consumer.rules.get("lora-inits") == ["*"]:
         if init.startswith((*_REPEATED, "corda", "loftq", "lora_ga")) and not written_before(case, "0.7.0"):
             yield _never_done(init, case.consumer.peft)
@@ -160,6 +164,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
         "silent": [
             plain,
             *(plain.with_config(init_lora_weights=name) for name in ("gaussian", "eva", "orthogonal", True)),
+            *(
+                make.adapter(
+                    "llama", peft_type="ADALORA", init_r=3, total_step=9, target_modules=["q_proj"]
+                ).with_config(init_lora_weights=name)
+                for name in ("corda", "pissa")
+            ),
         ],
     }
 
