@@ -100,6 +100,7 @@ def main(arguments: list[str]) -> int:
     import breaking
     import broken
     import crossing
+    import small_models
 
     every = ADAPTERS if wanted.sample else 1
     adapters = [name for name in broken.ADAPTERS if name not in breaking.NOT_RUN]
@@ -108,7 +109,7 @@ def main(arguments: list[str]) -> int:
         (
             "a LoRA on every architecture, broken and mended",
             broken_ways,
-            lambda: _named(breaking.ARCHITECTURES, wanted.parts)[::every],
+            lambda: _named(small_models.ON, wanted.parts)[::every],
         ),
         (
             "adapters on another implementation of their base",
@@ -176,7 +177,7 @@ def table(title: str, rows: list[Row], *, verbose: bool) -> int:
     if still:
         print(f"compared by the numbers that PEFT holds after loading, as they are not run here: {len(still)}")
     if unrun:
-        print(f"not run, as no small model of it can be made or run here: {len(unrun)} ({', '.join(sorted(unrun))})")
+        print(f"not run, as no small model of it can be made here: {len(unrun)} ({', '.join(sorted(unrun))})")
     for kind, name, found in rows:
         if found.word == "wrong" or (verbose and found.word in ("refused", "cannot tell")):
             print(f"  {found.word}: {name}, {kind}: {found.why[:300]}")

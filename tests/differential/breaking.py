@@ -19,10 +19,7 @@ from typing import Any
 import broken
 import mending
 import oracle
-
-from adapterfit.expect import modules
-from adapterfit.read.base import read_base
-from adapterfit.read.sources.memory import MemorySource
+import small_models
 
 #: Name → tensor, and the config; what a way to break them returns, or None where it changes nothing.
 Files = tuple[dict[str, Any], dict[str, Any]]
@@ -281,7 +278,7 @@ BY_NUMBERS = "by the numbers that PEFT holds"
 
 
 class NotRun(Exception):
-    """A small model of this architecture cannot be made, or not be run by tokens or an image alone."""
+    """A small model of this architecture cannot be made."""
 
 
 @dataclass(frozen=True)
@@ -301,109 +298,51 @@ class Saved:
         return broken.real_base(self.case, self.class_name)
 
 
-#: Sizes of small models, under all the names that configs give them.
-_SMALL: Mapping[str, Any] = {
-    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "embedding_size", "word_embed_proj_dim"), 64),
-    **dict.fromkeys(("intermediate_size", "d_ff", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim", "hidden_dim", "ffn_hidden_size"), 96),
-    **dict.fromkeys(("num_hidden_layers", "num_layers", "encoder_layers", "decoder_layers", "n_layer", "n_layers"), 2),
-    **dict.fromkeys(("num_attention_heads", "num_heads", "n_head", "n_heads", "encoder_attention_heads", "decoder_attention_heads"), 4),
-    **dict.fromkeys(("max_position_embeddings", "max_seq_len", "n_positions"), 64),
-    **dict.fromkeys(("head_dim", "d_kv", "rotary_dim", "patch_size", "num_mel_bins"), 16),
-    **dict.fromkeys(("num_experts", "num_local_experts", "attention_window"), 4),
-    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 48),
-    **dict.fromkeys(("image_size", "max_source_positions", "max_target_positions"), 32),
-    "num_key_value_heads": 2, "num_experts_per_tok": 2, "vocab_size": 256, "pad_token_id": 0, "bos_token_id": 1,
-    "eos_token_id": 2, "initializer_range": 0.1,
-}  # fmt: skip
-#: Made of other models' configs, not run by tokens or an image alone, or with a Linear whose output PEFT cannot cast.
-_NOT_SMALL = {
-    "clip", "siglip", "gemma3", "llava", "llava_next", "paligemma", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen3_vl",
-    "deepseek_v3", "wav2vec2", "wavlm", "phimoe",
-}  # fmt: skip
-ARCHITECTURES = tuple(f"on {name}" for name in sorted(modules.known_types() - _NOT_SMALL))
-_HEADS = (
-    "ForCausalLM",
-    "LMHeadModel",
-    "ForConditionalGeneration",
-    "ForSequenceClassification",
-    "ForImageClassification",
-    "Model",
-)
-
-
-def _classes(model_type: str) -> list[str]:
-    from adapterfit.expect.modules import _FACTS
-
-    return list(json.loads((_FACTS / f"{model_type}.json").read_text())["classes"])
-
-
-def _sized(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The sizes of a small model under the names that this config has, those of its parts too."""
-    small = {
-        key: [value] * len(fields[key]) if isinstance(fields[key], (list, tuple)) else value
-        for key, value in _SMALL.items()
-        if key in fields
-    }
-    for key, value in fields.items():
-        if isinstance(value, dict) and isinstance(value.get("model_type"), str):
-            small[key] = {"model_type": value["model_type"], **_sized(value)}
-    return small
-
-
-def _on(model_type: str) -> Any:
-    """A LoRA on every Linear of a small model of this type."""
-    import transformers
-
-    default = transformers.AutoConfig.for_model(model_type)
-    sizes = _sized({key: value for key, value in default.to_dict().items() if key not in default.attribute_map})
-    classes = _classes(model_type)
-    chosen = next((name for head in _HEADS for name in classes if name.endswith(head)), classes[0])
-    if "multi_query" in default.to_dict():  # says itself how many heads keys have
-        sizes.pop("num_key_value_heads", None)
-    raw = {"model_type": model_type, "architectures": [chosen], **sizes}
-    base = read_base(MemorySource({"config.json": json.dumps(raw).encode()}, label=f"tiny-{model_type}"))
-    return dataclasses.replace(broken.sample("llama lora").case, base=base)
-
-
 @cache
 def saved(name: str, root: Path) -> Saved:
     """One of `broken.ADAPTERS`, or a LoRA on an architecture, made, noised, and saved below `root`."""
-    where = name[len("on ") :] if name in ARCHITECTURES else ""
-    case = _on(where) if where else broken.sample(name).case
-    config = {**broken.LORA, "target_modules": "all-linear"} if where else case.adapter.config.raw
     folder = root / re.sub(r"\W+", "-", name)
+    if name in small_models.ON:
+        return _on_architecture(small_models.ON[name], folder)
+    case = broken.sample(name).case
     fresh = partial(broken.real_base, case, case.base.architecture)
-    try:
-        _must_be_small(case)
-        save(fresh(), config, folder)
-        loaded = mending.loaded(fresh(), folder)
-    except Exception as error:
-        if where:
-            raise NotRun(f"{type(error).__name__}: {error}") from None
-        raise
-    try:
-        logits = computed(loaded)
-    except Exception:  # whatever a model misses that is given tokens or an image alone
-        if not where:
-            raise
-        return Saved(folder, case, case.base.architecture, held(loaded), held)
-    if moved(logits, computed(fresh())):
-        return Saved(folder, case, case.base.architecture, logits, computed)
-    if not where:
+    save(fresh(), case.adapter.config.raw, folder)
+    logits = computed(mending.loaded(fresh(), folder))
+    if not moved(logits, computed(fresh())):
         raise ValueError(f"{name} changes nothing, so nothing could be seen of it")
-    return Saved(folder, case, case.base.architecture, held(loaded), held)  # as a model that cannot be run
+    return Saved(folder, case, case.base.architecture, logits, computed)
 
 
-def _must_be_small(case: Any) -> None:
-    """Where sizes have other names than those above, a model has its full size."""
-    import torch
-    import transformers
+def _on_architecture(model_type: str, folder: Path) -> Saved:
+    """A LoRA on every Linear of the first small model of this type that can be made and saved."""
+    why = ""
+    for case in small_models.cases(model_type):
+        fresh = partial(broken.real_base, case, case.base.architecture)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            save(fresh(), {**broken.LORA, "target_modules": _layers(fresh())}, folder)
+            loaded = mending.loaded(fresh(), folder)
+        except Exception as error:  # whatever transformers or PEFT say against a model that was drawn
+            why = why or f"{type(error).__name__}: {error}"
+            continue
+        try:
+            logits = computed(loaded)
+        except Exception:  # whatever a model misses that is given tokens or an image alone
+            return Saved(folder, case, case.base.architecture, held(loaded), held)
+        if moved(logits, computed(fresh())):
+            return Saved(folder, case, case.base.architecture, logits, computed)
+        return Saved(folder, case, case.base.architecture, held(loaded), held)
+    raise NotRun(why or "it is not small")
 
-    with torch.device("meta"):
-        made = transformers.AutoConfig.for_model(**dict(case.base.config))
-        model = getattr(transformers, case.base.architecture)._from_config(made)
-    if sum(parameter.numel() for parameter in model.parameters()) > 5_000_000:
-        raise NotRun("it is not small")
+
+def _layers(model: Any) -> str | list[str]:
+    """Every Linear; of a model without any, every convolution."""
+    from torch import nn
+
+    if any(isinstance(module, nn.Linear) for module in model.modules()):
+        return "all-linear"
+    kinds = (nn.Conv1d, nn.Conv2d)
+    return [name for name, module in model.named_modules() if isinstance(module, kinds) and module.groups == 1]
 
 
 def save(model: Any, config: Mapping[str, Any], folder: Path) -> None:

@@ -39,8 +39,13 @@ def compared(
     if report.verdict == "fits":
         really = judged(adapter, fresh, logits, reference, close)
         return Outcome("untouched") if really.word != "wrong" else Outcome("wrong", f"said to fit, but: {really.why}")
+    readings = [
+        f"{f.id}: {' - or: '.join(f.fix.readings)}" for f in report.findings if f.fix is not None and f.fix.readings
+    ]
+    if report.verdict == "cannot-tell" and not readings:
+        return Outcome("cannot tell", _reasons(report), cures)
     if report.verdict != "fits-after-fix":
-        return Outcome("cannot tell" if report.verdict == "cannot-tell" else "refused", _reasons(report), cures)
+        return Outcome("refused", "; ".join([*readings, _reasons(report)]), cures)
     fixed(adapter, base, out)
     return judged(out, fresh, logits, reference, close, cures)
 
