@@ -14,7 +14,7 @@ from adapterfit.text import quote, shorten, show
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from adapterfit.read.source import Source
     from adapterfit.records import Adapter, Finding, Report
@@ -63,23 +63,32 @@ def planned(
     left_out.update({step.cause: step for step in wished if step.safety == "unsafe" and not unsafe})
     taken_too = [step for step in wished if step.safety != "unsafe" or unsafe]
     steps, now = _possible(report, cured, steps, taken_too, impossible) or (steps, now)
-    if now.verdict == "fits" and not unsafe and any(map(stays, report.findings)):
-        # A cure took away what it was seen by, such as fields that date the config: it is there all the same.
-        now = dataclasses.replace(
-            now, verdict="does-not-fit", findings=(*now.findings, *filter(stays, report.findings))
-        )
+    now = now if unsafe else with_what_stays(report, now)
+    return described(report, steps, now, left_out.values(), impossible), now
+
+
+def with_what_stays(report: Report, now: Report) -> Report:
+    """The report after cures; one that took away what another cause was seen by, such as fields that date the config, cured only itself."""
+    if now.verdict != "fits" or not any(map(stays, report.findings)):
+        return now
+    return dataclasses.replace(now, verdict="does-not-fit", findings=(*now.findings, *filter(stays, report.findings)))
+
+
+def described(
+    report: Report, steps: Sequence[Step], now: Report, left_out: Iterable[Step], impossible: Iterable[str] = ()
+) -> Plan:
+    """The plan of these steps, with what the reports before and after them say."""
     taken = {step.cause for step in steps}
-    plan = Plan(
+    return Plan(
         adapter=report.case.adapter.label,
         steps=tuple(steps),
-        left_out=tuple(step for cause, step in left_out.items() if cause not in taken),
+        left_out=tuple(step for step in left_out if step.cause not in taken),
         refused=(*readings(now), *dict.fromkeys(impossible)),
         before=report.verdict if report.verdict != "fits-after-fix" else "does-not-fit",
         after=now.verdict,
         remaining=tuple(_still(found) for found in now.findings if found.severity == "error"),
         unknown=tuple(one.why for one in now.not_checked if _FITS in one.what) if now.verdict == "cannot-tell" else (),
     )
-    return plan, now
 
 
 def _still(found: Finding) -> str:
@@ -165,26 +174,23 @@ def fix(
     from adapterfit.read.locate import locate
     from adapterfit.read.sources.joined import with_parts
     from adapterfit.repair.hashes import hashed
-    from adapterfit.wishes import Wishes, born
-    from adapterfit.wishes import steps as wished
+    from adapterfit.saved import believed
+    from adapterfit.wishes import Wishes, ours
 
     with contextlib.closing(with_parts(locate(str(adapter), kind="adapter", online=online))) as source:
         found = read_adapter(source)
         report = pipeline.check(found, base, consumer, online=online, base_class=base_class, loader=loader)
-        wishes = Wishes(base_name, drop_copies, alpha, dtype, rslora)
         if plan is not None:
             if not plan.steps:
                 return Receipt(_nothing_asked(plan, report))
-            _must_be_applicable(plan, source, unsafe=unsafe)
-            made, after = plan, None
+            _must_be_of(plan, source)
+            made, after = believed(plan, report, pipeline.cured, source, unsafe=unsafe)
         else:
-            first = born(report, pipeline.cured, wishes)
-            made, after = planned(
-                report, pipeline.cured, unsafe=unsafe, first=first, more=lambda now: wished(now, source, wishes)
-            )
+            wishes = Wishes(base_name, drop_copies, alpha, dtype, rslora)
+            made, after = ours(report, pipeline.cured, source, wishes, unsafe=unsafe)
             if out is None and made.steps:
                 made = dataclasses.replace(made, sources=hashed(source, source.names()))
-        if out is None or not made.steps or (after is not None and not _is_worth_writing(made, after)):
+        if out is None or not made.steps or not _is_worth_writing(made, after):
             return Receipt(made)
         work = _Work(_with_base(source, report, made), report, made, base_class, exact, python)
         return work.carried_out(out, [str(adapter), *([base] if isinstance(base, str) else [])], progress)
@@ -218,12 +224,10 @@ def _nothing_asked(plan: Plan, report: Report) -> Plan:
     return dataclasses.replace(plan, before="fits", after="fits", left_out=(), refused=(), remaining=(), unknown=())
 
 
-def _must_be_applicable(plan: Plan, source: Source, *, unsafe: bool) -> None:
+def _must_be_of(plan: Plan, source: Source) -> None:
+    """Whether it is about the files that are there."""
     from adapterfit.repair.hashes import hashed
 
-    risky = [step.cause for step in plan.steps if step.safety == "unsafe"]
-    if risky and not unsafe:
-        raise CannotCheck(f"the plan has unsafe steps ({shorten(risky)}): add --unsafe to carry them out")
     now = hashed(source, source.names())
     differing = sorted(name for name in now.keys() | plan.sources.keys() if now.get(name) != plan.sources.get(name))
     if differing:
@@ -365,7 +369,7 @@ def _raw(adapter: Adapter) -> Mapping[str, Any]:
 
 
 def _checked(again: Report, plan: Plan) -> Shown:
-    if again.verdict != plan.after:
+    if again.verdict.replace("fits-after-fix", "does-not-fit") != plan.after:
         wrong = shorten(found.id for found in again.findings if found.severity == "error")
         return Shown(
             "check", "failed", f"checked again, it is {again.verdict} ({wrong}), where {plan.after} was planned"

@@ -13,6 +13,7 @@ from adapterfit.record import dataclass
 from adapterfit.text import quote, show
 
 if TYPE_CHECKING:
+    from adapterfit.plans import Plan
     from adapterfit.read.source import Source
     from adapterfit.records import Report
 
@@ -34,6 +35,25 @@ class Wishes:
     alpha: float | None = None
     dtype: str | None = None
     rslora: bool = False
+
+
+def ours(
+    report: Report,
+    cured: Callable[[Report, tuple[Edit, ...]], Report],
+    source: Source,
+    wishes: Wishes,
+    *,
+    unsafe: bool,
+) -> tuple[Plan, Report]:
+    """The plan of cures and wishes, and the report on the adapter after it, on the records.
+
+    Raises:
+        CannotCheck: A file changed while it was read.
+    """
+    from adapterfit.fixing import planned
+
+    first = born(report, cured, wishes)
+    return planned(report, cured, unsafe=unsafe, first=first, more=lambda now: steps(now, source, wishes))
 
 
 def born(report: Report, cured: Callable[[Report, tuple[Edit, ...]], Report], wishes: Wishes) -> tuple[Step, ...]:

@@ -131,11 +131,13 @@ def test_a_saved_plan_is_carried_out_exactly(here):
     assert plan["schema"] == "adapterfit/plan/v1"
     del plan["steps"][0]["edits"][0]  # one tensor less: it is not what we would plan
     (here / "plan.json").write_text(json.dumps(plan), "utf-8")
-    assert fix("wrapped", "--base", "base", "--out", "good", "--plan-file", "plan.json") == 2
-    assert not (here / "good").exists(), "it would not fit, although the plan says so"
-    plan["after"] = "fits-after-fix"
+    carried_out = ("wrapped", "--base", "base", "--out", "good", "--plan-file", "plan.json")
+    assert fix(*carried_out) == 2, "it calls itself safe, and is not what we would call so"
+    assert fix(*carried_out, "--unsafe") == 2, "it would not fit, although the plan says so"
+    assert not (here / "good").exists()
+    plan["after"] = "does-not-fit"
     (here / "plan.json").write_text(json.dumps(plan), "utf-8")
-    assert fix("wrapped", "--base", "base", "--out", "good", "--plan-file", "plan.json") == 1
+    assert fix(*carried_out, "--unsafe") == 1
     names = [tensor.name for tensor in check("good", base="base").case.adapter.tensors]
     assert sum(name.startswith("module.") for name in names) == 1
 

@@ -138,8 +138,10 @@ def test_a_plan_that_somebody_edited_to_scale_a_tensor_is_not_proven(base, tmp_p
     plan = adapterfit.fix(adapter, base).plan
     (step,) = plan.steps
     more = dataclasses.replace(step, edits=(*step.edits, Scale(step.edits[0].new, 2.0)))
-    with pytest.raises(NotProven):
+    with pytest.raises(adapterfit.CannotCheck, match="--unsafe"):
         adapterfit.fix(adapter, base, tmp_path / "out", plan=dataclasses.replace(plan, steps=(more,)))
+    with pytest.raises(NotProven):
+        adapterfit.fix(adapter, base, tmp_path / "out", plan=dataclasses.replace(plan, steps=(more,)), unsafe=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -272,9 +274,12 @@ def test_a_plan_that_takes_rows_of_the_base_is_refused_with_another_base(base, t
     config = json.dumps(dict(make.base("llama").config)).encode()
     other = filled({"model.embed_tokens.weight": ("BF16", [ROWS, WIDTH], short(rows(ROWS, start=1)))})
     lay(tmp_path / "other", {"config.json": config, "model.safetensors": other})
+    for strange in (str(tmp_path / "other"), make.base("llama")):
+        with pytest.raises(adapterfit.CannotCheck, match="--unsafe"):
+            adapterfit.fix(adapter, strange, tmp_path / "out", plan=plan)
     with pytest.raises(adapterfit.errors.NotProven, match="not the ones that the plan was made for"):
-        adapterfit.fix(adapter, str(tmp_path / "other"), tmp_path / "out", plan=plan)
+        adapterfit.fix(adapter, str(tmp_path / "other"), tmp_path / "out", plan=plan, unsafe=True)
     with pytest.raises(adapterfit.CannotCheck, match="is not in"):
-        adapterfit.fix(adapter, make.base("llama"), tmp_path / "out", plan=plan)
+        adapterfit.fix(adapter, make.base("llama"), tmp_path / "out", plan=plan, unsafe=True)
     assert not (tmp_path / "out").exists()
     assert adapterfit.fix(adapter, base, tmp_path / "out", plan=plan).proof.holds

@@ -35,6 +35,8 @@ from adapterfit.text import quote
 
 #: Types that numbers are computed in.
 FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
+#: No array has more numbers, not even where one of its sizes is 0.
+_NUMBERS = 2**60
 Table = dict[str, Made]
 
 
@@ -247,7 +249,7 @@ def _axis(edit: Edit, one: Made, axis: int) -> int:
 
 
 def _check_shape(edit: Edit, shape: Shape) -> None:
-    if len(shape) > limits.DIMS or any(size < 0 for size in shape):
+    if len(shape) > limits.DIMS or any(size < 0 for size in shape) or math.prod(filter(None, shape)) > _NUMBERS:
         raise _bad(edit, f"{list(shape)} is no shape")
 
 
