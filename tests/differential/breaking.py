@@ -170,6 +170,16 @@ def _idle_rank_pattern(files: Files) -> Files | None:
     return (files[0], {**config, "rank_pattern": {"q_proj": 2}}) if there else None
 
 
+def _named_copies(files: Files) -> Files | None:
+    """Copies of modules and rows of tokens under the names they have in the model."""
+    copies = "|".join(re.escape(name) for name in files[1].get("modules_to_save") or ["nothing"])
+    return _renamed(
+        lambda name: re.sub(rf"(?<=\.)({copies})\.(?=weight$|bias$)", r"\1.modules_to_save.default.", name).replace(
+            ".trainable_tokens_delta", ".trainable_tokens_delta.default"
+        )
+    )(files)
+
+
 def _named_prompt(files: Files) -> Files | None:
     return _renamed(lambda name: "prompt_encoder.default.embedding.weight" if name == "prompt_embeddings" else name)(
         files
@@ -261,6 +271,7 @@ WAYS: Mapping[str, Callable[[Files], Files | None]] = {
     "LoKr of 0.13": _of_type("LOKR", _lokr_of_0_13),
     "experts of PEFT 0.18": _exchanged,
     "biases of PEFT 0.6": _old_bias,
+    "copies under their names in the model": _named_copies,
     "the prompt under its module's name": _named_prompt,
     "another number of virtual tokens": _other_prompt_length,
     "DoRA switched off": _flag_lost("use_dora", "magnitude"),

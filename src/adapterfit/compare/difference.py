@@ -41,7 +41,9 @@ def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Di
     converted = found.prefix == "lora_" and bool(found.tree.adapter_renames or found.tree.expert_fusion)
     inserted = rules.get("adapter-name-inserted") == "always" and not converted
     twice = inserted or bool(rules.get("converts")) or second
-    by_model_key = {slot.model_key: slot for slot in found.slots}
+    # Copies and rows are looked up by the name without the adapter's; one that has it is not found.
+    by_model_key = {slot.model_key: slot for slot in found.slots if slot.role not in _LOOKED_UP}
+    unnamed = {slot.model_key for slot in found.slots if slot.role in _LOOKED_UP} - set(by_key)
     lost = {slot.model_key for slot in found.slots if twice and slot.role == "tuner" and slot.model_key != slot.key}
     unread = _UNREAD if rules.get("vera-projection") else ()
     matched: list[Match] = []
@@ -54,6 +56,7 @@ def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Di
         if (
             not arrival.lands
             or arrival.key in lost
+            or arrival.key in unnamed
             or (slot is None and arrival.key not in found.state)
             or (slot is not None and slot.model_key in filled)
         ):
@@ -88,6 +91,7 @@ def _land(came: list[Arrival], failure: Raised | None, found: Expectation) -> Di
     )
 
 
+_LOOKED_UP = ("saved-module", "tokens")
 #: Projections that PEFT before 0.21 looks for by name, and does not read: any size passes.
 _UNREAD = tuple(f"base_model.{method}_{side}" for method in ("vera", "pvera") for side in "AB")
 
@@ -167,7 +171,7 @@ def _raised(
     """The first exception of the load, in PEFT's order: lookups of copies and rows, the method's own, shapes, the prompt."""
     names = {arrival.key for arrival in came}
     for slot in missing:
-        if slot.role in ("saved-module", "tokens") and slot.if_missing == "raises" and slot.key not in names:
+        if slot.role in _LOOKED_UP and slot.if_missing == "raises" and slot.key not in names:
             # Without the wrapper of PEFT, into a base that transformers loads by itself, names have no prefix.
             plain = found.config.get("loader rules", {}).get("loader") == "model.load_adapter"
             return Raised("KeyError", repr(slot.key.removeprefix("base_model.model.") if plain else slot.key))

@@ -255,7 +255,10 @@ def examples(make: Any) -> dict[str, list[Any]]:
         make.adapter("llama", peft_type="IA3", target_modules=["k_proj"], feedforward_modules=[]).renamed(
             lambda name: name + ".foo"
         ),
-        head.renamed(lambda name: name.replace("classifier.", "classifier.modules_to_save.foo.")),
+        *(
+            head.renamed(lambda name, a=a: name.replace("classifier.", f"classifier.modules_to_save.{a}."))
+            for a in ("foo", "default")
+        ),
         make.adapter("llama", peft_type="PROMPT_TUNING", num_virtual_tokens=8).renamed(
             lambda _name: "prompt_encoder.default.embedding.weight"
         ),
