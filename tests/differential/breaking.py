@@ -234,6 +234,14 @@ def _both(*ways: Callable[[Files], Files | None]) -> Callable[[Files], Files | N
     return broke
 
 
+def _wrapped_layers(files: Files) -> Files | None:
+    """As FSDP wraps each layer, with activation checkpointing in the first of them."""
+    both = "._fsdp_wrapped_module._checkpoint_wrapped_module."
+    layers = r"(\.(?:layers?|h|block)\.%s)\."
+    first = _renamed(lambda name: re.sub(layers % "0", rf"\1{both}", name))
+    return _both(first, _renamed(lambda name: re.sub(layers % "[1-9]", r"\1._fsdp_wrapped_module.", name)))(files)
+
+
 _DDP = _renamed(lambda name: "module." + name)
 #: What happened to the files → how to do it again. Where one changes nothing, it does not apply.
 WAYS: Mapping[str, Callable[[Files], Files | None]] = {
@@ -244,6 +252,10 @@ WAYS: Mapping[str, Callable[[Files], Files | None]] = {
     ),
     "the prefix of a Lightning module": _renamed(lambda name: "model." + name),
     "FSDP's prefix": _renamed(lambda name: "_fsdp_wrapped_module." + name),
+    "FSDP around each layer": _wrapped_layers,
+    "DDP's prefix, compiled": _renamed(lambda name: "module._orig_mod." + name),
+    "PEFT's prefix three times": _renamed(lambda name: name.replace("base_model.model.", "base_model.model." * 3, 1)),
+    "the first half of PEFT's prefix lost": _renamed(lambda name: name.replace("base_model.model.", "model.", 1)),
     "PEFT's prefix lost": _renamed(lambda name: name.replace("base_model.model.", "", 1)),
     "PEFT's prefix twice": _renamed(lambda name: name.replace("base_model.model.", "base_model.model." * 2, 1)),
     "names of the bare model": _renamed(
@@ -256,6 +268,7 @@ WAYS: Mapping[str, Callable[[Files], Files | None]] = {
     "another adapter's name inside": _renamed(lambda name: _TUNED.sub(r"\g<0>.mine", name)),
     "an adapter called lora": _of_type("LORA", _renamed(lambda name: name.replace(".lora", ""))),
     "an adapter called 0": _renamed(lambda name: name.replace(".0", "")),
+    "an adapter called layers": _renamed(lambda name: name.replace(".layers", "")),
     "an adapter called model": _renamed(lambda name: name.replace(".model", "")),
     "an adapter called q_proj": _renamed(lambda name: name.replace(".q_proj", "")),
     "a target forgotten": _fewer_targets,

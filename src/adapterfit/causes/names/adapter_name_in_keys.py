@@ -67,6 +67,8 @@ _HOLDERS = ("modules_to_save", "trainable_tokens_delta")
 _PROMPT_MODULE = "prompt_encoder."
 _PROMPT = "prompt_embeddings"
 _LORA = ("lora_A.", "lora_B.")
+#: Adapters of one file that are named.
+_SHOWN = 4
 
 
 def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
@@ -135,6 +137,37 @@ def _stray(diff: Diff, stray: list[TensorInfo]) -> Iterator[Finding]:
                 explains=[*(t.name for t in stray), *evidence.keys_of(names.values())],
             )
             return
+    yield from _several(diff, stray)
+
+
+def _several(diff: Diff, stray: list[TensorInfo]) -> Iterator[Finding]:
+    """Several adapters in one file, each under its own name, and any of which would land: which is meant, nothing tells."""
+    held: dict[str, dict[TensorInfo, str]] = {}
+    for tensor in stray:
+        name, segment = _without_segment(tensor.name)
+        held.setdefault(segment if name else "", {})[tensor] = name
+    alike = len({frozenset(names.values()) for names in held.values()}) == 1
+    if len(held) < 2 or not alike or not all(held) or not all(evidence.lands(diff, names) for names in held.values()):
+        return
+    listed = list(held.items())[:_SHOWN]
+    more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
+    yield finding(
+        f"the file holds {len(held)} adapters, {' and '.join(quote(segment) for segment, _ in listed)}{more}: PEFT loads one from a "
+        "folder, without its name in the keys",
+        at=stray,
+        predicted="raises" if diff.raised is not None else "warns" if diff.warned else "silent",
+        found=quote(stray[0].name),
+        expected=quote(next(iter(listed[0][1].values()))),
+        fix=Fix(
+            "unsafe",
+            "save each into a folder of its own: model.save_pretrained(folder) does so",
+            readings=tuple(
+                f"{quote(segment)} is meant: take its {evidence.count(len(names), 'tensor')}, leave out the others"
+                for segment, names in listed
+            ),
+        ),
+        explains=[*(t.name for t in stray), *(k for _, names in listed for k in evidence.keys_of(names.values()))],
+    )
 
 
 def _rename(names: Mapping[TensorInfo, str]) -> Fix:
@@ -207,7 +240,7 @@ def _saved(key: str) -> str:
 
 
 def _in_front(found: Mapping[TensorInfo, list[str]]) -> bool:
-    """Whether the readings differ in front of the layers only: another class or version, no adapter's name."""
+    """Whether the readings differ in front of the layers' own name only: another class or version, no adapter's name."""
     return all(
         _from_number(t.name) == _from_number(ways[0])
         if t.name.startswith(evidence.PREFIX)
@@ -217,10 +250,11 @@ def _in_front(found: Mapping[TensorInfo, list[str]]) -> bool:
 
 
 def _from_number(name: str) -> list[str]:
-    """The segments from the first number on; where there is none, from the module's own name on."""
+    """The segments from the one before the first number on; where there is none, from the module's own name on."""
     segments = name.split(".")
     own = len(evidence.parts(name).leaf.split(".")) + 1
-    return segments[next((i for i, part in enumerate(segments) if evidence.is_number(part)), len(segments) - own) :]
+    first = next((i for i, part in enumerate(segments) if evidence.is_number(part)), 0)
+    return segments[first - 1 if first else len(segments) - own :]
 
 
 def _adapter_names(tensor: TensorInfo, keys: Mapping[str, Any]) -> set[str]:
@@ -267,7 +301,9 @@ def examples(make: Any) -> dict[str, list[Any]]:
         ),
     ]
     fires += [named[0].on_base(None), fires[-1].on_base(None)]
-    two = plain.renamed(lambda name: name.replace(".weight", ".foo.weight")).added(
+    bar = {slot.name.replace(".weight", ".bar.weight"): slot.shape for slot in plain.adapter.tensors}
+    fires.append(named[0].added(bar))
+    half = plain.renamed(lambda name: name.replace(".weight", ".foo.weight")).added(
         {name.replace(".weight", ".bar.weight"): (4, 64) for name in plain.names if "lora_A" in name}
     )
     return {
@@ -275,7 +311,7 @@ def examples(make: Any) -> dict[str, list[Any]]:
         "silent": [
             plain,
             head,
-            two,
+            half,
             plain.on_base(None),
             named[1].on_base(None),
             plain.renamed(lambda name: name.replace("q_proj", "lora_q")),

@@ -1,8 +1,8 @@
 """Keys carry a wrapper's prefix, or lack PEFT's own.
 
-What this means: the adapter's tensors are named after a wrapper around the model (`module.`, `_orig_mod.`,
-`_fsdp_wrapped_module.`, the attribute of a Lightning module), or PEFT's own `base_model.model.` is missing or stands there
-twice. No tensor meets its module: PEFT warns once about missing keys and the model answers as if there were no adapter.
+What this means: the adapter's tensors are named after a wrapper around the model or its layers (`module.`, `_orig_mod.`,
+`_fsdp_wrapped_module.`, `_checkpoint_wrapped_module.`, the attribute of a Lightning module), or PEFT's own
+`base_model.model.` is missing, in whole or in part, or stands there twice. No tensor meets its module: PEFT warns once about missing keys and the model answers as if there were no adapter.
 
 Why it happens: the state dict was taken from the wrapped model (torch.compile, DataParallel, DDP, FSDP) instead of the
 PeftModel inside it, or it was saved by hand, or converted by a script that dropped or added PEFT's prefix.
@@ -40,7 +40,7 @@ Fixed:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.causes import evidence, retarget
@@ -54,7 +54,7 @@ from adapterfit.text import quote
 if TYPE_CHECKING:
     from adapterfit.symptoms import Symptoms
 
-WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.")
+WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 PEFT = evidence.PREFIX
 
 
@@ -89,8 +89,12 @@ def _readings(stray: list[TensorInfo], keys: set[str]) -> Iterator[tuple[str, di
         if all(wrapper in tensor.name for tensor in stray):
             yield (
                 f"their names carry {quote(wrapper)}, left by a wrapper",
-                {t: _unwrapped(t.name, wrapper, keys) for t in stray},
+                {t: _unwrapped(t.name, (wrapper,), keys) for t in stray},
             )
+    several = [wrapper for wrapper in WRAPPERS if any(wrapper in tensor.name for tensor in stray)]
+    if len(several) > 1:  # FSDP around each layer, with activation checkpointing in some of them
+        said = " and ".join(map(quote, several))
+        yield f"their names carry {said}, left by wrappers", {t: _unwrapped(t.name, several, keys) for t in stray}
     head = _head(stray[0].name, keys)
     if head and all(_is_behind(head, tensor.name, keys) for tensor in stray):
         yield (
@@ -98,11 +102,13 @@ def _readings(stray: list[TensorInfo], keys: set[str]) -> Iterator[tuple[str, di
             {t: t.name[len(head) :] for t in stray},
         )
     if all(tensor.name.startswith(PEFT + PEFT) for tensor in stray):
-        yield f"their names begin with {quote(PEFT)} twice", {t: t.name[len(PEFT) :] for t in stray}
+        yield f"their names begin with {quote(PEFT)} more than once", {t: _once(t.name) for t in stray}
     if not any(tensor.name.startswith("base_model.") for tensor in stray):
         yield f"their names lack {quote(PEFT)}", {t: PEFT + t.name for t in stray}
-    if all(tensor.name.startswith("base_model.") and not tensor.name.startswith(PEFT) for tensor in stray):
-        yield f"their names lack a part of {quote(PEFT)}", {t: PEFT + t.name[len("base_model.") :] for t in stray}
+    for half, rest in (("base_model.", "model."), ("model.", "base_model.")):
+        if all(tensor.name.startswith(half) for tensor in stray):
+            lacking = {t: PEFT + t.name[len(half) :] for t in stray}
+            yield f"their names lack {quote(rest)} of {quote(PEFT)}", lacking
 
 
 def _further(diff: Diff, what: str, names: Mapping[TensorInfo, str]) -> Iterator[tuple[str, dict[TensorInfo, str]]]:
@@ -136,13 +142,21 @@ def _is_behind(head: str, name: str, keys: set[str]) -> bool:
     return name.startswith(head) and (rest.startswith("base_model.") or rest in keys)
 
 
-def _unwrapped(name: str, wrapper: str, keys: set[str]) -> str:
-    """Without the wrapper, wherever it stands on a dot boundary; with PEFT's prefix where that went missing too.
+def _once(name: str) -> str:
+    while name.startswith(PEFT + PEFT):
+        name = name[len(PEFT) :]
+    return name
+
+
+def _unwrapped(name: str, wrappers: Iterable[str], keys: set[str]) -> str:
+    """Without these wrappers, wherever they stand on a dot boundary; with PEFT's prefix where that went missing too.
 
     Names of a prompt never had it.
     """
-    bare = name.replace("." + wrapper, ".")
-    bare = bare[len(wrapper) :] if bare.startswith(wrapper) else bare
+    bare = f".{name}"
+    for wrapper in wrappers:
+        bare = bare.replace("." + wrapper, ".")
+    bare = bare[1:]
     return bare if bare.startswith("base_model.") or bare in keys else PEFT + bare
 
 
@@ -155,6 +169,12 @@ def examples(make: Any) -> dict[str, list[Any]]:
         plain.renamed(lambda name: name[len(PEFT) :]),
         plain.renamed(lambda name: PEFT + name),
         make.lora("gpt2", target_modules=["c_attn"]).renamed(lambda name: name.replace(PEFT, "base_model.", 1)),
+    ]
+    layered = plain.renamed(lambda name: name.replace(".0.", ".0._fsdp_wrapped_module._checkpoint_wrapped_module."))
+    fires += [
+        layered.renamed(lambda name: name.replace(".1.", ".1._fsdp_wrapped_module.")),
+        plain.renamed(lambda name: PEFT + PEFT + name),
+        make.lora("gpt2", target_modules=["c_attn"]).renamed(lambda name: name[len("base_model.") :]),
     ]
     fires += [plain.renamed(lambda name: "model." + name), plain.renamed(lambda name: "student.encoder." + name)]
     prompt = make.adapter("llama", peft_type="PROMPT_TUNING", num_virtual_tokens=8)
