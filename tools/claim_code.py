@@ -253,11 +253,15 @@ def adaption_prompt_models() -> list[str] | None:
 OF_TRANSFORMERS = ("generation",)
 
 
-def generation() -> str | None:
-    """Whether a class that generates nothing can be asked for it."""
-    return (
-        "every class" if hasattr(transformers.BertForSequenceClassification, "prepare_inputs_for_generation") else None
-    )
+def generation() -> str | list[str] | None:
+    """Which classes that generate nothing can be asked for it."""
+    if hasattr(transformers.BertForSequenceClassification, "prepare_inputs_for_generation"):
+        return "every class"
+    masked = [
+        name for name in dir(transformers) if name.endswith("ForMaskedLM") and not name.startswith(("TF", "Flax"))
+    ]
+    able = [name for name in masked if hasattr(getattr(transformers, name), "prepare_inputs_for_generation")]
+    return able or None
 
 
 #: Claim → what is seen of it here; a function that needs what these versions lack raises AttributeError or ImportError.

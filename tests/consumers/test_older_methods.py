@@ -128,6 +128,15 @@ def test_before_transformers_4_52_every_class_can_be_asked_for_generation(transf
     assert found.raised is None or found.raised.stage == stage[transformers]
 
 
+@pytest.mark.parametrize(("transformers", "predicted"), [("4.51.3", "loads"), ("4.57.3", "loads"), ("5.1.0", "raises")])
+def test_a_masked_language_model_could_be_asked_for_generation_until_5_1(transformers, predicted):
+    """Measured with PEFT 0.18.1 beside 4.57.3 and 0.21.2 beside 5.23.0, loaded and run."""
+    sample = make.adapter("bert", **LORA, peft_type="LORA", task_type=None).with_config(task_type="CAUSAL_LM")
+    who = choose(f"peft==0.18.1,transformers=={transformers}")
+    found = adapterfit.check(sample.adapter, base=sample.case.base, consumer=who, base_class="BertForMaskedLM")
+    assert found.predicted == predicted
+
+
 def test_a_target_of_ia3_needs_its_dot_before_0_5_too():
     """T5's (IA)³ has `k` among its targets, which `encoder.block` ends with."""
     sample = make.adapter("t5", peft_type="IA3", task_type="SEQ_2_SEQ_LM")

@@ -73,8 +73,11 @@ def missing_ability(found: Expectation) -> Expectation:
         )
     if found.raised is not None or not _lacks_generation(found.tree, str(found.config.get("task_type"))):
         return found
-    if rule(found.config, "generation"):
+    able = rule(found.config, "generation")
+    if able == "every class":
         return _runs_then(found)
+    if able and found.tree.class_name in able:
+        return found
     line = f"'{found.tree.class_name}' object has no attribute 'prepare_inputs_for_generation'"
     return dataclasses.replace(found, raised=Raised("AttributeError", line, stage="inject"))
 
