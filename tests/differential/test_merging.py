@@ -37,6 +37,12 @@ LORA = {
     "DoRA on the embedding": ("llama", {"target_modules": ["embed_tokens"], "use_dora": True}),
     "a bias of LoRA's own": ("qwen2", {"target_modules": ["q_proj"], "lora_bias": True}),
     "trained biases": ("qwen2", {"target_modules": ["q_proj"], "bias": "all"}),
+    "MonteCLoRA": ("llama", {"target_modules": ["q_proj"], "monteclora_config": peft.MontecloraConfig()}),
+    "VeLoRA": ("llama", {"target_modules": ["q_proj"], "velora_config": peft.VeloraConfig(num_groups=8)}),
+    "all biases and a saved head": (
+        "vit",
+        {"target_modules": ["projection"], "bias": "all", "modules_to_save": ["classifier"]},
+    ),
     "a module saved whole": ("llama", {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}),
     "Conv1D": ("gpt2", {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}),
     "Conv1D with DoRA": ("gpt2", {"target_modules": ["c_attn", "c_proj"], "fan_in_fan_out": True, "use_dora": True}),

@@ -8,6 +8,7 @@ import pytest
 import adapterfit
 from adapterfit.errors import CannotConvert
 from adapterfit.read import peft_facts
+from adapterfit.testing.bases import CONFIGS
 from adapterfit.testing.disk import lay
 from convert_samples import LLAMA, config, numbers, peft_config, peft_folder, read, weights_bytes
 
@@ -36,10 +37,8 @@ def test_a_plain_adapter_gets_exactly_the_fields_of_the_release(version, tmp_pat
 
 
 NEEDS = {
-    "use_rslora": (True, "0.7.1"),
     "use_dora": (True, "0.8.2"),
     "rank_pattern": ({"q_proj": 4}, "0.5.0"),
-    "exclude_modules": (["k_proj"], "0.13.2"),
     "layer_replication": ([[0, 2], [1, 2]], "0.9.0"),
     "alora_invocation_tokens": ([1, 2], "0.17.1"),
 }
@@ -50,6 +49,69 @@ def test_a_field_that_the_release_does_not_know_is_refused_by_name(field, tmp_pa
     value, version = NEEDS[field]
     with pytest.raises(CannotConvert, match=field):
         adapterfit.convert(full(tmp_path, **{field: value}), f"peft=={version}", tmp_path / "b")
+
+
+NOTHING = {
+    "an empty list": {"target_parameters": []},
+    "an empty table": {"trainable_token_indices": {}},
+    "QALoRA's size without QALoRA": {"qalora_group_size": 8},
+    "VeLoRA": {"velora_config": {"num_groups": 8}},
+    "MonteCLoRA": {"monteclora_config": {"num_samples": 8}},
+}
+
+
+@pytest.mark.parametrize("fields", NOTHING.values(), ids=NOTHING)
+def test_fields_that_change_nothing_are_left_out_where_they_are_not_known(fields, tmp_path):
+    adapterfit.convert(full(tmp_path, **fields), "peft==0.13.2", tmp_path / "b")
+    assert fields.keys().isdisjoint(config(tmp_path / "b"))
+
+
+def test_tensors_of_a_training_go_with_their_field(tmp_path):
+    more = {f"base_model.model.{Q}.lora_velora_embed": numbers((8,))}
+    source = full(tmp_path, velora_config={"num_groups": 8}, more=more)
+    done = adapterfit.convert(source, "peft==0.13.2", tmp_path / "b")
+    adapterfit.convert(source, "peft==0.21.2", tmp_path / "c")
+    before, old, new = (read(tmp_path / each / "adapter_model.safetensors") for each in "abc")
+    assert (set(before) - set(old), new) == (set(more), before)
+    assert "velora_config" in done.notes[0]
+
+
+def test_exclusions_become_targets_named_one_by_one(tmp_path):
+    source = full(tmp_path, target_modules=["q_proj", "v_proj", "down_proj", "up_proj"], exclude_modules=["up_proj"])
+    adapterfit.convert(source, "peft==0.13.2", tmp_path / "b")
+    assert config(tmp_path / "b")["target_modules"] == sorted(LLAMA)
+    adapterfit.convert(source, "peft==0.14.0", tmp_path / "c")
+    assert config(tmp_path / "c")["exclude_modules"] == ["up_proj"]
+
+
+RSLORA = {
+    "one rank": ({}, {}, "0.5.0"),
+    "ranks": ({"rank_pattern": {"q_proj": 4, "v_proj": 2}}, {m: 2 for m in LLAMA if "v_proj" in m}, "0.7.1"),
+    "alphas": ({"alpha_pattern": {"v_proj": 3}}, {}, "0.6.2"),
+}
+
+
+@pytest.mark.parametrize(("fields", "ranks", "version"), RSLORA.values(), ids=RSLORA)
+def test_rslora_becomes_the_alpha_that_gives_its_scale(fields, ranks, version, tmp_path):
+    source = full(tmp_path, use_rslora=True, ranks=ranks, **fields)
+    adapterfit.convert(source, f"peft=={version}", tmp_path / "b")
+    written = config(tmp_path / "b")
+    assert "use_rslora" not in written
+    rank_of = {module: written.get("rank_pattern", {}).get(module, 4) for module in LLAMA}
+    alpha_of = {module: written.get("alpha_pattern", {}).get(module, written["lora_alpha"]) for module in LLAMA}
+    for module in LLAMA:
+        rank, alpha = ranks.get(module, 4), 3 if fields.get("alpha_pattern") and "v_proj" in module else 8
+        assert rank_of[module] == rank
+        assert alpha_of[module] / rank == pytest.approx(alpha / rank**0.5, rel=1e-15)
+
+
+def test_rslora_of_several_scales_is_refused_where_no_table_is_known(tmp_path):
+    with pytest.raises(CannotConvert, match="use_rslora"):
+        adapterfit.convert(
+            full(tmp_path, use_rslora=True, layers_to_transform=None, alpha_pattern={"v_proj": 3}),
+            "peft==0.5.0",
+            tmp_path / "b",
+        )
 
 
 def test_starting_values_that_leave_the_base_alone_become_true_where_they_are_not_known(tmp_path):
@@ -94,6 +156,55 @@ def test_miss_is_called_bone_before_0_17(tmp_path):
     assert list(read(tmp_path / "old/adapter_model.safetensors")) == [f"base_model.model.{Q}.bone_block"]
     adapterfit.convert(tmp_path / "old", "peft==0.21.2", tmp_path / "new")
     assert config(tmp_path / "new")["peft_type"] == "MISS"
+
+
+def test_a_miss_of_the_mini_form_is_no_bone(tmp_path):
+    tensors = {f"base_model.model.{Q}.miss_block": numbers((8, 8))}
+    source = other(tmp_path / "a", "MISS", tensors, r=8, init_weights="mini", mini_r=8)
+    with pytest.raises(CannotConvert, match="no mini form"):
+        adapterfit.convert(source, "peft==0.15.2", tmp_path / "b")
+
+
+def test_an_adalora_without_dropout_is_refused_where_it_is_never_loaded(tmp_path):
+    tensors = {f"base_model.model.{Q}.lora_A": numbers((4, 64))}
+    with pytest.raises(CannotConvert, match="without dropout"):
+        adapterfit.convert(other(tmp_path / "a", "ADALORA", tensors, total_step=10), "peft==0.4.0", tmp_path / "b")
+    dropping = other(tmp_path / "c", "ADALORA", tensors, total_step=10, lora_dropout=0.1)
+    adapterfit.convert(dropping, "peft==0.4.0", tmp_path / "d")
+
+
+def test_adamss_of_0_19_is_refused_in_both_directions(tmp_path):
+    tensors = {f"base_model.model.{Q}.adamss_newB": numbers((4, 64))}
+    source = other(tmp_path / "a", "ADAMSS", tensors)
+    with pytest.raises(CannotConvert, match="without a seed"):
+        adapterfit.convert(source, "peft==0.19.1", tmp_path / "b")
+    raw = {
+        key: value for key, value in config(source).items() if key in peft_facts.method("ADAMSS").fields_of("0.19.1")
+    }
+    (source / "adapter_config.json").write_text(json.dumps({**raw, "peft_version": "0.19.1"}))
+    with pytest.raises(CannotConvert, match="without a seed"):
+        adapterfit.convert(source, "peft==0.21.2", tmp_path / "c")
+
+
+PROMPT = {
+    "task_type": "SEQ_CLS",
+    "target_modules": None,
+    "num_virtual_tokens": 4,
+    "modules_to_save": ["classifier", "score"],
+}
+
+
+def test_a_classifiers_prompt_goes_over_with_its_head_only(tmp_path):
+    head = {"base_model.classifier.weight": numbers((3, 64)), "base_model.classifier.bias": numbers((3,))}
+    prompt = {"prompt_embeddings": numbers((4, 64))}
+    adapterfit.convert(
+        other(tmp_path / "a", "PROMPT_TUNING", {**prompt, **head}, **PROMPT), "peft==0.10.0", tmp_path / "b"
+    )
+    assert "modules_to_save" not in config(tmp_path / "b")
+    with pytest.raises(CannotConvert, match="every prompt of a classifier"):
+        adapterfit.convert(tmp_path / "a", "peft==0.13.2", tmp_path / "e")
+    with pytest.raises(CannotConvert, match="classifier's head"):
+        adapterfit.convert(other(tmp_path / "c", "PROMPT_TUNING", prompt, **PROMPT), "peft==0.21.2", tmp_path / "d")
 
 
 LOKR = {f"base_model.model.{Q}.lokr_w1": numbers((8, 8)), f"base_model.model.{Q}.lokr_w2": numbers((8, 8))}
@@ -204,6 +315,24 @@ def test_biases_that_were_never_saved_are_said_to_be_lost(tmp_path):
     (tmp_path / "old/adapter_config.json").write_text(json.dumps(raw))
     done = adapterfit.convert(tmp_path / "old", "peft==0.21.2", tmp_path / "b")
     assert "They are lost" in " ".join(done.notes)
+
+
+def test_biases_of_a_saved_head_do_not_hide_the_lost_ones(tmp_path):
+    head = {"base_model.model.classifier.weight": numbers((3, 64)), "base_model.model.classifier.bias": numbers((3,))}
+    adapterfit.convert(full(tmp_path, "new", modules_to_save=["classifier"], more=head), "peft==0.18.0", tmp_path / "a")
+    raw = {**config(tmp_path / "a"), "bias": "lora_only"}
+    source = tmp_path / "a"
+    (source / "adapter_config.json").write_text(json.dumps(raw))
+    assert any("lost" in note for note in adapterfit.convert(source, "peft==0.21.2", tmp_path / "b").notes)
+
+
+def test_names_that_another_transformers_has_are_said(tmp_path):
+    """Of a Mixtral's router, which transformers 4 called otherwise; not of its attention."""
+    base = lay(tmp_path / "base", {"config.json": json.dumps(CONFIGS["mixtral"]).encode()})
+    for name, module, said in (("r", "model.layers.0.mlp.gate", True), ("q", Q, False)):
+        source = full(tmp_path, name, {module: (4, 64)})
+        done = adapterfit.convert(source, "peft==0.18.1", tmp_path / f"{name}-old", base=base)
+        assert any("names of modules" in note for note in done.notes) == said
 
 
 def test_the_receipt_has_the_hashes_of_both_folders_and_no_time(tmp_path):

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
 from adapterfit import discover
-from adapterfit.conversion.neutral import Layer, Neutral, Parameter
+from adapterfit.conversion.neutral import Neutral
 from adapterfit.conversion.opened import Opened, inner_folders, opened
 from adapterfit.conversion.output import Package, Wanted
 from adapterfit.conversion.releases import written_for
+from adapterfit.conversion.soundness import check_sound
 from adapterfit.errors import CannotConvert
 from adapterfit.plans import FileHash
 from adapterfit.read import peft_facts
@@ -168,27 +168,12 @@ def _read(piece: Opened, folder: str) -> Neutral:
     found: Neutral = discover.members(FORMATS)[recognised(piece)].read(piece)
     if not (found.layers or found.rest or found.changes or found.parameters):
         raise CannotConvert(f"{piece.source.label} holds no adapted module")
-    _sound(found)
+    check_sound(found)
     if not folder:
         return found
     return dataclasses.replace(
         found, layers=tuple(dataclasses.replace(layer, part=layer.part or folder) for layer in found.layers)
     )
-
-
-def _sound(found: Neutral) -> None:
-    """Numbers that no two programs read alike: a rank or scale of nothing, an alpha that is no number.
-
-    Raises:
-        CannotConvert: A layer has one.
-    """
-    layers: tuple[Layer | Parameter, ...] = (*found.layers, *found.parameters)
-    for layer in layers:
-        if layer.rank < 1 or not math.isfinite(layer.alpha) or layer.alpha == 0:
-            what = "no rank" if layer.rank < 1 else f"the alpha {layer.alpha:g}"
-            raise CannotConvert(
-                f"{quote(layer.name)} has {what}: it does nothing, or nothing that is defined", (layer.name,)
-            )
 
 
 def _joined(neutrals: list[Neutral]) -> Neutral:

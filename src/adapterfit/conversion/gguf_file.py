@@ -162,6 +162,8 @@ def read_gguf(source: Source, name: str) -> Contents:
     keys: dict[str, Any] = {}
     for _ in range(entries):
         key = reader.text()
+        if key in keys:
+            raise reader.bad(f"names the key {quote(key)} twice")
         keys[key] = reader.value(reader.take("I"))
     infos = [_info(reader, name) for _ in range(count)]
     alignment = keys.get("general.alignment", _ALIGNMENT)

@@ -6,6 +6,7 @@ to the base's own type. A float64 base stays float64.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from adapterfit.conversion.methods import delta
@@ -39,9 +40,21 @@ def merged(weight: Tensor, layer: Layer, *, turned: bool) -> Tensor:
 
 def changed(weight: Tensor, change: Change, *, turned: bool) -> Tensor:
     """The base's weight under LoHa, LoKr or IA3."""
-    if weight.dtype not in FLOATS:
-        raise CannotConvert(f"{quote(change.module)}: the base holds numbers of type {weight.dtype}", (change.module,))
+    _check_types(change.module, weight, change.tensors.values())
+    if change.method == "IA3":
+        _check_factors(change, weight.shape[::-1] if turned else weight.shape)
     return Tensor(weight.dtype, weight.shape, lambda: _changed(weight, change, turned=turned))
+
+
+def _check_factors(change: Change, shape: Shape) -> None:
+    """IA3 has a factor for each input (1, in) or for each output (out, 1), and of a convolution both along its second dimension."""
+    size = shape[1] if change.feedforward else shape[0]
+    wanted = (1, size, *(1 for _ in shape[2:])) if change.feedforward or len(shape) > 2 else (size, 1)
+    found = change.tensors["ia3_l"].shape
+    if found != wanted:
+        raise CannotConvert(
+            f"{quote(change.module)} has factors of shape {found}; {wanted} is needed", (change.module,)
+        )
 
 
 def moved(bias: Tensor, layer: Layer) -> Tensor:
@@ -68,9 +81,16 @@ def rescaled(bias: Tensor, change: Change) -> Tensor:
 # --------------------------------------------------------------------------------------------------- the sums
 
 
-def _check(weight: Tensor, layer: Layer, *, turned: bool) -> None:
+def _check_types(module: str, weight: Tensor, factors: Iterable[Tensor | None]) -> None:
     if weight.dtype not in FLOATS:
-        raise CannotConvert(f"{quote(layer.module)}: the base holds numbers of type {weight.dtype}", (layer.module,))
+        raise CannotConvert(f"{quote(module)}: the base holds numbers of type {weight.dtype}", (module,))
+    odd = [tensor.dtype for tensor in factors if tensor is not None and tensor.dtype not in FLOATS]
+    if odd:
+        raise CannotConvert(f"{quote(module)}: the adapter holds numbers of type {odd[0]}", (module,))
+
+
+def _check(weight: Tensor, layer: Layer, *, turned: bool) -> None:
+    _check_types(layer.module, weight, (layer.a, layer.b, layer.magnitude, layer.bias))
     if layer.kind == "embedding":
         wanted: Shape = (layer.a.shape[1], layer.b.shape[0])
     else:

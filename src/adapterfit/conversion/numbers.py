@@ -92,6 +92,22 @@ def numbers_of(tensor: Tensor) -> Array:
     return found
 
 
+_WHOLE = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
+
+
+def single(tensor: Tensor, what: str) -> float:
+    """The one number of a tensor, which trainers write as whole numbers too.
+
+    Raises:
+        CannotConvert: It holds several, none, or no plain number.
+    """
+    if math.prod(tensor.shape) != 1:
+        raise CannotConvert(f"{what} has the shape {tensor.shape}: one number is needed")
+    if tensor.dtype in _WHOLE:
+        return float(int.from_bytes(tensor.bytes(), "little", signed=tensor.dtype.startswith("I")))
+    return float(tensor.floats().reshape(-1)[0])
+
+
 def stored(source: Source, info: TensorInfo) -> Tensor:
     """A tensor of a file.
 

@@ -45,6 +45,16 @@ class Opened:
         except BadInput:
             return None
 
+    def class_known(self) -> bool:
+        """Whether the base's modules are those of its class; the names and shapes of its weights alone tell neither kinds nor ties."""
+        tree = self.tree()
+        return tree is not None and tree.known != "headers"
+
+    def ties_known(self) -> bool:
+        """Whether it is known which weights of the base are another one's too."""
+        config = self.base.config if self.base is not None else None
+        return self.class_known() or (config or {}).get("tie_word_embeddings") is False
+
     def tied(self) -> frozenset[str]:
         """Modules of the base whose weight is another one's too; none where the base is not at hand."""
         tree = self.tree()

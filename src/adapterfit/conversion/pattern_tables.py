@@ -32,7 +32,7 @@ def tables_for(config: AdapterConfig, opened: Opened, version: str) -> dict[str,
     if config.peft_type not in ("LORA", "LOHA", "LOKR") or not _tables(config):
         return {}
     modules = sorted({match["module"] for name in opened.tensors() if (match := _A.fullmatch(name))})
-    meant, other = (_readings(config, modules, writer) for writer in (config.oldest, config.newest))
+    meant, other = (readings(config, modules, writer) for writer in (config.oldest, config.newest))
     unclear = [module for module in modules if meant[module] != other[module]]
     if unclear:
         raise CannotConvert(
@@ -40,14 +40,14 @@ def tables_for(config: AdapterConfig, opened: Opened, version: str) -> dict[str,
             f"as {config.newest} does, and the config does not say which wrote it",
             tuple(unclear),
         )
-    if meant == _readings(config, modules, version):
+    if meant == readings(config, modules, version):
         return {}
     alpha = _alpha(config)
     ranks = {module: reading[0] for module, reading in meant.items() if reading[0] != config.values["r"]}
     alphas = {module: reading[1] for module, reading in meant.items() if reading[1] != config.values[alpha]}
     written = {"rank_pattern": ranks, "alpha_pattern": alphas}
     again = AdapterConfig(config.file, config.raw, {**config.values, **written}, config.peft_type)
-    if _readings(again, modules, version) != meant:
+    if readings(again, modules, version) != meant:
         raise CannotConvert(f"no tables make PEFT {version} read what these mean", ("rank_pattern", "alpha_pattern"))
     return written
 
@@ -60,7 +60,7 @@ def _alpha(config: AdapterConfig) -> str:
     return "lora_alpha" if config.peft_type == "LORA" else "alpha"
 
 
-def _readings(config: AdapterConfig, modules: list[str], version: str) -> dict[str, Reading]:
+def readings(config: AdapterConfig, modules: list[str], version: str) -> dict[str, Reading]:
     """Module → its rank and its alpha, as a release reads them."""
     values, alpha = config.values, _alpha(config)
     if version in version_range(">=0.15"):

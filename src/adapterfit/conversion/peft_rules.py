@@ -59,6 +59,16 @@ def as_loaded(config: AdapterConfig, found: Mapping[str, Any]) -> None:
         )
 
 
+#: Fields that count in a training alone → what its tensors' names hold. Under `eval()` such a LoRA is any other (peft 0.21.2,
+#: `tuners/lora/variants.py`: `MontecloraLinearVariant`, `VeloraLinearVariant`).
+TRAINING = {"velora_config": ".lora_velora_", "monteclora_config": ".lora_monteclora_"}
+
+
+def of_training(name: str, values: Mapping[str, Any]) -> bool:
+    """Whether a tensor is there to go on with a training only."""
+    return any(values.get(field) and mark in name for field, mark in TRAINING.items())
+
+
 def resolved(values: Mapping[str, Any], module: str, table: str, default: str) -> float:
     """The rank or the alpha of one module, as PEFT resolves it."""
     patterns = values.get(table) or {}
@@ -72,7 +82,9 @@ def resolved(values: Mapping[str, Any], module: str, table: str, default: str) -
 
 def lost_biases(config: AdapterConfig, opened: Opened) -> Iterator[str]:
     """A word about biases that were trained and never saved (peft #3306): releases from 0.10 to 0.20."""
-    if config.values.get("bias") != "lora_only" or any(info.name.endswith(".bias") for info in opened.weights.tensors):
+    saved = tuple(f".{module}." for module in config.values.get("modules_to_save") or ())
+    held = (info.name for info in opened.weights.tensors if info.name.endswith(".bias"))
+    if config.values.get("bias") != "lora_only" or any(not any(each in name for each in saved) for name in held):
         return
     if config.newest in version_range(">=0.10") and config.oldest in version_range("<0.21"):
         yield "bias is lora_only, and no bias is in the file: PEFT 0.10 to 0.20 trained them and did not save them. They are lost."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from adapterfit.causes.names._experts_turned import MARKED_SINCE_5
@@ -19,7 +20,9 @@ from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, WeightsFile
 from adapterfit.conversion.parameters import exchanged, laid_out, of_parameters, pairs
 from adapterfit.conversion.pattern_tables import tables_for
-from adapterfit.conversion.peft_rules import CONFIG, lost_biases, readable_config
+from adapterfit.conversion.peft_rules import CONFIG, TRAINING, lost_biases, readable_config
+from adapterfit.conversion.release_fields import PROMPTS, other_words
+from adapterfit.conversion.release_names import other_names
 from adapterfit.errors import CannotConvert
 from adapterfit.expect.patterns import Patterns
 from adapterfit.read import peft_facts
@@ -49,16 +52,23 @@ def written_for(opened: Opened, version: str) -> Package:
     _refuse(config, opened, version)
     tensors: dict[str, Tensor] = {}
     turned = _turned(config, opened, version)
+    words = other_words(config, opened, version, _fields(kind, version))
     for name, tensor in {**opened.tensors(), **turned}.items():
+        if any(field in words.dropped and mark in name for field, mark in TRAINING.items()):
+            continue
         new = renamed(name, renames, config, version)
         if new in tensors:
             raise CannotConvert(f"two tensors would be called {quote(new)}", (name,))
         tensors[new] = tensor
-    fields = {**config_for(config, kind, version), **tables_for(config, opened, version)}
+    fields = {
+        **config_for(config, kind, version, words.dropped),
+        **tables_for(config, opened, version),
+        **words.instead,
+    }
     text = _json(fields)
     others = [Copied(name, opened.source) for name in _carried(opened)]
     weights = WeightsFile(WEIGHTS, tensors, {"format": "pt"})
-    notes = [*_notes(config, opened, version)]
+    notes = [*_notes(config, opened, version), *words.notes]
     if turned:
         notes.append(
             f"A and B of {len(turned) // 2:,} parameters changed places: PEFT {version} takes their other side for the input."
@@ -134,6 +144,8 @@ def _method(config: AdapterConfig, version: str) -> tuple[str, Mapping[str, str]
         kind, renames = "MISS", {".bone_": ".miss_"}
     elif kind == "MISS" and version in version_range("<0.17"):
         kind, renames = "BONE", {".miss_": ".bone_"}
+        if config.values.get("init_weights") == "mini":
+            raise CannotConvert(f"PEFT {version} calls MiSS Bone, and its Bone has no mini form", ("init_weights",))
     facts = peft_facts.method(kind)
     if facts is None or version not in facts.releases():
         since = f": it came with {facts.first}" if facts is not None and not facts.last else ""
@@ -165,8 +177,17 @@ def _is_target(name: str, config: AdapterConfig) -> bool:
 # --------------------------------------------------------------------------------------------------- the config
 
 
-def config_for(config: AdapterConfig, kind: str, version: str) -> dict[str, Any]:
+def _fields(kind: str, version: str) -> frozenset[str]:
+    facts = peft_facts.method(kind)
+    return facts.fields_of(version) if facts is not None else frozenset()
+
+
+def config_for(
+    config: AdapterConfig, kind: str, version: str, dropped: AbstractSet[str] = frozenset()
+) -> dict[str, Any]:
     """The fields that the release knows. Its own defaults need not be ours: where one changed, the value is written out.
+
+    `dropped` are fields that it does not know and that change nothing, whatever they hold.
 
     Raises:
         CannotConvert: It does not know a field that holds something else than its default.
@@ -176,10 +197,11 @@ def config_for(config: AdapterConfig, kind: str, version: str) -> dict[str, Any]
         raise AssertionError("the method was looked up before")
     known = facts.fields_of(version)
     found = {key: value for key, value in config.raw.items() if key in known}
+    own = peft_facts.method(config.peft_type)  # of MiSS, which is Bone there
     lost = []
     for key, value in config.raw.items():
-        field = facts.fields.get(key)
-        if key in known or key in ("peft_version", "runtime_config") or field is None:
+        field = facts.fields.get(key) or (own.fields.get(key) if own is not None else None)
+        if key in known or key in dropped or key in ("peft_version", "runtime_config") or field is None:
             continue
         if not any(value == default for _, default in field.defaults):
             lost.append(key)
@@ -218,18 +240,11 @@ def _notes(config: AdapterConfig, opened: Opened, version: str) -> Iterator[str]
         yield f"Left out, as no release of PEFT knows them: {shorten(map(quote, dropped))}."
     if version in version_range("<0.5") and isinstance(config.values.get("target_modules"), list):
         yield "Not checked: PEFT 0.4 also matches targets inside of a word; compare with the base's modules."
-    if _names_moved(opened):
-        yield "Not converted: names of modules that transformers changed in 4.52. adapterfit check --for peft==…,transformers==… tells."
+    yield from other_names(opened)
     yield from lost_biases(config, opened)
 
 
 # --------------------------------------------------------------------------------------------------- what cannot go over
-
-
-def _names_moved(opened: Opened) -> bool:
-    """Modules of vision-language models, whose names depend on transformers (4.52), not on PEFT."""
-    words = (".language_model.", ".visual.", ".vision_tower.", ".vision_model.")
-    return any(word in name for name in opened.tensors() for word in words)
 
 
 def _refuse(config: AdapterConfig, opened: Opened, version: str) -> None:
@@ -253,6 +268,18 @@ def _unsupported(config: AdapterConfig, opened: Opened, version: str) -> Iterato
     known = start and config.newest not in version_range(f"<{_CHANGING[start]}")
     if known and version in version_range(f"<{_CHANGING[start]}"):
         yield f"does not know {init}, and would not take its start off the base", ("init_lora_weights",)
+    if config.peft_type == "ADALORA" and not config.values.get("lora_dropout") and version in version_range("<0.5"):
+        yield "cannot load an AdaLoRA without dropout", ("lora_dropout",)
+    if config.peft_type == "ADAMSS" and (_crosses(config, version, "0.20.0") or version in version_range("<0.20")):
+        yield (
+            "or the release that wrote this finds AdaMSS' segments by numbers drawn without a seed",
+            ("num_subspaces",),
+        )
+    heads = config.peft_type in PROMPTS and config.values.get("task_type") in ("SEQ_CLS", "TOKEN_CLS")
+    if heads and version in version_range(">=0.13,<0.14"):
+        yield "raises on every prompt of a classifier", ("task_type",)
+    if heads and version in version_range(">=0.17") and not any(".weight" in name for name in opened.tensors()):
+        yield "looks for the classifier's head, which PEFT 0.15 and 0.16 did not save", ("modules_to_save",)
     if config.peft_type != "LORA":
         return
     for name, tensor in opened.tensors().items():
@@ -292,12 +319,13 @@ def _meaning_changed(config: AdapterConfig, opened: Opened, version: str) -> Ite
 
 
 def _ties(config: AdapterConfig, opened: Opened, version: str) -> Iterator[Problem]:
-    """Measured: until 0.5 one saved weight of a tied pair left the other alone; `ensure_weight_tying` counts for a LoRA since 0.19."""
+    """Measured: releases until 0.5 lost what was trained of a tied pair, and load what others saved; `ensure_weight_tying` is of 0.19."""
+    older = config.oldest in version_range("<0.6") and version in version_range(">=0.6")
     tree, held = opened.tree(), opened.tensors()
     for group in tree.tied if tree is not None else ():
         names = [_PREFIX + name for name in group if _PREFIX + name in held]
-        if 0 < len(names) < len(group) and _crosses(config, version, "0.6.0"):
-            yield "saves one of several weights that the base ties, and means another model", names
+        if 0 < len(names) < len(group) and older:
+            yield "cannot know what was trained: releases before 0.6 lost it of weights that the base ties", names
     embedding = any(".lora_embedding_A" in name for name in opened.tensors())
     before = config.newest in version_range("<0.19")
     if config.values.get("ensure_weight_tying") and embedding and not before and _crosses(config, version, "0.19.0"):

@@ -55,6 +55,12 @@ def as_built(tree: ModuleTree, rules: Mapping[str, Any]) -> ModuleTree:
     )
 
 
+def steps_of(tree: ModuleTree) -> list[str]:
+    """The releases with which this tree's names changed, the newest first."""
+    found = {step["before"] for step in _facts()["steps"] if _concerns(step, tree)}
+    return sorted(found, key=numbers, reverse=True)
+
+
 def _concerns(step: Mapping[str, Any], tree: ModuleTree) -> bool:
     return tree.model_type in step["types"] and tree.class_name in step.get("classes", (tree.class_name,))
 

@@ -15,7 +15,7 @@ from typing import Any
 from adapterfit.conversion.components import COMPONENTS, placed
 from adapterfit.conversion.formats import kohya, peft
 from adapterfit.conversion.neutral import Layer, Neutral, Rest, refuse_layers, refuse_rest
-from adapterfit.conversion.numbers import Tensor
+from adapterfit.conversion.numbers import Tensor, single
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, Wanted, WeightsFile
 from adapterfit.conversion.peft_rules import resolved, usable
@@ -76,6 +76,8 @@ def read(opened: Opened) -> Neutral:
             found.setdefault((part, match["module"]), {})[role] = tensor
     configs = _configs(opened, {part for part, _ in found})
     layers = tuple(_layer(module, pair, configs.get(part), part) for (part, module), pair in found.items())
+    for part, config in configs.items():
+        peft.check_configured([layer for layer in layers if layer.part == part], config)
     rest = (Rest("tensors that are no pair of A and B", tuple(others)),) if others else ()
     fields = tuple(field for config in configs.values() for field in peft.meaning(config))
     return Neutral(layers, {}, (*rest, *fields), tuple(_notes(found, configs)))
@@ -134,7 +136,7 @@ def _layer(module: str, pair: Mapping[str, Tensor], config: AdapterConfig | None
         alpha = float(resolved(config.values, module, "alpha_pattern", "lora_alpha"))
         rslora = bool(config.values.get("use_rslora"))
     elif "alpha" in pair:
-        alpha = float(pair["alpha"].floats().reshape(-1)[0])
+        alpha = single(pair["alpha"], f"the alpha of {quote(module)}")
     kind = "conv" if len(a.shape) > 2 else "linear"
     return Layer(module, kind, a, b, alpha, rslora, pair.get("magnitude"), pair.get("bias"), part)
 

@@ -31,6 +31,9 @@ NAME = "llama.cpp's format"
 FILE = "adapter.gguf"
 #: Our own key; llama.cpp reads only those it knows.
 RECORD = "adapterfit.peft"
+#: Key of an activated LoRA (llama.cpp, `llama-adapter.cpp`).
+_INVOKED = "adapter.alora.invocation_tokens"
+_ALPHA = "adapter.lora.alpha"
 _TABLE = Path(__file__).resolve().parents[1] / "gguf_names.json"
 _DTYPES = ("F32", "F16", "BF16")
 
@@ -65,6 +68,8 @@ def read(opened: Opened) -> Neutral:
     contents = read_gguf(opened.source, opened.weights.file)
     if contents.keys.get("general.type") != "adapter" or contents.keys.get("adapter.type") != "lora":
         raise CannotConvert(f"{quote(opened.weights.file)} is a GGUF file, but no LoRA adapter", ("general.type",))
+    if _INVOKED in contents.keys:
+        raise CannotConvert("this is an aLoRA, which acts behind certain tokens only: not converted", (_INVOKED,))
     record = _record_of(contents.keys.get(RECORD))
     model_type = _type_of(opened, record, contents.keys.get("general.architecture"))
     table = {theirs: ours for ours, theirs in _types()[model_type]["modules"].items()}
@@ -77,13 +82,25 @@ def read(opened: Opened) -> Neutral:
             others.append(info.name)
         else:
             found.setdefault(module, {})[role] = stored(opened.source, info)
-    alpha = contents.keys.get("adapter.lora.alpha")
+    alpha = _alpha_of(contents.keys.get(_ALPHA, 0.0))
     heads = _heads_of(opened, record, model_type, found)
     plain = tuple(_layer(module, pair, alpha, heads) for module, pair in found.items())
     layers = uniform(tuple(_restored(layer, record) for layer in plain), plain)
     rest = (Rest("tensors that are no pair of a known module", tuple(others)),) if others else ()
     carried = {key: record[key] for key in peft.CARRIED if isinstance(record.get(key), (str, bool))}
-    return Neutral(layers, carried, rest)
+    notes = () if alpha else ("The file has no alpha: the scale is 1, as llama.cpp takes it.",)
+    return Neutral(layers, carried, rest, notes)
+
+
+def _alpha_of(value: Any) -> float:
+    """The alpha of all; 0 where there is none.
+
+    Raises:
+        CannotConvert: It is no number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise CannotConvert(f"{_ALPHA} is no number: llama.cpp would not load it", (_ALPHA,))
+    return float(value)
 
 
 def _record_of(text: Any) -> Mapping[str, Any]:
@@ -122,7 +139,7 @@ def _renamed(name: str, table: Mapping[str, str]) -> str | None:
     return other.replace("#", number) if other is not None else None
 
 
-def _layer(module: str, pair: Mapping[str, Tensor], alpha: Any, heads: _Heads | None) -> Layer:
+def _layer(module: str, pair: Mapping[str, Tensor], alpha: float, heads: _Heads | None) -> Layer:
     if "lora_a" not in pair or "lora_b" not in pair:
         raise CannotConvert(f"{quote(module)} has no {'lora_a' if 'lora_a' not in pair else 'lora_b'}", (module,))
     a, b = pair["lora_a"], pair["lora_b"]
@@ -131,7 +148,7 @@ def _layer(module: str, pair: Mapping[str, Tensor], alpha: Any, heads: _Heads | 
     if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] != b.shape[1]:
         raise CannotConvert(f"{quote(module)} has factors of shapes {a.shape} and {b.shape}", (module,))
     rank = a.shape[0]
-    scale_of = float(alpha) if isinstance(alpha, (int, float)) and alpha else float(rank)
+    scale_of = alpha or float(rank)
     return Layer(module, "embedding" if embedding else "linear", a, _ordered(module, b, heads, back=True), scale_of)
 
 
@@ -180,15 +197,33 @@ def _heads_of(opened: Opened, record: Mapping[str, Any], model_type: str, module
     if not _types()[model_type]["reordered"] or not concerned:
         return None
     config = opened.base.config if opened.base is not None else record.get("heads")
-    heads = config.get("num_attention_heads") if isinstance(config, Mapping) else None
-    of_k = (config or {}).get("num_key_value_heads", heads) if isinstance(config, Mapping) else None
-    if not isinstance(heads, int) or not isinstance(of_k, int) or heads < 1 or of_k < 1:
+    heads = _count(config, "num_attention_heads")
+    of_k = _heads_of_k(opened, heads) if opened.base is not None else _count(config, "num_key_value_heads")
+    if not heads or not of_k:
         raise CannotConvert(
             f"llama.cpp orders the rows of {shorten(concerned)} by attention heads, and nothing says how many there are: "
             "give the model with --base",
             tuple(concerned),
         )
     return _Heads(heads, of_k)
+
+
+def _count(config: Any, field: str) -> int:
+    """A number of heads; 0 where none is there."""
+    value = config.get(field) if isinstance(config, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _heads_of_k(opened: Opened, heads: int) -> int:
+    """Of the base, whose config may leave out what is its class's default: k has as many rows per head as q."""
+    tree = opened.tree()
+    rows = {each.name: each.params["weight"][0] for each in tree.modules if "weight" in each.params} if tree else {}
+    pairs = (
+        (count, rows.get(name[: -len("q_proj")] + "k_proj")) for name, count in rows.items() if name.endswith(".q_proj")
+    )
+    of_q, of_k = next(((q, k) for q, k in pairs if k), (0, 0))
+    per_head = of_q // heads if heads else 0
+    return of_k // per_head if per_head and of_k % per_head == 0 else 0
 
 
 # --------------------------------------------------------------------------------------------------- to llama.cpp
@@ -225,7 +260,7 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
         "general.architecture": entry["arch"],
         "general.type": "adapter",
         "adapter.type": "lora",
-        "adapter.lora.alpha": alpha,
+        _ALPHA: alpha,
         RECORD: json.dumps(_record(neutral, alpha, model_type, heads), sort_keys=True),
     }
     notes = (*neutral.notes, *_notes(layers, alpha))

@@ -13,7 +13,7 @@ from adapterfit.conversion.components import placed
 from adapterfit.conversion.flat_names import flat, from_sgm, unflattened
 from adapterfit.conversion.flux import is_flux, taken_apart
 from adapterfit.conversion.neutral import Layer, Neutral, Rest, refuse_layers, refuse_rest
-from adapterfit.conversion.numbers import Tensor, scalar
+from adapterfit.conversion.numbers import Tensor, scalar, single
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, Wanted, WeightsFile
 from adapterfit.errors import CannotConvert
@@ -122,7 +122,7 @@ def _layer(stem: str, pair: Mapping[str, Tensor], part: str, module: str) -> Lay
         raise CannotConvert(
             f"{quote(stem)} has factors of shapes {a.shape} and {b.shape} that do not go together", (stem,)
         )
-    alpha = float(pair["alpha"].floats().reshape(-1)[0]) if "alpha" in pair else 0.0
+    alpha = single(pair["alpha"], f"the alpha of {quote(stem)}") if "alpha" in pair else 0.0
     kind = "conv" if len(a.shape) > 2 else "linear"
     magnitude = _magnitude(stem, pair["magnitude"], b, kind) if "magnitude" in pair else None
     return Layer(module, kind, a, b, alpha or float(a.shape[0]), magnitude=magnitude, part=part)
@@ -130,7 +130,7 @@ def _layer(stem: str, pair: Mapping[str, Tensor], part: str, module: str) -> Lay
 
 def _magnitude(stem: str, scale: Tensor, b: Tensor, kind: str) -> Tensor:
     """DoRA's vector as PEFT has it. LyCORIS writes (out, 1, …), the norm of every output's weights, or (1, in): another method."""
-    if scale.shape[0] != b.shape[0] or any(size != 1 for size in scale.shape[1:]):
+    if scale.shape[:1] != b.shape[:1] or any(size != 1 for size in scale.shape[1:]):
         raise CannotConvert(
             f"{quote(stem)} has a dora_scale of shape {scale.shape}, not one number per output: PEFT has no such DoRA",
             (stem,),

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from adapterfit.conversion import merging_parameters
 from adapterfit.conversion.base_model import Copied, Model, json_bytes, opened_model, with_more
 from adapterfit.conversion.merging import changed, merged, moved, rescaled
-from adapterfit.conversion.neutral import Neutral, Rest, folded, parts, refuse_rest
+from adapterfit.conversion.neutral import Neutral, Rest, folded, parts, refuse_layers, refuse_rest
 from adapterfit.conversion.numbers import FLOATS, Tensor
 from adapterfit.conversion.output import Package, Stream, Wanted
 from adapterfit.errors import CannotConvert
@@ -34,6 +34,7 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
     if len(parts(neutral)) > 1:
         raise CannotConvert(f"this adapter is for {shorten(parts(neutral))}: merge one component at a time")
     model = opened_model(wanted.opened)
+    _check_told(neutral, wanted)
     turned = _conv1d(wanted)
     apart = _apart(neutral, wanted, model)
     new: dict[str, Tensor] = {}
@@ -58,6 +59,25 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
         new.update(_taken_over(rest, model, apart))
     notes = (*neutral.notes, *folded((*neutral.layers, *neutral.changes, *neutral.parameters)))
     return _package(model, new, of_pieces, apart, notes)
+
+
+def _check_told(neutral: Neutral, wanted: Wanted) -> None:
+    """Refuse what only the base's modules can tell, where they are not known: no shape shows it.
+
+    Raises:
+        CannotConvert: There is any of it.
+    """
+    if wanted.opened.class_known():
+        return
+    square = (layer for layer in neutral.layers if layer.kind == "linear" and layer.a.shape[1] == layer.b.shape[0])
+    refuse_layers(
+        square if neutral.config.get("fan_in_fan_out") else (),
+        NAME,
+        "fan_in_fan_out of square weights of an unknown model",
+    )
+    if not wanted.opened.ties_known():
+        ends = (layer for layer in neutral.layers if layer.kind == "embedding")
+        refuse_layers(ends, NAME, "LoRA on an embedding of an unknown model, which may be tied to its output")
 
 
 def _conv1d(wanted: Wanted) -> frozenset[str]:

@@ -20,7 +20,7 @@ from adapterfit.conversion.numbers import Tensor, cut, padded, undone
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, Wanted, WeightsFile
 from adapterfit.errors import CannotConvert
-from adapterfit.text import quote, show
+from adapterfit.text import quote, shorten, show
 
 NAME = "mlx-lm's format"
 CONFIG, WEIGHTS = "adapter_config.json", "adapters.safetensors"
@@ -62,11 +62,24 @@ def read(opened: Opened) -> Neutral:
             role = next(key for key in ("a", "b", "magnitude") if match[key])
             found.setdefault(match["module"], {})[role] = tensor
     record = _record_of(config, rank, scale)
+    _check_kind(found, dora=config.get("fine_tune_type") == "dora")
     plain = tuple(_layer(module, pair, rank, scale, opened) for module, pair in found.items())
     layers = uniform(tuple(_restored(layer, record, scale) for layer in plain), plain)
     rest = (Rest("tensors that are no pair, or of stacked experts", tuple(others)),) if others else ()
     carried = {key: record[key] for key in peft.CARRIED if isinstance(record.get(key), (str, bool))}
     return Neutral(layers, carried, rest)
+
+
+def _check_kind(found: Mapping[str, Mapping[str, Tensor]], *, dora: bool) -> None:
+    """As mlx-lm loads it: it takes the base's own norms where DoRA's are missing, and passes over those of a plain LoRA.
+
+    Raises:
+        CannotConvert: The config and the tensors do not say the same.
+    """
+    odd = tuple(module for module, pair in found.items() if ("magnitude" in pair) != dora)
+    if odd:
+        what = "dora, and they have no m" if dora else "no dora, and they have an m"
+        raise CannotConvert(f"fine_tune_type is {what} ({shorten(map(quote, odd))})", odd)
 
 
 def _parameters(config: Mapping[str, Any]) -> tuple[int, float]:
@@ -126,7 +139,9 @@ def _restored(layer: Layer, record: Mapping[str, Any], scale: float) -> Layer:
     if rank < layer.rank and (layer.a.load()[rank:].any() or layer.b.load()[:, rank:].any()):
         return layer
     a, b = cut(layer.a, 0, 0, rank), cut(layer.b, 1, 0, rank)
-    factor = alpha / (math.sqrt(rank) if rslora else rank) / scale
+    factor = alpha / (math.sqrt(rank) if rslora else rank) / scale if scale else math.inf
+    if not math.isfinite(factor) or factor == 0:
+        return layer
     if given is None:
         return replace(layer, alpha=float(alpha), rslora=rslora) if math.isclose(factor, 1.0, rel_tol=1e-12) else layer
     before = b if factor == 1 and dtype == b.dtype else undone(b, factor, str(dtype))
@@ -166,7 +181,7 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
         "lora_parameters": {"rank": rank, "scale": scale, "dropout": 0.0, "keys": _keys(layers)},
         RECORD: _record(neutral, rank, scale),
     }
-    notes = (*neutral.notes, *_notes(layers, scale), *_names(wanted))
+    notes = (*neutral.notes, *_notes(layers, scale), *_names(wanted), *_ends(layers, wanted))
     text = json.dumps(config, indent=2, sort_keys=True).encode()
     return Package({CONFIG: text}, (WeightsFile(WEIGHTS, tensors, {"format": "mlx"}),), notes)
 
@@ -209,6 +224,15 @@ def _notes(layers: tuple[Layer, ...], scale: float) -> Iterator[str]:
         exact = all(math.frexp(layer.scale / scale)[0] == 0.5 for layer in odd)
         how = "powers of two, so exactly" if exact else "with a relative error of at most 6e-8 per number"
         yield f"{len(odd):,} modules have another scale than {scale:g}: it is multiplied into their B, in float32, {how}."
+
+
+def _ends(layers: tuple[Layer, ...], wanted: Wanted) -> Iterator[str]:
+    ends = [each.module for each in layers if each.kind == "embedding" or each.module.rpartition(".")[2] == "lm_head"]
+    if ends and not wanted.opened.ties_known():
+        yield (
+            f"Not checked: whether the base ties its embedding to its output ({shorten(map(quote, ends))}); mlx-lm would then apply "
+            "an adapter of the one to both, and none of the other. --base tells."
+        )
 
 
 def _names(wanted: Wanted) -> Iterator[str]:

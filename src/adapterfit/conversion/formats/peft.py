@@ -19,7 +19,7 @@ from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, Wanted, WeightsFile
 from adapterfit.conversion.parameters import as_layer, check_all_used, is_layer, of_parameters
 from adapterfit.conversion.pattern_tables import tables_for
-from adapterfit.conversion.peft_rules import as_loaded, lost_biases, readable_config, resolved
+from adapterfit.conversion.peft_rules import as_loaded, lost_biases, of_training, readable_config, resolved
 from adapterfit.errors import CannotConvert
 from adapterfit.read import peft_facts
 from adapterfit.records import AdapterConfig
@@ -35,7 +35,7 @@ _PAIR = re.compile(
 _PLAIN_INITS = (True, False, "gaussian", "eva", "orthogonal")
 #: Config fields under which a pair of A and B means something else than ΔW = scale · B A.
 _MEANING = ("layer_replication", "use_bdlora", "use_qalora", "kasa_config", "arrow_config", "alora_invocation_tokens",
-            "monteclora_config", "megatron_config", "trainable_token_indices")  # fmt: skip
+            "megatron_config", "trainable_token_indices")  # fmt: skip
 #: Fields that are carried over: they say nothing about the numbers, and PEFT imports nothing by them.
 CARRIED = ("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out")
 
@@ -85,15 +85,19 @@ def read(opened: Opened) -> Neutral:
             found.setdefault(match["module"], {})[role] = tensor
             if match[role].startswith("lora_embedding"):
                 found[match["module"]]["embedding"] = tensor
-    others = _needless(opened, others)
+    others = _needless(opened, config, others)
     fused = of_parameters(opened, config, found) if parameters else {}
     check_all_used(found, fused)
     found = {path: pair for path, pair in found.items() if path not in fused}
     as_loaded(config, found)
+    fields = (*meaning(config),)
+    if config.values.get("use_bdlora"):  # its factors have other shapes
+        refuse_rest(Neutral((), rest=fields), "this conversion")
     layers = [_layer(module, pair, config) for module, pair in found.items()]
+    check_configured(layers, config)
     layers += [as_layer(one) for one in fused.values() if is_layer(one)]
     carried = {key: config.raw[key] for key in CARRIED if config.raw.get(key) is not None}
-    rest = (*meaning(config), *_rest(opened, others, config))
+    rest = (*fields, *_rest(opened, others, config))
     notes = tuple(lost_biases(config, opened))
     return Neutral(tuple(layers), carried, rest, notes, parameters=tuple(p for p in fused.values() if not is_layer(p)))
 
@@ -112,8 +116,33 @@ def _layer(module: str, pair: Mapping[str, Tensor], config: AdapterConfig) -> La
             f"{quote(module)} has rank {a.shape[0]}, its config says {rank}: PEFT would not load it", (module,)
         )
     alpha = resolved(config.values, module, "alpha_pattern", "lora_alpha")
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+        raise CannotConvert(f"the alpha of {quote(module)} is no number", (module,))
     rslora = bool(config.values.get("use_rslora"))
     return Layer(module, kind, a, b, float(alpha), rslora, pair.get("magnitude"), pair.get("bias"))
+
+
+def check_configured(layers: list[Layer], config: AdapterConfig) -> None:
+    """Refuse vectors that the config does not ask for, which PEFT passes over, and DoRA without its own, for which it takes the base's norms.
+
+    Raises:
+        CannotConvert: There are any.
+    """
+    dora = bool(config.values.get("use_dora"))
+    if layers:
+        same(layers, "DoRA", [layer.magnitude is not None for layer in layers])
+    odd = [layer.name for layer in layers if (layer.magnitude is not None) != dora]
+    if odd:
+        what = "is on, and they have no magnitude" if dora else "is off, and they have a magnitude"
+        raise CannotConvert(
+            f"use_dora {what} ({shorten(map(quote, odd))}): PEFT would not compute what they say", tuple(odd)
+        )
+    biased = [layer.name for layer in layers if layer.bias is not None and not config.values.get("lora_bias")]
+    if biased:
+        raise CannotConvert(
+            f"lora_bias is off, and they have a bias ({shorten(map(quote, biased))}): PEFT would pass over it",
+            tuple(biased),
+        )
 
 
 def meaning(config: AdapterConfig) -> Iterator[Rest]:
@@ -131,11 +160,20 @@ def meaning(config: AdapterConfig) -> Iterator[Rest]:
             yield Rest(field, (field,))
 
 
-def _needless(opened: Opened, names: list[str]) -> list[str]:
-    """Without the copies of the base's own embeddings that are bit-equal to the base, which must be at hand for that."""
+def _needless(opened: Opened, config: AdapterConfig, names: list[str]) -> list[str]:
+    """Without what PEFT does not apply, and the copies of the base's own embeddings that are bit-equal to the base at hand."""
     from adapterfit.conversion.base_weights import is_copy
 
-    return [name for name in names if not is_copy(opened, name)]
+    return [name for name in names if not (is_copy(opened, name) or _is_idle(name, config, names))]
+
+
+def _is_idle(name: str, config: AdapterConfig, names: list[str]) -> bool:
+    """Of a training, or one of the two further copies of a saved module's bias that `bias="all"` writes and no load looks for."""
+    module, _, leaf = name.rpartition(".")
+    copied, _, inner = module.rpartition(".")
+    saved = any(copied.endswith(each) for each in config.values.get("modules_to_save") or ())
+    again = inner in ("modules_to_save", "original_module") and saved and f"{copied}.{leaf}" in names
+    return again or of_training(name, config.values)
 
 
 def _rest(opened: Opened, names: list[str], config: AdapterConfig) -> Iterator[Rest]:
