@@ -4,6 +4,7 @@ import errno
 import json
 import mmap
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import adapterfit
 from adapterfit import judging, limits
 from adapterfit.errors import CannotWrite
-from adapterfit.repair import staging
+from adapterfit.repair import disk, staging
 from adapterfit.repair.disk import Disk
 from adapterfit.testing import make
 from adapterfit.testing.disk import lay
@@ -95,6 +96,73 @@ def test_w07_new_files_are_what_the_umask_leaves_and_old_ones_what_they_were(mas
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
     assert modes["receipt.json"] == 0o666 & ~mask
     assert modes[make.WEIGHTS] == 0o640
+
+
+# ------------------------------------------------------------------------------------------------ W01, W05, W09: leftovers
+
+
+LEFT = ".adapterfit-0123456789abcdef"
+
+
+@pytest.mark.parametrize("name", ["out", "a\nb", "\x1b[2J", "é" * 100, "..."], ids=ascii)
+def test_w01_whatever_the_place_is_called_what_a_killed_repair_left_there_is_removed(name, broken, tmp_path):
+    with staging.Staging(tmp_path / name) as stage:
+        left = Path(stage.folder).name
+    (tmp_path / left / "sub").mkdir(parents=True)
+    assert adapterfit.fix(broken, BASE, tmp_path / "next").swept == (left,)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "next"]
+
+
+def test_w01_a_leftover_that_is_being_mended_is_not_removed(broken, tmp_path):
+    left = broken.rename(tmp_path / f".out{LEFT}")
+    before = contents(left)
+    receipt = adapterfit.fix(left, BASE, tmp_path / "out")
+    assert (receipt.swept, receipt.proof.holds) == ((), True)
+    assert contents(left) == before
+
+
+def test_w05_a_place_whose_name_is_that_of_a_leftover_is_refused(broken, tmp_path):
+    with pytest.raises(CannotWrite, match="taken for what a killed repair left"):
+        adapterfit.fix(broken, BASE, tmp_path / f".x{LEFT}")
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+def test_w02_what_is_removed_may_be_written_to_whatever_mode_it_was_to_have(broken, tmp_path, monkeypatch):
+    broken.chmod(0o555)
+    modes = []
+
+    class Elsewhere(Disk):
+        def rename(self, old, new):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    real = disk.shutil.rmtree
+    monkeypatch.setattr(
+        disk.shutil, "rmtree", lambda path: (modes.append(Path(path).stat().st_mode & 0o777), real(path))
+    )
+    monkeypatch.setattr(staging, "Disk", Elsewhere)
+    with pytest.raises(CannotWrite):
+        adapterfit.fix(broken, BASE, tmp_path / "out")
+    assert modes == [0o700]
+
+
+@pytest.mark.parametrize("why", ["Ctrl-C", "a full disk"])
+def test_w09_ctrl_c_while_it_is_removed_is_heard_after_that(why, broken, tmp_path, monkeypatch):
+    class Interrupted(Disk):
+        def sync(self, descriptor):
+            if why == "Ctrl-C":
+                raise KeyboardInterrupt
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def remove(self, path):
+            signal.raise_signal(signal.SIGINT)
+            super().remove(path)
+
+    monkeypatch.setattr(staging, "Disk", Interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        adapterfit.fix(broken, BASE, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 # ------------------------------------------------------------------------------------------------ W13: the judge

@@ -68,5 +68,6 @@ class Disk:
         os.rename(old, new)
 
     def remove(self, path: str) -> None:
-        """Remove a staging folder with all that is in it."""
+        """Remove a staging folder with all that is in it; it may have the mode of a source that nobody writes to by now."""
+        os.chmod(path, 0o700)
         shutil.rmtree(path)

@@ -13,7 +13,9 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import stat
+import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Callable, Protocol
@@ -26,7 +28,7 @@ from adapterfit.repair.settling import CAN_WAIT, Settling
 from adapterfit.text import quote, show
 
 _MARK = ".adapterfit-"
-_STAGING = re.compile(r"\..{1,40}\.adapterfit-[0-9a-f]{16}\Z")
+_STAGING = re.compile(r"\..{1,40}\.adapterfit-[0-9a-f]{16}\Z", re.DOTALL)
 _HUB_REPO = re.compile(r"(?:models|datasets|spaces)--.")
 #: Bytes held at once where the kernel cannot copy by itself, and bytes it is asked to copy at once.
 CHUNK = 4 * 1024 * 1024
@@ -172,18 +174,19 @@ class Staging:
         self._lock: int | None = None
         self._stem = f".{name[:40]}{_MARK}"
         self._folders: list[str] = []
+        self._read = [os.path.realpath(each) for each in apart_from]
         self.folder = ""
         self.swept: tuple[str, ...] = ()
         self._mask = 0
         try:
-            _may_be_written(self.out, apart_from)
+            _may_be_written(self.out, self._read)
             _has_room(self._parent, room)
         except (OSError, ValueError) as error:
             raise CannotWrite(f"{quote(self.out)} cannot be written: {_reason(error)}") from None
 
     def __enter__(self) -> Staging:  # noqa: PYI034 - Self is newer than Python 3.9
         try:
-            self.swept = tuple(_sweep(self._parent, self._disk))
+            self.swept = tuple(_sweep(self._parent, self._disk, self._read))
             self._make()
         except OSError as error:
             self._discard()
@@ -280,24 +283,44 @@ class Staging:
         return os.path.join(self.folder, *parts)
 
     def _discard(self) -> None:
-        self._settling.stop()
-        for one in self._following.values():
-            one.stop()
-        if self.folder:
-            with contextlib.suppress(OSError):
-                self._disk.remove(self.folder)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        with _uninterrupted():
+            self._settling.stop()
+            for one in self._following.values():
+                one.stop()
+            if self.folder:
+                with contextlib.suppress(OSError):
+                    self._disk.remove(self.folder)
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A Ctrl-C is heard afterwards: in the middle of a removal it would leave a part of the folder behind."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or handler is None:
+        yield
+        return
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 # ------------------------------------------------------------------------------------------------ where
 
 
-def _may_be_written(out: str, apart_from: Iterable[str]) -> None:
+def _may_be_written(out: str, read: Iterable[str]) -> None:
     parent, name = os.path.split(out)
     if "\0" in out or not name or len(os.fsencode(name)) > _NAME_BYTES:
         raise CannotWrite(f"{quote(out)} is no name for a folder")
+    if _STAGING.match(name):
+        raise CannotWrite(f"{quote(out)} would be taken for what a killed repair left, and removed; give another name")
     if os.path.islink(out):
         raise CannotWrite(f"{quote(out)} is a link; give the folder itself")
     if os.path.exists(out):
@@ -312,10 +335,13 @@ def _may_be_written(out: str, apart_from: Iterable[str]) -> None:
         raise CannotWrite(
             f"{quote(out)} lies in the Hub's cache, which belongs to huggingface_hub; give another folder"
         )
-    for each in apart_from:
-        root = os.path.realpath(each)
-        if real == root or real.startswith(os.path.join(root, "")):
-            raise CannotWrite(f"{quote(out)} lies inside {quote(each)}, which is only read; give a folder outside")
+    for root in read:
+        if _lies_in(real, root):
+            raise CannotWrite(f"{quote(out)} lies inside {quote(root)}, which is only read; give a folder outside")
+
+
+def _lies_in(real: str, root: str) -> bool:
+    return real == root or real.startswith(os.path.join(root, ""))
 
 
 def _check_links(path: str) -> None:
@@ -344,8 +370,8 @@ def _reason(error: BaseException) -> str:
 # ------------------------------------------------------------------------------------------------ leftovers
 
 
-def _sweep(parent: str, disk: Disk) -> Iterator[str]:
-    """Remove the staging folders of processes that are gone; yields their names."""
+def _sweep(parent: str, disk: Disk, read: Iterable[str]) -> Iterator[str]:
+    """Remove the staging folders of processes that are gone, but not what is read now; yields their names."""
     if not _can_lock():
         return
     with os.scandir(parent) as entries:
@@ -353,7 +379,8 @@ def _sweep(parent: str, disk: Disk) -> Iterator[str]:
     for name in names:
         path = os.path.join(parent, name)
         with contextlib.suppress(OSError):
-            if os.lstat(path).st_uid != os.getuid():
+            real = os.path.realpath(path)
+            if os.lstat(path).st_uid != os.getuid() or any(_lies_in(root, real) for root in read):
                 continue
             lock = _locked(path)
             if lock is not None:
