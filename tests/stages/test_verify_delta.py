@@ -6,6 +6,7 @@ import pytest
 from adapterfit import edits as e
 from adapterfit.read.sources.memory import MemorySource
 from adapterfit.records import TensorInfo
+from adapterfit.verify import delta
 from adapterfit.verify.delta import Side, same_delta, scale
 
 LORA = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
@@ -155,3 +156,65 @@ SCALES = {
 def test_scale(case):
     config, expected = SCALES[case]
     assert scale("base_model.model.a.m", {**LORA, **config}) == expected
+
+
+# ------------------------------------------------------------------------------------------------ large ones
+
+
+def large(rows=600, columns=3000):
+    """Two layers to be fused, with more rows and columns than are computed with at once; what comes of it, and one number of it."""
+    rng = np.random.default_rng(2)
+    a, a2, b, b2 = (
+        rng.standard_normal(shape).astype("<f4") for shape in ((2, columns), (2, columns), (rows, 2), (9, 2))
+    )
+    fused = np.block([[b, np.zeros((rows, 2))], [np.zeros((9, 2)), b2]]).astype("<f4")
+    return side({**pair("q", a, b), **pair("v", a2, b2)}), np.vstack([a, a2]), fused
+
+
+@pytest.mark.parametrize("at", [(0, 0), (300, 1), (604, 2), (608, 3)], ids=str)
+def test_one_number_of_a_large_module_is_noticed_wherever_it_is(at):
+    before, a, b = large()
+    shown = same_delta(before, side(pair("qv", a, b), r=4, lora_alpha=8), FUSE)
+    assert shown.outcome == "proven", shown.detail
+    b[at] += 1e-5
+    assert same_delta(before, side(pair("qv", a, b), r=4, lora_alpha=8), FUSE).outcome == "failed"
+
+
+def test_what_cancels_out_is_not_taken_for_a_difference():
+    _, a, b = large()
+    alike = a.copy()
+    alike[1], alike[3] = -alike[0] * np.float32(1 + 1e-6), -alike[2]
+    b[:, 1], b[:, 3] = b[:, 0], b[:, 2]
+    both = side({**pair("q", alike[:2], b[:600, :2]), **pair("v", alike[2:], b[600:, 2:])})
+    shown = same_delta(both, side(pair("qv", alike, b), r=4, lora_alpha=8), FUSE)
+    assert shown.outcome == "proven", shown.detail
+
+
+def test_a_wide_module_is_never_in_memory_as_a_whole():
+    import tracemalloc
+
+    before, a, b = large(6000, 4000)  # ΔW has 24 million numbers, 192 MB in float64
+    after = side(pair("qv", a, b), r=4, lora_alpha=8)
+    tracemalloc.start()
+    try:
+        assert same_delta(before, after, FUSE).outcome == "proven"
+        assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+KEPT = {
+    "names exchanged": ([e.Rename("a", "b"), e.Rename("b", "a")], {"a": "b", "b": "a"}),
+    "a name given up and taken": ([e.Drop("a"), e.Rename("b", "a")], {"a": "b"}),
+    "two of one": ([e.Copy("a", "c"), e.Rename("a", "d")], {"b": "b", "c": "a", "d": "a"}),
+    "one made of another": ([e.Scale("a", 2.0), e.Rename("a", "c")], {"b": "b"}),
+    "a shape": ([e.Reshape("a", (1, 2))], {"b": "b"}),
+    "what was cut": ([e.Copy("a", "c"), e.Split("a", 0, (("x", 1), ("y", 1)))], {"b": "b", "c": "a"}),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_whose_bytes_a_tensor_kept(case):
+    edits, expected = KEPT[case]
+    files = side({"a": np.zeros(2), "b": np.ones(2)})
+    assert delta._traced(files, edits).kept == expected

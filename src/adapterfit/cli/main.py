@@ -48,6 +48,9 @@ def commands() -> None:
 
 def main() -> None:
     """Run the command of `sys.argv` and exit, without the interpreter's clean-up: it would take a tenth of the time."""
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # matrices here are small: its threads would mostly wait for each other
     gc.set_threshold(100_000)  # a short life makes little garbage, and looking for it costs
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):

@@ -44,6 +44,8 @@ _ROUNDING = {
     "F16": (2.0**-11, 2.0**-24),
     "BF16": (2.0**-8, 2.0**-133),  # through float32: rounded twice, so that a tie may go the other way
 }
+#: Numbers compared at once.
+_NUMBERS = 1 << 18
 #: Edits joined by a line of names, in order; renames at once stand together.
 Blocks = list[list[Edit]]
 
@@ -226,7 +228,7 @@ def _computed(now: Held, old: Held, edit: Cast | Scale) -> Held:
     if old.is_exact and isinstance(edit, Cast) and old.dtype == edit.dtype:
         return old
     with np.errstate(all="ignore"):
-        numbers = as_numbers(old) * (edit.factor if isinstance(edit, Scale) else 1.0)
+        numbers = as_numbers(old) * edit.factor if isinstance(edit, Scale) else as_numbers(old)
     return replace(now, array=numbers, slack=old.slack + _ROUNDING[now.dtype][0])
 
 
@@ -302,13 +304,20 @@ def equal(made: Held, written: Readable, info: TensorInfo) -> bool:
     found = bits(written, info)
     if made.is_exact:
         return bool(np.array_equal(found, made.array))
-    numbers = as_numbers(Held(info.dtype, info.shape, array=found))
+    wanted = made.array.reshape(-1)
+    pieces = (slice(start, start + _NUMBERS) for start in range(0, len(wanted), _NUMBERS))
+    return all(_is_near(made, found.reshape(-1)[piece], wanted[piece]) for piece in pieces)
+
+
+def _is_near(made: Held, found: Any, wanted: Any) -> bool:
+    """Whether numbers that were written are within the roundings of those made here."""
+    import numpy as np
+
+    numbers = as_numbers(Held(made.dtype, found.shape, array=found))
     with np.errstate(all="ignore"):
-        largest = {"F16": 65504.0, "BF16": 3.3895313892515355e38, "F32": 3.4028234663852886e38}.get(info.dtype, np.inf)
-        near = np.abs(numbers - made.array) <= made.slack * np.abs(made.array) * (1 + 1e-9) + _ROUNDING[info.dtype][1]
+        largest = {"F16": 65504.0, "BF16": 3.3895313892515355e38, "F32": 3.4028234663852886e38}.get(made.dtype, np.inf)
+        near = np.abs(numbers - wanted) <= made.slack * np.abs(wanted) * (1 + 1e-9) + _ROUNDING[made.dtype][1]
         beyond = (
-            np.isinf(numbers)
-            & (np.abs(made.array) * (1 + made.slack) >= largest)
-            & (np.sign(numbers) == np.sign(made.array))
+            np.isinf(numbers) & (np.abs(wanted) * (1 + made.slack) >= largest) & (np.sign(numbers) == np.sign(wanted))
         )
-    return bool(np.all(near | beyond | (np.isnan(numbers) & np.isnan(made.array)) | (numbers == made.array)))
+    return bool(np.all(near | beyond | (np.isnan(numbers) & np.isnan(wanted)) | (numbers == wanted)))
