@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import broken
@@ -21,8 +21,8 @@ from adapterfit.read.sources.memory import MemorySource
 _SMALL, _LARGE = 5_000_000, 60_000_000
 #: How many configs are drawn, and how many of the models are tried.
 _DRAWN, _TRIED = 24, 4
-#: Sizes of the default config that are made smaller, one by one, where nothing else did.
-_WORTH = 64
+#: Where nothing else did, the default config's depths become this, and its sizes from this on are made smaller one by one.
+_DEPTH, _WORTH = 2, 64
 #: Sizes under all the names that configs give them.
 _SIZES: Mapping[str, Any] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "embedding_size", "word_embed_proj_dim"), 64),
@@ -61,10 +61,10 @@ def cases(model_type: str) -> Iterator[Any]:
     drawn = [(_weights(one, chosen), one) for one in saved.drawn(model_type, 0, _DRAWN)]
     small = sorted(((count, one) for count, one in drawn if count and count <= _LARGE), key=lambda pair: pair[0])
     yield from (_case(model_type, chosen, one) for _, one in small[:_TRIED])
-    reduced = {"model_type": model_type}
-    for path, value in _reducible(reduced):
-        for small in (value // 8, value // 4, value // 2):
-            less = _with(reduced, path, small)
+    reduced: dict[str, Any] = {"model_type": model_type}
+    for path, smaller in _reducible(reduced):
+        for value in smaller:
+            less = _with(reduced, path, value)
             if _weights(less, chosen) is not None:
                 reduced = less
                 break
@@ -96,25 +96,24 @@ def _weights(raw: Mapping[str, Any], class_name: str) -> int | None:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _reducible(raw: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Every size of the default config that is worth being made smaller; those of its parts by two names."""
+def _reducible(raw: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Sequence[int]]]:
+    """Every depth and size of the default config, by two names in its parts, and what it may be instead, the smallest first."""
     import transformers
+
+    from architectures.sample import is_depth
 
     try:
         fields = transformers.AutoConfig.for_model(**raw).to_dict()
     except Exception:
         return
-    for key, value in fields.items():
-        for path, size in (
-            [((key, name), one) for name, one in value.items()] if isinstance(value, dict) else [((key,), value)]
-        ):
-            if (
-                isinstance(size, int)
-                and not isinstance(size, bool)
-                and size >= _WORTH
-                and not str(path[-1]).endswith("_id")
-            ):
-                yield path, size
+    parts = [((key, name), one) for key, part in fields.items() if isinstance(part, dict) for name, one in part.items()]
+    for path, size in [*(((key,), value) for key, value in fields.items()), *parts]:
+        if not isinstance(size, int) or isinstance(size, bool) or path[-1].endswith("_id"):
+            continue
+        if is_depth(path[-1]) and size > _DEPTH:
+            yield path, (_DEPTH,)
+        elif size >= _WORTH:
+            yield path, (size // 8, size // 4, size // 2)
 
 
 def _with(raw: Mapping[str, Any], path: tuple[str, ...], value: int) -> dict[str, Any]:
