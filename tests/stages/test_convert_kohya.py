@@ -252,3 +252,32 @@ def test_fluxs_joined_modules_are_taken_apart_and_every_part_changes_its_rows_th
         assert np.array_equal(np.concatenate(found), whole)
     assert "transformer_blocks.3.ff_context.net.2" in config(tmp_path / "p")["target_modules"]
     assert "taken apart" in " ".join(done.notes)
+
+
+def test_clip_has_the_names_that_trainers_give_it_whatever_transformers_calls_it(tmp_path):
+    """ComfyUI looks for `lora_te_text_model_…`; transformers 5 has no `text_model` in CLIP."""
+    for name, modules in (
+        ("old", CLIP),
+        ("new", {module[len("text_model.") :]: shape for module, shape in CLIP.items()}),
+    ):
+        source = peft_folder(tmp_path / name, modules)
+        adapterfit.convert(source, "kohya", tmp_path / f"{name}-k")
+        adapterfit.convert(tmp_path / f"{name}-k", "peft", tmp_path / f"{name}-back")
+        assert read(tmp_path / f"{name}-back/adapter_model.safetensors") == read(source / "adapter_model.safetensors")
+    old, new = (set(read(tmp_path / f"{each}-k/pytorch_lora_weights.safetensors")) for each in ("old", "new"))
+    assert old == new
+
+
+def test_a_trainers_clip_gets_the_names_of_the_base(tmp_path):
+    stem = "lora_te_text_model_encoder_layers_0_mlp_fc1"
+    tensors = {f"{stem}.lora_down.weight": numbers((4, 8)), f"{stem}.lora_up.weight": numbers((32, 4))}
+    lay(tmp_path / "k", {"x.safetensors": weights_bytes(tensors)})
+    base = lay(
+        tmp_path / "base", {"model.safetensors": weights_bytes({"encoder.layers.0.mlp.fc1.weight": numbers((32, 8))})}
+    )
+    for name, given, module in (
+        ("a", None, "text_model.encoder.layers.0.mlp.fc1"),
+        ("b", base, "encoder.layers.0.mlp.fc1"),
+    ):
+        adapterfit.convert(tmp_path / "k", "peft", tmp_path / name, base=given)
+        assert config(tmp_path / name)["target_modules"] == [module]

@@ -7,7 +7,7 @@ scale · rank whatever PEFT's config says, and rsLoRA is written as the alpha th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from adapterfit.conversion.components import placed
 from adapterfit.conversion.flat_names import flat, from_sgm, unflattened
@@ -41,6 +41,8 @@ _DIFFERING = (
 #: Measured on diffusers 0.42.1, Flux.
 _BESIDE_ATTENTION = "diffusers reads of such a file of a transformer the attention only, ComfyUI all of it; for diffusers use --to diffusers."
 _FLUX = "Flux's own joined modules are taken apart, as diffusers names them; every part keeps the whole A."
+#: What every trainer's names of CLIP have, and transformers since 5.0 has not; ComfyUI looks for them with it (`comfy/lora.py`).
+_CLIP, _LAYERS = "text_model_", "encoder.layers."
 _LEAVES = {"lora_down.weight": "a", "lora_up.weight": "b", "alpha": "alpha", "dora_scale": "magnitude"}
 
 
@@ -89,11 +91,17 @@ def _modules(stems: Sequence[str], opened: Opened) -> Mapping[str, tuple[str, st
         known |= {name.rpartition(".")[0] for name in opened.base.tensors}
         known |= {module.name for module in (opened.base.tree.modules if opened.base.tree is not None else ())}
     starts = {stem: next(start for start in _STARTS if stem.startswith(start)) for stem in stems}
-    flats = {stem: from_sgm(stem[len(start) :]) for stem, start in starts.items()}
+    flats = {stem: _without_clip(from_sgm(stem[len(start) :]), known) for stem, start in starts.items()}
     paths = unflattened(flats.values(), known)
     return {
         stem: (_component(_STARTS[start], paths[flats[stem]]), paths[flats[stem]]) for stem, start in starts.items()
     }
+
+
+def _without_clip(name: str, known: Iterable[str]) -> str:
+    """As transformers names CLIP now, where that is what the header or the base has."""
+    paths = {flat(path) for path in known} if name.startswith(_CLIP) else set()
+    return name[len(_CLIP) :] if name not in paths and name[len(_CLIP) :] in paths else name
 
 
 def _component(part: str, module: str) -> str:
@@ -171,11 +179,15 @@ def _readers(layers: tuple[Layer, ...]) -> list[str]:
     return [*((_DIFFERING,) if several else ()), *((_BESIDE_ATTENTION,) if beside else ())]
 
 
+def _clip(layer: Layer) -> str:
+    return _CLIP if layer.part.startswith("text_encoder") and layer.module.startswith(_LAYERS) else ""
+
+
 def _stems(layers: tuple[Layer, ...]) -> list[str]:
     several = any(layer.part in ("text_encoder_2", "text_encoder_3") for layer in layers)
     starts = {part: start for start, part in _STARTS.items() if start not in ("lora_te_", "lora_te1_")}
     starts["text_encoder"] = "lora_te1_" if several else "lora_te_"
-    stems = [starts[layer.part] + flat(layer.module) for layer in layers]
+    stems = [starts[layer.part] + _clip(layer) + flat(layer.module) for layer in layers]
     doubled = sorted({stem for stem in stems if stems.count(stem) > 1}) if len(set(stems)) < len(stems) else []
     if doubled:
         raise CannotConvert(f"two modules have the same name in {NAME}: {shorten(doubled)}", tuple(doubled))
