@@ -317,7 +317,7 @@ class _Work:
         from adapterfit.read.adapter import read_adapter
         from adapterfit.read.sources.folder import FolderSource
         from adapterfit.repair.hashes import hashing
-        from adapterfit.verify.accounting import account, copied
+        from adapterfit.verify.accounting import account, configured, copied
         from adapterfit.verify.reading import by_safetensors
 
         shown: list[Shown] = []
@@ -326,7 +326,10 @@ class _Work:
             found = read_adapter(written)
             if contents.made is not None:
                 old = taken(self.report.case.adapter, self.plan.edits)
-                shown.append(account(self.source, old, written, found.tensors, self.plan.edits))
+                said = (_metadata(self.report.case.adapter), _metadata(found))
+                shown.append(account(self.source, old, written, found.tensors, self.plan.edits, said))
+            if contents.fields is not None:
+                shown.append(configured(_raw(self.report.case.adapter), _raw(found), self.plan.edits))
             shown.append(self._delta(written, found))
             again = self._again(found)
             shown.append(_checked(again, self.plan))
@@ -366,6 +369,10 @@ class _Work:
 
 def _raw(adapter: Adapter) -> Mapping[str, Any]:
     return adapter.config.raw if adapter.config is not None else {}
+
+
+def _metadata(adapter: Adapter) -> Mapping[str, str]:
+    return adapter.weights.metadata if adapter.weights is not None else {}
 
 
 def _checked(again: Report, plan: Plan) -> Shown:

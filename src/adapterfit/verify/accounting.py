@@ -6,9 +6,11 @@ stay in pieces, straight from both files; what is changed, tensor by tensor.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from adapterfit.edits import Drop, Edit
+from adapterfit.edits import OF_CONFIG, Drop, DropConfig, Edit, SetConfig
 from adapterfit.plans import FileHash, Shown
 from adapterfit.records import TensorInfo
 from adapterfit.text import quote, shorten
@@ -24,6 +26,7 @@ def account(
     written: Readable,
     after: Iterable[TensorInfo],
     edits: Sequence[Edit],
+    metadata: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {"format": "pt"}),
 ) -> Shown:
     """Compare all tensors of both files with what the edits say.
 
@@ -33,7 +36,10 @@ def account(
         written: The files that were written.
         after: The tensors in them, as our own reader found them.
         edits: The plan's.
+        metadata: What the headers of both say beside the tensors; it stays, but for the format.
     """
+    if {**metadata[0], "format": "pt"} != metadata[1]:
+        return Shown("bytes", "failed", "the metadata of the weights are not as they were")
     there = {tensor.name: tensor for tensor in after}
     counts = {"copied bit by bit": 0, "made of others without computing": 0, "computed, within their rounding": 0}
     wrong: list[str] = []
@@ -53,6 +59,29 @@ def account(
         return Shown("bytes", "failed", f"{len(there)} tensors are in no plan: {shorten(map(quote, sorted(there)))}")
     counts["dropped by name"] = sum(isinstance(edit, Drop) for edit in edits)
     return Shown("bytes", "proven", "tensors: " + ", ".join(f"{n:,} {what}" for what, n in counts.items() if n))
+
+
+def configured(before: Mapping[str, Any], after: Mapping[str, Any], edits: Iterable[Edit]) -> Shown:
+    """Whether a config that was written anew has the fields that the edits set, lacks those they delete, and all others as they were."""
+    wanted = dict(before)
+    named: list[str] = []
+    for edit in edits:
+        if isinstance(edit, SetConfig):
+            wanted[edit.key] = edit.value
+        elif isinstance(edit, DropConfig):
+            wanted.pop(edit.key, None)
+        named += [edit.key] if isinstance(edit, OF_CONFIG) else []
+    wrong = sorted(key for key in wanted.keys() | after.keys() if _as_text(wanted, key) != _as_text(after, key))
+    if wrong:
+        return Shown("config", "failed", f"adapter_config.json is not as planned: {shorten(map(quote, wrong))}")
+    rest = len(wanted.keys() - set(named))
+    said = f"adapter_config.json: {shorten(map(quote, dict.fromkeys(named)))} as planned, {rest:,} other fields as they were"
+    return Shown("config", "proven", said)
+
+
+def _as_text(fields: Mapping[str, Any], key: str) -> str:
+    """A field as JSON, in which 1, 1.0 and true differ; empty where it is not there."""
+    return json.dumps(fields[key], sort_keys=True) if key in fields else ""
 
 
 def copied(fates: Mapping[str, str], before: Mapping[str, FileHash], after: Mapping[str, FileHash]) -> Shown:
