@@ -1,5 +1,6 @@
 """The safetensors writer: what edits make of bytes, the layout of the file, and what is refused."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -13,6 +14,7 @@ from adapterfit.plan.making import made
 from adapterfit.read.formats import safetensors as reader
 from adapterfit.read.sources.memory import MemorySource
 from adapterfit.records import TensorInfo
+from adapterfit.repair import making
 from adapterfit.repair.disk import Disk
 from adapterfit.repair.making import entry
 from adapterfit.repair.staging import Output
@@ -316,3 +318,58 @@ def test_numbers_of_half_a_byte_are_renamed_but_not_turned(tmp_path):
         written(
             [entry(one, source) for one in made((info,), [e.Transpose("a", (1, 0))])], source, None, tmp_path / "two"
         )
+
+
+# ------------------------------------------------------------------------------------------------ large ones
+
+
+LARGE = {
+    "a cast down": [e.Cast("a", "BF16")],
+    "a scale, a name and a cast": [e.Scale("a", 3.0), e.Rename("a", "z"), e.Cast("z", "F16")],
+    "a shape between": [e.Cast("a", "F64"), e.Reshape("a", (1500, 1000)), e.Cast("a", "F16")],
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_a_large_tensor_is_computed_in_pieces_with_the_bytes_of_the_whole(case, tmp_path, monkeypatch):
+    array = np.random.default_rng(3).standard_normal((1000, 1500)).astype("<f4")
+    source, before, new, after = carried_out(tmp_path, file_of({"a": array}), LARGE[case])
+    assert len(entry(made(before, LARGE[case])[0], source).parts) > 1
+    monkeypatch.setattr(making, "_NUMBERS", array.size)
+    *_, whole, _ = carried_out(tmp_path, file_of({"a": array}), LARGE[case])
+    data = new.read(WEIGHTS, 0, new.size(WEIGHTS))
+    assert data == whole.read(WEIGHTS, 0, whole.size(WEIGHTS))
+    assert account(source, before, new, after, LARGE[case]).detail == "tensors: 1 computed, within their rounding"
+    for at in (-1, -array.size, -2 * array.size + 1):
+        damaged = bytearray(data)
+        damaged[at] ^= 0x40
+        other = MemorySource({WEIGHTS: bytes(damaged)})
+        assert account(source, before, other, after, LARGE[case]).outcome == "failed"
+
+
+@pytest.mark.parametrize("change", [{"dtype": "F16"}, {"shape": (1500, 1000)}, {"name": "b"}], ids=str)
+def test_a_large_tensor_of_another_type_shape_or_name_is_noticed(change, tmp_path):
+    array = np.ones((1000, 1500), "<f4")
+    edits = [e.Cast("a", "BF16")]
+    source, before, new, (after,) = carried_out(tmp_path, file_of({"a": array}), edits)
+    assert account(source, before, new, [dataclasses.replace(after, **change)], edits).outcome == "failed"
+
+
+def test_a_large_tensor_is_never_in_memory_as_a_whole(tmp_path):
+    import tracemalloc
+
+    from adapterfit.read.sources.folder import FolderSource
+
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / WEIGHTS).write_bytes(file_of({"a": np.ones((8000, 2000), "<f4")}))  # 64 MB
+    source, edits = FolderSource(tmp_path / "old"), [e.Cast("a", "BF16")]
+    tracemalloc.start()
+    try:
+        before = reader.read(source, WEIGHTS).tensors
+        output = Output(str(tmp_path / "new"), Disk())
+        write_safetensors(output, source, [entry(one, source) for one in made(before, edits)])
+        new = FolderSource(tmp_path / "new")
+        assert account(source, before, new, reader.read(new, "new").tensors, edits).outcome == "proven"
+        assert tracemalloc.get_traced_memory()[1] < 48 * 1024 * 1024
+    finally:
+        tracemalloc.stop()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from adapterfit.edits import (
@@ -28,11 +30,16 @@ from adapterfit.repair.staging import Original
 from adapterfit.repair.writer import Computed, Entry, Part, Span, Zeros
 from adapterfit.text import quote
 
+#: Numbers computed at once where each is by itself.
+_NUMBERS = 1 << 20
+
 
 def entry(made: Made, source: Original) -> Entry:
     """One tensor to write. Its parts are computed, if at all, when it is their turn."""
     info = made.info
     parts = _ranges(made)
+    if parts is None:
+        parts = _in_pieces(made, source)
     if parts is None:
         parts = (Computed(size_of(info), lambda: numbers.to_bytes(_array(made, source))),)
     return Entry(info.name, info.dtype, info.shape, parts)
@@ -91,6 +98,36 @@ def _cut(parts: Iterable[Part], start: int, end: int) -> Iterable[Part]:
 
 
 # ------------------------------------------------------------------------------------------------ as numbers
+
+
+def _in_pieces(made: Made, source: Original) -> tuple[Part, ...] | None:
+    """What is computed number by number, some of them at a time: an embedding of gigabytes need not be in memory."""
+    count, width = math.prod(made.info.shape), DTYPE_BITS.get(made.info.dtype, 0) // 8
+    if count <= _NUMBERS or _flat(made, 0, 1) is None:
+        return None
+    return tuple(
+        Computed(
+            width * min(_NUMBERS, count - start), partial(_piece, made, source, start, min(_NUMBERS, count - start))
+        )
+        for start in range(0, count, _NUMBERS)
+    )
+
+
+def _piece(made: Made, source: Original, start: int, count: int) -> memoryview:
+    return numbers.to_bytes(_array(_flat(made, start, count) or made, source))
+
+
+def _flat(made: Made, start: int, count: int) -> Made | None:
+    """So many of a tensor's numbers, in the order of the file; None where one of them depends on others' places."""
+    if made.source is not None and made.source.span is not None:
+        width = DTYPE_BITS.get(made.source.dtype, 0) // 8
+        first = made.source.span[0] + start * width
+        info = replace(made.source, shape=(count,), span=(first, first + count * width))
+        return Made(replace(made.info, shape=(count,)), info)
+    inner = _flat(made.of[0], start, count) if isinstance(made.by, (Cast, Scale, Reshape)) else None
+    if inner is None or isinstance(made.by, Reshape):
+        return inner
+    return Made(replace(made.info, shape=(count,)), None, made.by, (inner,))
 
 
 def _array(made: Made, source: Original) -> Any:

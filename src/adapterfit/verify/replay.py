@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -237,6 +238,26 @@ def _alike(olds: list[Held]) -> list[Held]:
     if all(old.is_exact for old in olds):
         return olds
     return [replace(old, array=as_numbers(old), slack=old.slack) for old in olds]
+
+
+def flat(tensors: Sequence[TensorInfo], blocks: Blocks) -> Iterator[slice] | None:
+    """The stretches of a large tensor of which each number is computed by itself; None where it is looked at as a whole."""
+    alone = all(isinstance(edit, (Cast, Scale, Rename)) for block in blocks for edit in block)
+    if len(tensors) != 1 or not blocks or not alone or tensors[0].span is None:
+        return None
+    count = math.prod(tensors[0].shape)
+    return (
+        (slice(start, min(start + _NUMBERS, count)) for start in range(0, count, _NUMBERS))
+        if count > _NUMBERS
+        else None
+    )
+
+
+def stretch(info: TensorInfo, where: slice) -> TensorInfo:
+    """Some of the numbers of a tensor that lies in one piece, as a tensor by itself."""
+    width, first = DTYPE_BITS[info.dtype] // 8, info.span[0] if info.span is not None else 0
+    span = (first + where.start * width, first + where.stop * width)
+    return replace(info, shape=(where.stop - where.start,), span=span)
 
 
 # ------------------------------------------------------------------------------------------------ numbers
