@@ -11,6 +11,7 @@ gguf = pytest.importorskip("gguf", reason="gguf is installed by `make oracles` o
 import by_llama_cpp  # noqa: E402
 import transformers  # noqa: E402
 from real_adapters import adapter_of, base_of  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 import adapterfit  # noqa: E402
 
@@ -83,6 +84,43 @@ def test_it_applies_every_module_with_the_scale_we_say(name, base, tmp_path):
     assert (found - served).abs().max() < NEAR
     other = {ratio.value for ratio in answer.ratios} != {1.0}
     assert answer.predicted == ("loads-differently" if other else "loads")
+
+
+OURS = {
+    **CASES,
+    "q, k and v, rsLoRA, every one another": {
+        "target_modules": ["q_proj", "k_proj", "v_proj"],
+        "use_rslora": True,
+        "rank_pattern": {"k_proj": 2, "layers.1.self_attn.q_proj": 7},
+        "alpha_pattern": {"v_proj": 3, "layers.0.self_attn.k_proj": 40},
+    },
+    "a scale below nothing": {"target_modules": ["q_proj", "o_proj"], "lora_alpha": -32},
+    "everything": {"target_modules": "all-linear", "alpha_pattern": {"up_proj": 5}, "rank_pattern": {"down_proj": 9}},
+}
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float16, torch.bfloat16], ids=["float32", "float16", "bfloat16"]
+)
+@pytest.mark.parametrize("name", OURS)
+def test_it_computes_with_our_own_file_what_peft_computes(name, dtype, base, tmp_path):
+    """Scales that it has no words for are in B then: everywhere it applies what PEFT applies."""
+    folder = adapter_of(model_of(base), tmp_path / "adapter", **OURS[name])
+    weights = folder / "adapter_model.safetensors"
+    save_file(
+        {key: value.to(dtype) if ".lora_" in key else value for key, value in load_file(weights).items()},
+        weights,
+        {"format": "pt"},
+    )
+    adapterfit.convert(folder, "gguf", tmp_path / "g", base=base / "base")
+    expected = computed(peft.PeftModel.from_pretrained(model_of(base), folder).eval())
+    found = torch.tensor(by_llama_cpp.logprobs(base / "base.gguf", tmp_path / "g/adapter.gguf"))
+    assert (expected - computed(model_of(base))).abs().max() > 20 * NEAR, "the adapter does something"
+    near = NEAR if dtype == torch.float32 else 5 * NEAR  # it rounds what goes into a product to the type of the weights
+    assert (found - expected).abs().max() < near
+    adapterfit.convert(tmp_path / "g", "peft", tmp_path / "back", base=base / "base")
+    again = computed(peft.PeftModel.from_pretrained(model_of(base), tmp_path / "back").eval())
+    assert (again - expected).abs().max() < 1e-6 * expected.abs().max()
 
 
 def rewritten(path, out, change):

@@ -39,6 +39,15 @@ VARIANTS = {
     },
     "some layers": {"target_modules": ["q_proj", "v_proj"], "layers_to_transform": [0, 2]},
     "DoRA": {"target_modules": ["q_proj", "o_proj"], "use_dora": True},
+    "DoRA, every one another": {
+        "target_modules": ["q_proj", "o_proj", "down_proj", "lm_head"],
+        "use_dora": True,
+        "use_rslora": True,
+        "rank_pattern": {"q_proj": 2, "layers.1.mlp.down_proj": 9},
+        "alpha_pattern": {"o_proj": 3},
+    },
+    "DoRA on some layers": {"target_modules": ["q_proj", "v_proj"], "use_dora": True, "layers_to_transform": [1]},
+    "a scale below nothing": {"target_modules": ["q_proj", "v_proj"], "lora_alpha": -2, "rank_pattern": {"v_proj": 3}},
     "the embedding and the output": {"target_modules": ["embed_tokens", "lm_head", "k_proj"]},
 }
 
@@ -72,7 +81,7 @@ def mlx_logits(folder, adapter=None):
 @pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
 def test_mlx_lm_computes_the_same(fields, kind, tmp_path):
     model = saved_base(kind, tmp_path / "base")
-    wrapped = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=6, **fields)).eval()
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(**{"r": 4, "lora_alpha": 6, **fields})).eval()
     torch.manual_seed(2)
     for name, parameter in wrapped.named_parameters():
         if "magnitude" in name:

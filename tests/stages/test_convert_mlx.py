@@ -124,27 +124,55 @@ def test_a_scale_changed_by_hand_counts(tmp_path):
         assert np.allclose(found, wanted, rtol=1e-5)
 
 
-def test_dora_and_an_embedding_come_back(tmp_path):
-    modules = {"model.embed_tokens": (64, 256), "lm_head": (256, 64)}
-    tensors = {
-        "base_model.model.model.embed_tokens.lora_embedding_A": numbers((4, 256)),
-        "base_model.model.model.embed_tokens.lora_embedding_B": numbers((64, 4)),
-        "base_model.model.model.embed_tokens.lora_magnitude_vector": numbers((64,)),
-        "base_model.model.lm_head.lora_A.weight": numbers((4, 64)),
-        "base_model.model.lm_head.lora_B.weight": numbers((256, 4)),
-        "base_model.model.lm_head.lora_magnitude_vector": numbers((256,)),
+EMBEDDING = {
+    "base_model.model.model.embed_tokens.lora_embedding_A": numbers((4, 64)),
+    "base_model.model.model.embed_tokens.lora_embedding_B": numbers((64, 4)),
+}
+OUTPUT = {
+    "base_model.model.lm_head.lora_A.weight": numbers((4, 64)),
+    "base_model.model.lm_head.lora_B.weight": numbers((256, 4)),
+}
+VECTORS = {
+    "base_model.model.model.embed_tokens.lora_magnitude_vector": numbers((64,)),
+    "base_model.model.lm_head.lora_magnitude_vector": numbers((256,)),
+}
+
+
+def ends(path, tensors, **fields):
+    modules = {name.split(".lora_")[0][len("base_model.model.") :]: () for name in tensors}
+    files = {
+        "adapter_config.json": json.dumps(peft_config(modules, **fields)).encode(),
+        "adapter_model.safetensors": weights_bytes(tensors),
     }
-    source = lay(
-        tmp_path / "a",
-        {
-            "adapter_config.json": json.dumps(peft_config(modules, use_dora=True)).encode(),
-            "adapter_model.safetensors": weights_bytes(tensors),
-        },
-    )
-    adapterfit.convert(source, "mlx", tmp_path / "m")
-    assert config(tmp_path / "m")["fine_tune_type"] == "dora"
-    adapterfit.convert(tmp_path / "m", "peft", tmp_path / "back")
-    assert read(tmp_path / "back/adapter_model.safetensors") == read(source / "adapter_model.safetensors")
+    return lay(path, files)
+
+
+def test_dora_on_the_output_and_a_lora_on_the_embedding_come_back(tmp_path):
+    of_output = {name: array for name, array in VECTORS.items() if "lm_head" in name}
+    for name, tensors, kind in (("d", {**OUTPUT, **of_output}, "dora"), ("l", {**OUTPUT, **EMBEDDING}, "lora")):
+        source = ends(tmp_path / name, tensors, use_dora=kind == "dora")
+        adapterfit.convert(source, "mlx", tmp_path / f"{name}-m")
+        assert config(tmp_path / f"{name}-m")["fine_tune_type"] == kind
+        adapterfit.convert(tmp_path / f"{name}-m", "peft", tmp_path / f"{name}-back")
+        assert read(tmp_path / f"{name}-back/adapter_model.safetensors") == read(source / "adapter_model.safetensors")
+
+
+def test_dora_on_an_embedding_is_refused_in_both_directions(tmp_path):
+    """mlx-lm has a number for each token, PEFT for each column; in a square embedding the sizes do not show it."""
+    with pytest.raises(CannotConvert, match="another one than PEFT's"):
+        adapterfit.convert(
+            ends(tmp_path / "a", {**EMBEDDING, **OUTPUT, **VECTORS}, use_dora=True), "mlx", tmp_path / "m"
+        )
+    adapterfit.convert(ends(tmp_path / "b", EMBEDDING), "mlx", tmp_path / "theirs")
+    fields = {**config(tmp_path / "theirs"), "fine_tune_type": "dora"}
+    tensors = {"model.embed_tokens.lora_a": numbers((64, 4)), "model.embed_tokens.lora_b": numbers((4, 64))}
+    vectors = {"model.embed_tokens.m": numbers((64,))}
+    files = {
+        "adapter_config.json": json.dumps(fields).encode(),
+        "adapters.safetensors": weights_bytes({**tensors, **vectors}),
+    }
+    with pytest.raises(CannotConvert, match="another one than PEFT's"):
+        adapterfit.convert(lay(tmp_path / "c", files), "peft", tmp_path / "p")
 
 
 def test_an_embedding_tied_to_the_output_is_refused(tmp_path):

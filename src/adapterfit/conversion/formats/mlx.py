@@ -33,6 +33,8 @@ SAME_NAMES = frozenset(
     ("gemma", "gemma2", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "stablelm", "starcoder2")
 )
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings", "embedding")
+#: mlx-lm 0.32, `tuner/dora.py`: the norm of every row; peft 0.21.2, `tuners/lora/dora.py`: of every column.
+_OTHER_DORA = "mlx-lm's DoRA on an embedding is another one than PEFT's: it has a number for each token"
 _DTYPES = ("F32", "F16", "BF16")
 
 
@@ -105,6 +107,8 @@ def _layer(module: str, pair: Mapping[str, Tensor], rank: int, scale: float, ope
     if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] != rank or b.shape[1] != rank:
         raise CannotConvert(f"{quote(module)} has not the rank {rank} of {CONFIG}: mlx-lm would not load it", (module,))
     kind = "embedding" if _is_embedding(module, opened) else "linear"
+    if kind == "embedding" and "magnitude" in pair:
+        raise CannotConvert(f"{quote(module)}: {_OTHER_DORA}", (module,))
     return Layer(module, kind, a, b, scale * rank, magnitude=pair.get("magnitude"))
 
 
@@ -161,6 +165,8 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
     layers = neutral.layers
     refuse_layers((layer for layer in layers if layer.kind == "conv"), NAME, "convolutions")
     refuse_layers((layer for layer in layers if layer.bias is not None), NAME, "lora_bias")
+    rows = (layer for layer in layers if layer.kind == "embedding" and layer.magnitude is not None)
+    refuse_layers(rows, NAME, f"PEFT's DoRA on an embedding: {_OTHER_DORA}")
     refuse_layers((layer for layer in layers if layer.b.dtype not in _DTYPES), NAME, "numbers of this type")
     # mlx-lm applies an embedding's adapter to the output layer as well where the two are tied; PEFT does not.
     tied = wanted.opened.tied()
