@@ -123,8 +123,9 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_refused_before_anything_is_written(place, broken, tmp_path):
+def test_refused_before_anything_is_written(place, broken, tmp_path, monkeypatch):
     out = PLACES[place](tmp_path)
+    monkeypatch.setattr(staging.Staging, "_make", lambda _: pytest.fail("a staging folder is made"))
     before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
     with pytest.raises(CannotWrite):
         mend(broken, out)

@@ -205,6 +205,10 @@ def test_a_wide_module_is_never_in_memory_as_a_whole():
 
 KEPT = {
     "names exchanged": ([e.Rename("a", "b"), e.Rename("b", "a")], {"a": "b", "b": "a"}),
+    "two names after each other": (
+        [e.Rename("a", "c"), e.SetFormat(), e.Rename("c", "d"), e.Rename("b", "c")],
+        {"c": "b", "d": "a"},
+    ),
     "a name given up and taken": ([e.Drop("a"), e.Rename("b", "a")], {"a": "b"}),
     "two of one": ([e.Copy("a", "c"), e.Rename("a", "d")], {"b": "b", "c": "a", "d": "a"}),
     "one made of another": ([e.Scale("a", 2.0), e.Rename("a", "c")], {"b": "b"}),

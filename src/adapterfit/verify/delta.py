@@ -12,14 +12,14 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from adapterfit.edits import Copy, Edit, Rename, is_bit_exact, makes, uses
 from adapterfit.plans import Shown
 from adapterfit.records import TensorInfo
 from adapterfit.text import quote, show
-from adapterfit.verify.replay import Held, Readable, as_numbers, bits, groups
+from adapterfit.verify.replay import Blocks, Held, Readable, as_numbers, bits, groups
 
 #: How far apart two rows of ΔW may be, relative to how long its rows can be, where numbers were only moved: float64 adds up in another order.
 MOVED = 1e-12
@@ -149,26 +149,23 @@ def _traced(before: Side, edits: Sequence[Edit]) -> Trace:
     trace = Trace({}, {}, {})
     for number, (tensors, blocks) in enumerate(groups(before.tensors, edits)):
         trace.old.update({tensor.name: number for tensor in tensors})
-        after = _kept({tensor.name: tensor.name for tensor in tensors}, itertools.chain.from_iterable(blocks))
+        after = _kept({tensor.name: tensor.name for tensor in tensors}, blocks)
         trace.new.update(dict.fromkeys(after, number))
         trace.kept.update({new: old for new, old in after.items() if old is not None})
     return trace
 
 
-def _kept(table: dict[str, str | None], edits: Iterable[Edit]) -> dict[str, str | None]:
+def _kept(table: dict[str, str | None], blocks: Blocks) -> dict[str, str | None]:
     """The tensors after edits, by name, and whose bytes and shape they kept; None where they are made of others."""
-    for renames, group in itertools.groupby(edits, key=lambda edit: isinstance(edit, Rename)):
-        own = list(group)
-        if renames:
-            table.update([(makes(edit)[0], table.pop(uses(edit)[0])) for edit in own])
-            continue
-        for edit in own:
-            if isinstance(edit, Copy):
-                table[edit.new] = table[edit.name]
-                continue
-            for name in uses(edit):
+    for block in blocks:
+        if isinstance(block[0], Rename):
+            table.update([(makes(edit)[0], table.pop(uses(edit)[0])) for edit in block])
+        elif isinstance(block[0], Copy):
+            table[block[0].new] = table[block[0].name]
+        else:
+            for name in uses(block[0]):
                 del table[name]
-            table.update(dict.fromkeys(makes(edit)))
+            table.update(dict.fromkeys(makes(block[0])))
     return table
 
 
