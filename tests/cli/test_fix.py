@@ -1,10 +1,12 @@
 """`adapterfit fix`: what it prints, what it writes, and its exit codes."""
 
 import json
+import os
 
 import pytest
 
 from adapterfit import edits as e
+from adapterfit import limits
 from adapterfit.cli.main import run
 from adapterfit.errors import CannotCheck
 from adapterfit.fixing import planned, read_plan
@@ -240,6 +242,13 @@ BAD = {
 def test_a_plan_file_that_is_none_is_refused(case):
     with pytest.raises(CannotCheck):
         read_plan(json.dumps(BAD[case]).encode())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs /dev/zero")
+def test_a_plan_without_an_end_is_not_read_for_ever(here, capsys, monkeypatch):
+    monkeypatch.setattr(limits, "PLAN_BYTES", 1 << 20)
+    assert fix("wrapped", "--base", "base", "--out", "good", "--plan-file", "/dev/zero") == 2
+    assert "larger than any plan" in capsys.readouterr().err
 
 
 def test_a_plan_file_that_is_no_json_is_refused():

@@ -245,3 +245,30 @@ def test_w13_a_repair_that_the_judge_did_not_see_says_so_and_one_that_he_rejects
     with pytest.raises(adapterfit.errors.NotProven):
         adapterfit.fix(broken, BASE, tmp_path / "again", exact=True, python=python)
     assert not (tmp_path / "again").exists()
+
+
+# ------------------------------------------------------------------------------------------------ made meanwhile
+
+
+MEANWHILE = {
+    "a file": lambda path: path.write_bytes(b"theirs"),
+    "a folder": lambda path: lay(path, {"theirs": b""}),
+    "a link to nowhere": lambda path: path.symlink_to("nowhere"),
+    "a link to a folder": lambda path: path.symlink_to("broken"),
+}
+
+
+@pytest.mark.parametrize("what", MEANWHILE)
+def test_w03_what_somebody_makes_at_its_place_meanwhile_stays(what, broken, tmp_path, monkeypatch):
+    class Late(Disk):
+        def rename(self, old, new):
+            MEANWHILE[what](tmp_path / "out")
+            super().rename(old, new)
+
+    monkeypatch.setattr(staging, "Disk", Late)
+    before = contents(broken)
+    with pytest.raises(CannotWrite, match="another process was first"):
+        adapterfit.fix(broken, BASE, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "out"]
+    assert contents(broken) == before
+    assert not (tmp_path / "out" / make.WEIGHTS).exists() or what == "a link to a folder"

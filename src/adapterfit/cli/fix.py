@@ -123,14 +123,15 @@ def _bytes_of(path: str) -> bytes:
     from adapterfit.text import quote
 
     try:
-        file = Path(path)
-        if file.stat().st_size > limits.PLAN_BYTES:
+        with Path(path).open("rb") as file:
+            data = file.read(limits.PLAN_BYTES + 1)  # of a device or a pipe no size tells
+        if len(data) > limits.PLAN_BYTES:
             raise CannotCheck(f"{quote(path)} is larger than any plan: {limits.PLAN_BYTES:,} bytes are read")
-        return file.read_bytes()
     except (OSError, ValueError) as error:
         raise CannotCheck(
             f"{quote(path)} cannot be read: {getattr(error, 'strerror', None) or 'that is no path'}"
         ) from None
+    return data
 
 
 def _save(plan: Plan, path: str, checked: list[str]) -> None:
