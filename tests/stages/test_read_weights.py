@@ -406,6 +406,16 @@ def test_a_name_that_is_not_utf_8_survives_and_is_shown_inert(tmp_path):
     assert show(name) == r"\udcff\x0a.bin"
 
 
+@pytest.mark.parametrize("count", [9, 10, 11, 40])
+def test_of_too_many_entries_those_of_an_adapter_are_not_left_out(count, tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "FOLDER_ENTRIES", 10)
+    for name in ["adapter_config.json", "adapter_model.safetensors", *(f"{at:02}.txt" for at in range(count))]:
+        (tmp_path / name).write_bytes(b"{}")
+    source = FolderSource(tmp_path)
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= set(source.names())
+    assert (len(source.names()), bool(source.flaws)) == (min(count + 2, 10), count > 8)
+
+
 def test_too_many_entries_give_a_partial_listing_that_says_so(tmp_path, monkeypatch):
     for i in range(11):
         (tmp_path / f"{i:02}").write_bytes(b"")

@@ -33,6 +33,9 @@ _MATTERS = re.compile(
     r"(?:.*/)?(?:(?:adapter_|generation_)?config\.json|.*\.(?:safetensors|bin|pt|pth|npz|index\.json))\Z"
 )
 
+#: How many times as many entries of a folder are looked at by name alone (a million takes about a second).
+_LISTED = 50
+
 
 class _Identity(NamedTuple):
     device: int
@@ -221,10 +224,12 @@ class FolderSource:
     def _entries(self, prefix: str) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(os.path.join(self.root, prefix)) as found:
-                entries = []
-                for entry in found:
-                    entries.append(entry)
-                    if len(entries) > limits.FOLDER_ENTRIES:
+                entries: list[os.DirEntry[str]] = []
+                for seen, entry in enumerate(found):
+                    most = limits.FOLDER_ENTRIES * (2 if _MATTERS.match(entry.name) else 1)
+                    if len(entries) <= most:
+                        entries.append(entry)
+                    if seen > _LISTED * limits.FOLDER_ENTRIES:
                         break
         except OSError as error:
             problem = f"{show(prefix) or self.label} cannot be listed: {error.strerror}"
@@ -232,7 +237,8 @@ class FolderSource:
                 raise CannotCheck(problem) from None
             self._note(Flaw("not-readable", problem, where=prefix, severity="warning", refused=False, predicted="none"))
             return []
-        return sorted(entries, key=lambda entry: entry.name)
+        # Where there are too many, what matters to an adapter is not among those that are left out.
+        return sorted(entries, key=lambda entry: (not _MATTERS.match(entry.name), entry.name))
 
     def _is_file(self, entry: os.DirEntry[str], name: str) -> bool:
         if entry.is_symlink():
