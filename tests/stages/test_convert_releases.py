@@ -317,9 +317,12 @@ def test_biases_that_were_never_saved_are_said_to_be_lost(tmp_path):
     assert "They are lost" in " ".join(done.notes)
 
 
-def test_biases_of_a_saved_head_do_not_hide_the_lost_ones(tmp_path):
+@pytest.mark.parametrize(
+    "fields", [{"modules_to_save": ["classifier"]}, {"task_type": "SEQ_CLS"}], ids=["named", "of the task"]
+)
+def test_biases_of_a_saved_head_do_not_hide_the_lost_ones(fields, tmp_path):
     head = {"base_model.model.classifier.weight": numbers((3, 64)), "base_model.model.classifier.bias": numbers((3,))}
-    adapterfit.convert(full(tmp_path, "new", modules_to_save=["classifier"], more=head), "peft==0.18.0", tmp_path / "a")
+    adapterfit.convert(full(tmp_path, "new", more=head, **fields), "peft==0.18.0", tmp_path / "a")
     raw = {**config(tmp_path / "a"), "bias": "lora_only"}
     source = tmp_path / "a"
     (source / "adapter_config.json").write_text(json.dumps(raw))

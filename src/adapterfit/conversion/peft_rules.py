@@ -59,6 +59,9 @@ def as_loaded(config: AdapterConfig, found: Mapping[str, Any]) -> None:
         )
 
 
+#: Heads that every release saves of a classifier (`PeftModelForSequenceClassification`, `…TokenClassification`).
+HEADS = ("classifier", "score")
+CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")
 #: Fields that count in a training alone → what its tensors' names hold. Under `eval()` such a LoRA is any other (peft 0.21.2,
 #: `tuners/lora/variants.py`: `MontecloraLinearVariant`, `VeloraLinearVariant`).
 TRAINING = {"velora_config": ".lora_velora_", "monteclora_config": ".lora_monteclora_"}
@@ -82,7 +85,8 @@ def resolved(values: Mapping[str, Any], module: str, table: str, default: str) -
 
 def lost_biases(config: AdapterConfig, opened: Opened) -> Iterator[str]:
     """A word about biases that were trained and never saved (peft #3306): releases from 0.10 to 0.20."""
-    saved = tuple(f".{module}." for module in config.values.get("modules_to_save") or ())
+    heads = HEADS if config.values.get("task_type") in CLASSIFIERS else ()  # saved whether the config names them or not
+    saved = tuple(f".{module}." for module in (*(config.values.get("modules_to_save") or ()), *heads))
     held = (info.name for info in opened.weights.tensors if info.name.endswith(".bias"))
     if config.values.get("bias") != "lora_only" or any(not any(each in name for each in saved) for name in held):
         return

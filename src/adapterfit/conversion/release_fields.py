@@ -15,7 +15,7 @@ from typing import Any
 from adapterfit.conversion.neutral import most_common
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.pattern_tables import readings
-from adapterfit.conversion.peft_rules import TRAINING
+from adapterfit.conversion.peft_rules import CLASSIFIERS, HEADS, TRAINING
 from adapterfit.errors import BadInput, CannotConvert
 from adapterfit.expect.patterns import Patterns
 from adapterfit.expect.targets import Rule
@@ -25,9 +25,6 @@ from adapterfit.text import quote, shorten
 _MODULE = re.compile(
     r"base_model\.model\.(?P<module>.+)\.(?:lora_A\.weight|lora_embedding_A|hada_w1_a|lokr_w[12](?:_a)?|ia3_l|miss_block|oft_R\.weight)"
 )
-#: Heads that every release saves of a classifier, whether its config names them or not (`PeftModelForSequenceClassification`).
-_HEADS = {"classifier", "score"}
-_CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")
 #: Methods that put a prompt in front: they have no targets.
 PROMPTS = ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "CARTRIDGE")
 
@@ -67,9 +64,9 @@ def other_words(config: AdapterConfig, opened: Opened, version: str, known: Iter
 
 
 def _heads(config: AdapterConfig, lacks: set[str], found: OtherWords) -> None:
-    if config.peft_type not in PROMPTS or config.values.get("task_type") not in _CLASSIFIERS:
+    if config.peft_type not in PROMPTS or config.values.get("task_type") not in CLASSIFIERS:
         return
-    if set(config.values.get("modules_to_save") or ()) <= _HEADS:
+    if set(config.values.get("modules_to_save") or ()) <= set(HEADS):
         found.dropped |= lacks & {"modules_to_save"}
 
 

@@ -20,7 +20,7 @@ from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, WeightsFile
 from adapterfit.conversion.parameters import exchanged, laid_out, of_parameters, pairs
 from adapterfit.conversion.pattern_tables import tables_for
-from adapterfit.conversion.peft_rules import CONFIG, TRAINING, lost_biases, readable_config
+from adapterfit.conversion.peft_rules import CLASSIFIERS, CONFIG, TRAINING, lost_biases, readable_config
 from adapterfit.conversion.release_fields import PROMPTS, other_words
 from adapterfit.conversion.release_names import other_names
 from adapterfit.errors import CannotConvert
@@ -275,7 +275,7 @@ def _unsupported(config: AdapterConfig, opened: Opened, version: str) -> Iterato
             "or the release that wrote this finds AdaMSS' segments by numbers drawn without a seed",
             ("num_subspaces",),
         )
-    heads = config.peft_type in PROMPTS and config.values.get("task_type") in ("SEQ_CLS", "TOKEN_CLS")
+    heads = config.peft_type in PROMPTS and config.values.get("task_type") in CLASSIFIERS
     if heads and version in version_range(">=0.13,<0.14"):
         yield "raises on every prompt of a classifier", ("task_type",)
     if heads and version in version_range(">=0.17") and not any(".weight" in name for name in opened.tensors()):
