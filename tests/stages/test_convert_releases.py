@@ -217,6 +217,31 @@ def test_lokrs_alpha_goes_over_only_where_it_makes_no_difference(tmp_path):
         adapterfit.convert(other(tmp_path / "c", "LOKR", LOKR, r=8, alpha=4), "peft==0.13.2", tmp_path / "d")
 
 
+def old_lokr(path, tmp_path, **fields):
+    """As PEFT 0.13.2 wrote it: without the fields that came with 0.14."""
+    adapterfit.convert(other(tmp_path / "now", "LOKR", LOKR, r=8, alpha=8), "peft==0.13.2", path)
+    (path / "adapter_config.json").write_text(json.dumps({**config(path), **fields}))
+    return path
+
+
+def test_an_old_lokr_has_the_scale_1_of_its_training(tmp_path):
+    """PEFT before 0.14 took no notice of alpha (peft 0.13.2, tuners/lokr/layer.py)."""
+    source = old_lokr(tmp_path / "a", tmp_path, alpha=32, alpha_pattern={"q_proj": 5})
+    done = adapterfit.convert(source, "peft==0.21.2", tmp_path / "b")
+    written = config(tmp_path / "b")
+    assert (written["alpha"], written["r"], written["alpha_pattern"]) == (8, 8, {})
+    assert "scale 1" in " ".join(done.notes)
+    adapterfit.convert(source, "peft==0.12.0", tmp_path / "c")
+    assert config(tmp_path / "c")["alpha"] == 32
+
+
+def test_a_lokr_whose_writer_is_not_known_is_refused_with_both_readings(tmp_path):
+    raw = {"peft_type": "LOKR", "r": 8, "alpha": 32, "target_modules": ["q_proj"]}
+    files = {"adapter_config.json": json.dumps(raw).encode(), "adapter_model.safetensors": weights_bytes(LOKR)}
+    with pytest.raises(CannotConvert, match="before it the scale was 1"):
+        adapterfit.convert(lay(tmp_path / "a", files), "peft==0.21.2", tmp_path / "b")
+
+
 @pytest.mark.parametrize(
     ("kind", "version", "said"),
     [("IA3", "0.3.0", "no pickles"), ("LOHA", "0.5.0", "came with 0.6.0"), ("SHIRA", "0.16.0", "came with 0.17.0")],

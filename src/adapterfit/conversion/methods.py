@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from adapterfit.consumers.versions import version_range
 from adapterfit.conversion.neutral import Change, Neutral, Rest
 from adapterfit.conversion.numbers import Tensor
 from adapterfit.conversion.opened import Opened
@@ -49,7 +50,7 @@ def of_another_method(opened: Opened, config: AdapterConfig) -> Neutral:
     as_loaded(config, found)
     changes = tuple(_change(module, tensors, config) for module, tensors in found.items())
     rest = (Rest(f"tensors that {config.peft_type} does not have", tuple(others)),) if others else ()
-    return Neutral((), {}, rest, _doubts(config), changes)
+    return Neutral((), {}, rest, _notes(config), changes)
 
 
 def _change(module: str, tensors: Mapping[str, Tensor], config: AdapterConfig) -> Change:
@@ -58,21 +59,35 @@ def _change(module: str, tensors: Mapping[str, Tensor], config: AdapterConfig) -
         if isinstance(ends, str):
             raise CannotConvert("feedforward_modules is a pattern: not converted", ("feedforward_modules",))
         return Change(module, "IA3", tensors, feedforward=any(module.endswith(end) for end in ends))
+    if unscaled(config):
+        return Change(module, config.peft_type, tensors, 1.0)
     rank = resolved(config.values, module, "rank_pattern", "r")
     alpha = resolved(config.values, module, "alpha_pattern", "alpha")
     return Change(module, config.peft_type, tensors, alpha / rank)
 
 
-def _doubts(config: AdapterConfig) -> tuple[str, ...]:
-    from adapterfit.read.peft_facts import as_tuple
+def unscaled(config: AdapterConfig) -> bool:
+    """Whether a LoKr was trained with scale 1, whatever its alpha says: PEFT before 0.14 took no notice of it.
 
-    if (
-        config.peft_type != "LOKR"
-        or as_tuple(config.newest) >= (0, 14, 0)
-        or config.values["r"] == config.values["alpha"]
-    ):
-        return ()
-    return ("Releases of PEFT before 0.14 did not apply LoKr's alpha; it is applied here, as today's do.",)
+    Raises:
+        CannotConvert: It has an alpha that counts or not, and the config does not say which release wrote it.
+    """
+    patterns = config.values.get("rank_pattern") or config.values.get("alpha_pattern")
+    if config.peft_type != "LOKR" or (config.values["r"] == config.values["alpha"] and not patterns):
+        return False
+    older, newest = (each in version_range("<0.14") for each in (config.oldest, config.newest))
+    if older != newest:
+        raise CannotConvert(
+            f"LoKr's alpha counts since PEFT 0.14, before it the scale was 1, and the config does not tell which wrote it "
+            f"({config.oldest} to {config.newest}): set peft_version in adapter_config.json, or alpha to r",
+            ("alpha",),
+        )
+    return newest
+
+
+def _notes(config: AdapterConfig) -> tuple[str, ...]:
+    said = "PEFT before 0.14, which wrote this, trained LoKr with scale 1 whatever its alpha says: so it is converted."
+    return (said,) if unscaled(config) else ()
 
 
 # --------------------------------------------------------------------------------------------------- computed

@@ -14,7 +14,7 @@ from typing import Any
 from adapterfit.causes.names._experts_turned import MARKED_SINCE_5
 from adapterfit.consumers.versions import version_range
 from adapterfit.conversion.base_model import Copied
-from adapterfit.conversion.methods import METHODS
+from adapterfit.conversion.methods import METHODS, unscaled
 from adapterfit.conversion.numbers import Tensor
 from adapterfit.conversion.opened import Opened
 from adapterfit.conversion.output import Package, WeightsFile
@@ -65,6 +65,11 @@ def written_for(opened: Opened, version: str) -> Package:
         **tables_for(config, opened, version),
         **words.instead,
     }
+    if version in version_range(">=0.14") and unscaled(config):
+        fields.update(alpha=fields["r"], alpha_pattern=dict(fields.get("rank_pattern") or {}))
+        words.notes.append(
+            "PEFT before 0.14, which wrote this, trained LoKr with scale 1: alpha is set to the rank, which gives it."
+        )
     text = _json(fields)
     others = [Copied(name, opened.source) for name in _carried(opened)]
     weights = WeightsFile(WEIGHTS, tensors, {"format": "pt"})
@@ -300,6 +305,7 @@ def _meaning_changed(config: AdapterConfig, opened: Opened, version: str) -> Ite
     if (
         config.peft_type == "LOKR"
         and config.values["alpha"] != config.values["r"]
+        and version in version_range("<0.14")
         and _crosses(config, version, "0.14.0")
     ):
         yield "reads LoKr's alpha otherwise: it counts since 0.14 only", ("alpha",)

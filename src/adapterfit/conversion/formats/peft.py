@@ -59,6 +59,12 @@ def read(opened: Opened) -> Neutral:
         CannotConvert: It is none, it is damaged, or PEFT itself would not load it whole.
     """
     config = readable_config(opened)
+    if tables_for(config, opened, peft_facts.newest()):
+        raise CannotConvert(
+            f"the release that wrote this (PEFT {config.oldest} to {config.newest}) read rank_pattern and alpha_pattern otherwise than "
+            "today's: convert it --to peft first",
+            ("rank_pattern", "alpha_pattern"),
+        )
     if config.peft_type in METHODS:
         return of_another_method(opened, config)
     if config.peft_type != "LORA":
@@ -66,12 +72,6 @@ def read(opened: Opened) -> Neutral:
             f"this is a {quote(config.peft_type)} adapter: LoRA has other layouts, LoHa, LoKr and IA3 can be merged, "
             "and of no other method is the change computed here",
             ("peft_type",),
-        )
-    if tables_for(config, opened, peft_facts.newest()):
-        raise CannotConvert(
-            f"the release that wrote this (PEFT {config.oldest} to {config.newest}) read rank_pattern and alpha_pattern otherwise than "
-            "today's: convert it --to peft first",
-            ("rank_pattern", "alpha_pattern"),
         )
     found: dict[str, dict[str, Tensor]] = {}
     others: list[str] = []
