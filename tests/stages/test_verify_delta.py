@@ -190,6 +190,31 @@ def test_what_cancels_out_is_not_taken_for_a_difference():
     assert shown.outcome == "proven", shown.detail
 
 
+def test_numbers_too_small_for_all_the_digits_of_float16_are_rounded_as_far_as_it_rounds():
+    rng = np.random.default_rng(4)
+    a, b = rng.standard_normal((2, 50)).astype("<f4"), rng.standard_normal((30, 2)).astype("<f4") * np.float32(1e-6)
+    files, edits = side(pair("m", a, b)), [e.Cast(f"m.lora_{s}.weight", "F16") for s in "AB"]
+    for factor, outcome in ((1, "proven"), (40, "failed")):
+        data = a.astype("<f2").tobytes() + (b * factor).astype("<f2").tobytes()
+        infos = (
+            TensorInfo("m.lora_A.weight", "F16", a.shape, "w", (0, 2 * a.size)),
+            TensorInfo("m.lora_B.weight", "F16", b.shape, "w", (2 * a.size, len(data))),
+        )
+        shown = same_delta(files, Side(MemorySource({"w": data}), infos, LORA), edits)
+        assert shown.outcome == outcome, shown.detail
+
+
+def test_one_factor_alone_may_be_rounded():
+    a, b = (RNG.standard_normal(shape).astype("<f4") for shape in ((2, 50), (30, 2)))
+    data = (a.view("<u4") + 0x8000 >> 16).astype("<u2").tobytes() + b.tobytes()
+    infos = (
+        TensorInfo("m.lora_A.weight", "BF16", a.shape, "w", (0, 2 * a.size)),
+        TensorInfo("m.lora_B.weight", "F32", b.shape, "w", (2 * a.size, len(data))),
+    )
+    after = Side(MemorySource({"w": data}), infos, LORA)
+    assert same_delta(side(pair("m", a, b)), after, [e.Cast("m.lora_A.weight", "BF16")]).outcome == "proven"
+
+
 def test_a_wide_module_is_never_in_memory_as_a_whole():
     import tracemalloc
 

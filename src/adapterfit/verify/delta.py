@@ -25,6 +25,8 @@ from adapterfit.verify.replay import Blocks, Held, Readable, as_numbers, bits, g
 MOVED = 1e-12
 #: The same where they were scaled or cast: a few roundings of the type they are stored in.
 _COMPUTED = {"F64": 1e-12, "F32": 1e-6, "F16": 4e-3, "BF16": 4e-2}
+#: The smallest number of a type that has all its digits: what is smaller is rounded as far as this is.
+_NORMAL = {"F64": 2.0**-1022, "F32": 2.0**-126, "F16": 2.0**-14, "BF16": 2.0**-126}
 #: Rows and columns of a matrix, and numbers, that are computed with at once.
 _ROWS = 256
 _COLUMNS = 1024
@@ -214,6 +216,11 @@ def _difference(
         return None, 0.0
     import numpy as np
 
+    named = {name for pair in (*olds, *news) for name in (pair.a.name, pair.b.name)}
+    moved = all(is_bit_exact(edit) for edit in edits if named & {*uses(edit), *makes(edit)})
+    types = {one.dtype for pair in (*olds, *news) for one in (pair.a, pair.b)}
+    stored = max(_COMPUTED[each] for each in types)
+    floor = 0.0 if moved else max(_NORMAL[each] for each in types)
     # A fused layer of which only some parts had an adapter gets rows of zeros for the others: they add nothing.
     dense = sum(pair.b.shape[0] for pair in olds) != sum(pair.b.shape[0] for pair in news)
     wide = [_matrix(side.files, pair.a) for side, pairs in ((before, olds), (after, news)) for pair in pairs]
@@ -221,8 +228,8 @@ def _difference(
     narrow = _narrowed(wide) if is_finite else wide
     off = longest = 0.0
     both = itertools.zip_longest(
-        _blocks_of(before, olds, narrow[: len(olds)], dense=dense),
-        _blocks_of(after, news, narrow[len(olds) :], dense=dense),
+        _blocks_of(before, olds, narrow[: len(olds)], floor, dense=dense),
+        _blocks_of(after, news, narrow[len(olds) :], floor, dense=dense),
     )
     for ours, theirs in both:
         if ours is None or theirs is None or ours.shape != theirs.shape:
@@ -234,9 +241,6 @@ def _difference(
             same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
             lengths = np.linalg.norm(np.where(same[:, :-1], 0.0, apart), axis=1)
         off = max(off, float(np.max(np.nan_to_num(lengths, nan=np.inf), initial=0.0)))
-    named = {name for pair in (*olds, *news) for name in (pair.a.name, pair.b.name)}
-    moved = all(is_bit_exact(edit) for edit in edits if named & {*uses(edit), *makes(edit)})
-    stored = max(_COMPUTED[pair.b.dtype] for pair in (*olds, *news))
     return (off / longest if longest else off), MOVED if moved else stored
 
 
@@ -258,21 +262,23 @@ def _narrowed(wide: list[Any]) -> list[Any]:
     return np.split(short.T, np.cumsum([len(each) for each in wide])[:-1])
 
 
-def _blocks_of(side: Side, pairs: Sequence[Pair], factors: Sequence[Any], *, dense: bool) -> Iterator[Any]:
+def _blocks_of(
+    side: Side, pairs: Sequence[Pair], factors: Sequence[Any], floor: float, *, dense: bool
+) -> Iterator[Any]:
     """ΔW of several modules, one below the other, `_ROWS` rows at a time; with `dense` without those for which B has only zeros.
 
     In the last column stands how long a row can be: what is added up, without regard to direction. A float64 is off by a few
-    millionths of a millionth of this at most, however much of it cancels out.
+    millionths of a millionth of this at most, however much of it cancels out. No number counts as smaller than `floor`.
     """
     import numpy as np
 
     held: list[Any] = []
     for pair, a in zip(pairs, factors):
-        lengths = np.linalg.norm(a, axis=1)
+        scale, columns = pair.scale or 0.0, math.prod(pair.a.shape[1:])
+        lengths = np.linalg.norm(a, axis=1) + floor * math.sqrt(columns)
         for b in _rows_of(side.files, pair.b):
             with np.errstate(all="ignore"):  # what is not finite stays so, and compares as it is
-                scaled = (pair.scale or 0.0) * b
-                block = np.column_stack([scaled @ a, np.abs(scaled) @ lengths])
+                block = np.column_stack([scale * (b @ a), abs(scale) * ((np.abs(b) + floor) @ lengths)])
             held.append(block[np.any(b != 0, axis=1)] if dense else block)
             while sum(map(len, held)) >= _ROWS:
                 whole = np.concatenate(held)
