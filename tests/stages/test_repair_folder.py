@@ -185,6 +185,17 @@ def test_modes_are_kept_whatever_the_umask(mask, mode, broken, tmp_path):
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o750
 
 
+@pytest.mark.parametrize(
+    ("mode", "kept"), [(0o700, 0o700), (0o2750, 0o750), (0o555, 0o755)], ids=lambda mode: f"{mode:o}"
+)
+def test_a_folder_below_is_as_private_as_it_was_and_its_owner_may_write(mode, kept, broken, tmp_path):
+    lay(broken, {"tokenizer/more/x": b""})
+    (broken / "tokenizer").chmod(mode)
+    mend(broken, tmp_path / "out")
+    assert stat.S_IMODE((tmp_path / "out" / "tokenizer").stat().st_mode) == kept
+    assert (tmp_path / "out" / "tokenizer" / "more" / "x").exists()
+
+
 def test_hard_links_of_the_source_stay_the_sources(broken, tmp_path):
     os.link(broken / make.WEIGHTS, tmp_path / "other-name")
     mend(broken, tmp_path / "out")

@@ -99,6 +99,14 @@ def write(stage: Staging, source: Original, contents: Contents) -> None:
         source.size(name)
         with stage.file(name, mode_of(source, name)) as output:
             output.copy(source, name, 0, source.size(name))
+    for folder in sorted({above for name in _copied(fates) for above in _above(name)}):
+        stage.folder_mode(folder, mode_of(source, folder))
+
+
+def _above(name: str) -> Iterable[str]:
+    """The folders that a file lies in, below the adapter's."""
+    parts = name.split("/")
+    return ("/".join(parts[:depth]) for depth in range(1, len(parts)))
 
 
 def _copied(fates: Mapping[str, str]) -> Iterable[str]:

@@ -242,6 +242,11 @@ class Staging:
                 self._following[name] = Following(path)
             self._following[name].reached(size)
 
+    def folder_mode(self, name: str, mode: int | None) -> None:
+        """What a folder of new files shall have; its owner may always write. None is what the umask leaves."""
+        if mode is not None:
+            self._disk.chmod(os.path.join(self.folder, *name.split("/")), (mode | 0o700) & 0o777)
+
     def hashes(self) -> dict[str, Callable[[], FileHash]]:
         """What gives size and sha256 of the large files, as they were read back."""
         return {name: one.result for name, one in self._following.items()}

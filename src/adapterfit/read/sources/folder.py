@@ -136,7 +136,7 @@ class FolderSource:
             self.close()
 
     def mode(self, name: str) -> int:
-        """The permission bits of a file that was read, such as 0o644; 0 where it was not."""
+        """The permission bits of a folder below the root, or of a file that was read, such as 0o644; 0 where it was not."""
         return self._modes.get(name, 0)
 
     # ------------------------------------------------------------------------------------------- open
@@ -216,6 +216,7 @@ class FolderSource:
                         continue
                     if depth < limits.FOLDER_DEPTH:
                         pending.append((name + "/", depth + 1))
+                        self._modes[name] = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
                     else:
                         self._note(_too_deep(name))
                 elif self._is_file(entry, name):
