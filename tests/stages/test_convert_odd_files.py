@@ -117,6 +117,46 @@ def test_of_an_unknown_model_nothing_is_merged_that_only_its_modules_tell(tmp_pa
     assert adapterfit.convert(rows, "merged", tmp_path / "q", base=untied).modules == 1
 
 
+def test_a_merged_model_is_a_base_again(tmp_path):
+    """Its receipt stands in the way of none."""
+    base = base_on_disk(tmp_path / "base", {f"{Q}.weight": numbers((64, 64))}, model_type="unheard_of")
+    source = peft_folder(tmp_path / "a", {Q: (64, 64)})
+    adapterfit.convert(source, "merged", tmp_path / "once", base=base)
+    adapterfit.convert(source, "merged", tmp_path / "twice", base=tmp_path / "once")
+    assert json.loads((tmp_path / "twice/receipt.json").read_text())["to"] == "merged"
+
+
+def test_a_base_without_its_weights_says_why(tmp_path):
+    base = lay(
+        tmp_path / "base",
+        {
+            "config.json": b'{"model_type": "unheard_of"}',
+            "model.safetensors.index.json": json.dumps({"weight_map": {f"{Q}.weight": "../x.safetensors"}}).encode(),
+        },
+    )
+    with pytest.raises(CannotConvert, match=r"--base: .*x\.safetensors"):
+        adapterfit.convert(peft_folder(tmp_path / "a", {Q: (64, 64)}), "merged", tmp_path / "m", base=base)
+
+
+@pytest.mark.parametrize("to", ["kohya", "diffusers"])
+def test_a_folder_that_is_no_component_is_refused(to, tmp_path):
+    for part, modules in (
+        ("a b", {"down_blocks.0.attentions.0.proj_in": (8, 8)}),
+        ("text_encoder", {"text_model.encoder.layers.0.mlp.fc1": (8, 8)}),
+    ):
+        peft_folder(tmp_path / "a" / part, modules)
+    with pytest.raises(CannotConvert, match="no component of a pipeline"):
+        adapterfit.convert(tmp_path / "a", to, tmp_path / "b")
+
+
+def test_the_original_models_names_are_not_written_as_kohyas(tmp_path):
+    source = image_file(
+        tmp_path / "a", ("diffusion_model.double_blocks.0.img_attn.proj", "lora_A.weight", "lora_B.weight")
+    )
+    with pytest.raises(CannotConvert, match="no component of a pipeline"):
+        adapterfit.convert(source, "kohya", tmp_path / "k")
+
+
 def test_ia3_factors_of_the_other_side_are_not_merged(tmp_path):
     base = base_on_disk(tmp_path / "base", {f"{Q}.weight": numbers((8, 8))}, model_type="unheard_of")
     fields = {"peft_type": "IA3", "target_modules": ["q_proj"], "feedforward_modules": []}

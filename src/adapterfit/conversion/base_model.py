@@ -90,7 +90,12 @@ class Model:
     def others(self) -> list[str]:
         """The files beside the weights that belong to the model."""
         names = [name for name in self.source.names() if "/" not in name]
-        return [name for name in names if not name.endswith(_LEFT_OUT) and not name.startswith("adapter_")]
+        ours = ("receipt.json", "adapterfit.json")  # of a base that was merged before
+        return [
+            name
+            for name in names
+            if not name.endswith(_LEFT_OUT) and not name.startswith("adapter_") and name not in ours
+        ]
 
     def left_out(self) -> list[str]:
         """The files beside the shards that are not written again."""
@@ -116,7 +121,9 @@ def opened_model(opened: Opened) -> Model:
     """
     base = opened.base
     if base is None or base.opened is None or not base.tensors:
-        raise CannotConvert("a merged model needs the base's weights: give them with --base", ("--base",))
+        flaws = sorted(base.flaws, key=lambda flaw: not flaw.refused) if base is not None else ()
+        why = next((f": {flaw.message}" for flaw in flaws), "")
+        raise CannotConvert(f"a merged model needs the base's weights: give them with --base{why}", ("--base",))
     if base.quantisation:
         raise CannotConvert(
             f"the base is quantised ({quote(base.quantisation)}): its packed weights cannot be added to"

@@ -30,6 +30,12 @@ def placed(neutral: Neutral, wanted: str = "") -> Neutral:
     """
     if wanted and wanted not in COMPONENTS:
         raise CannotConvert(f"{quote(wanted)} is no component of a pipeline: {', '.join(COMPONENTS)}")
+    strange = tuple(sorted({layer.part for layer in neutral.layers} - {"", *COMPONENTS}))
+    if strange:
+        raise CannotConvert(
+            f"{shorten(map(quote, strange))} is no component of a pipeline that is known here: {', '.join(COMPONENTS)}",
+            strange,
+        )
     bare = [layer.module for layer in neutral.layers if not layer.part]
     if not bare:
         return neutral
