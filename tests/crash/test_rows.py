@@ -98,6 +98,38 @@ def test_w07_new_files_are_what_the_umask_leaves_and_old_ones_what_they_were(mas
     assert modes[make.WEIGHTS] == 0o640
 
 
+def test_w07_nobody_else_sees_a_copy_before_it_is_proven(broken, tmp_path, monkeypatch):
+    seen = set()
+
+    class Seeing(Disk):
+        def create(self, path):
+            descriptor = super().create(path)
+            folder = Path(path).parent.stat().st_mode & 0o777
+            seen.add((oct(folder), oct(os.fstat(descriptor).st_mode & 0o777)))
+            return descriptor
+
+    monkeypatch.setattr(staging, "Disk", Seeing)
+    before = os.umask(0)
+    try:
+        adapterfit.fix(broken, BASE, tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert seen == {("0o700", "0o600")}
+
+
+@pytest.mark.parametrize("what", ["a file", "a link to a file", "a link to nowhere"])
+def test_w08_a_new_file_is_never_one_that_is_there_nor_what_a_link_leads_to(what, tmp_path):
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    if what == "a file":
+        (tmp_path / "new").write_bytes(b"theirs")
+    else:
+        (tmp_path / "new").symlink_to("theirs" if what == "a link to a file" else "nowhere")
+    with pytest.raises(FileExistsError):
+        Disk().create(str(tmp_path / "new"))
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+    assert not (tmp_path / "nowhere").exists()
+
+
 # ------------------------------------------------------------------------------------------------ W01, W05, W09: leftovers
 
 
