@@ -7,6 +7,7 @@ this base; what is compared with the base's numbers is compared anew. Beside the
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -71,7 +72,7 @@ def believed(
 
 def _content(step: Step) -> str:
     """What a step does, whatever it says of itself."""
-    return repr((step.cause, as_json(Plan("", (step,)))["steps"][0]["edits"]))
+    return json.dumps([step.cause, as_json(Plan("", (step,)))["steps"][0]["edits"]], sort_keys=True)
 
 
 def _foreign(step: Step) -> Step:

@@ -7,10 +7,18 @@ import struct
 import pytest
 
 import adapterfit
+from adapterfit.diagnose.registry import all_causes
 from adapterfit.edits import DropConfig, Fill, Rename, SetConfig
 from adapterfit.errors import BadEdit, CannotCheck
+from adapterfit.fixing import planned, read_plan
+from adapterfit.pipeline import cured
+from adapterfit.plan.cures import apart
+from adapterfit.plan.file import as_json
 from adapterfit.plan.making import made
+from adapterfit.plans import Step
+from adapterfit.read.sources.memory import MemorySource
 from adapterfit.records import TensorInfo
+from adapterfit.saved import believed
 from adapterfit.testing import make
 from adapterfit.testing.disk import lay
 
@@ -150,3 +158,45 @@ def test_renames_that_exchange_names_are_one_step_and_bytes_follow(tmp_path):
     tensors = (TensorInfo("a", "F32", (1,), "w", (0, 4)), TensorInfo("b", "F32", (1,), "w", (4, 8)))
     swapped = {one.info.name: one.source.name for one in made(tensors, (Rename("a", "b"), Rename("b", "a")))}
     assert swapped == {"a": "b", "b": "a"}
+
+
+# ------------------------------------------------------------------------------------------------ every cure
+
+
+def cured_examples():
+    for entry in all_causes():
+        for at, sample in enumerate(entry.module.examples(make)["fires"] if hasattr(entry.module, "examples") else ()):
+            report = adapterfit.check(
+                sample.adapter, sample.case.base, sample.case.consumer if sample.case.consumer.given else None
+            )
+            if any(found.fix is not None and found.fix.edits for found in report.findings):
+                yield pytest.param(report, id=f"{entry.id} {at + 1}")
+
+
+@pytest.mark.parametrize("unsafe", [False, True], ids=["safe", "unsafe"])
+@pytest.mark.parametrize("report", list(cured_examples()))
+def test_every_cure_comes_back_from_a_file_as_safe_as_it_was(report, unsafe):
+    plan, after = planned(report, cured, unsafe=unsafe)
+    if not plan.steps:
+        return
+    saved = read_plan(json.dumps(as_json(plan)).encode())
+    kept, again = believed(saved, report, cured, MemorySource({}), unsafe=unsafe)
+    assert as_json(kept) == as_json(plan)
+    assert again.verdict == after.verdict
+
+
+SAFE, OTHER, RISKY, APART = (
+    Step(cause, "", "", safety, edits)
+    for cause, safety, edits in (
+        ("one", "safe", (Rename("a", "b"),)),
+        ("two", "safe", (Rename("b", "c"),)),
+        ("three", "unsafe", (SetConfig("r", 1), Rename("a", "z"))),
+        ("four", "unsafe", (SetConfig("r", 2),)),
+    )
+)
+
+
+def test_of_two_cures_for_one_tensor_or_field_the_safer_one_is_taken_else_the_first():
+    assert apart([RISKY, SAFE, OTHER, APART]) == (SAFE,)
+    assert apart([RISKY, SAFE, OTHER, APART], unsafe=True) == (SAFE, APART)
+    assert apart([RISKY, APART], unsafe=True) == (RISKY,)
