@@ -83,8 +83,7 @@ def test_a_reader_that_is_gone_ends_it_without_a_traceback(here):
         )  # fmt: skip
     finally:
         os.close(write)
-    assert "Traceback" not in done.stderr
-    assert "BrokenPipe" not in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert (here / "out" / "receipt.json").is_file()
 
 

@@ -1,5 +1,6 @@
 """Whatever becomes of a copy between writing and looking at it: the proof fails, and nothing gets its name."""
 
+import dataclasses
 import json
 import os
 import struct
@@ -8,9 +9,11 @@ import pytest
 
 import adapterfit
 from adapterfit.errors import AdapterfitError
+from adapterfit.records import TensorInfo
 from adapterfit.repair import folder, numbers
 from adapterfit.testing import make
 from adapterfit.testing.disk import lay
+from adapterfit.verify.reading import by_safetensors
 
 BASE = make.base("llama")
 
@@ -149,3 +152,22 @@ def test_numbers_that_are_cast_wrongly_are_noticed(how, tmp_path, monkeypatch):
         adapterfit.fix(adapter, BASE, tmp_path / "out", dtype="BF16", unsafe=True)
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
     assert plan.steps
+
+
+OTHER = {"name": "b", "dtype": "I32", "shape": (3, 2)}
+
+
+@pytest.mark.parametrize("field", [None, *OTHER])
+def test_what_safetensors_reads_otherwise_than_we_do_is_a_failure(field, tmp_path):
+    pytest.importorskip("safetensors")
+    (tmp_path / "w").write_bytes(make.safetensors({"a": ("F32", (2, 3))}))
+    ours = TensorInfo("a", "F32", (2, 3))
+    read = dataclasses.replace(ours, **({field: OTHER[field]} if field else {}))
+    assert by_safetensors(str(tmp_path / "w"), [read]).outcome == ("failed" if field else "proven")
+    assert by_safetensors(str(tmp_path / "w"), []).outcome == "failed"
+
+
+def test_what_safetensors_cannot_read_is_a_failure(tmp_path):
+    pytest.importorskip("safetensors")
+    (tmp_path / "w").write_bytes(make.safetensors({"a": ("F32", (2, 3))})[:-1])
+    assert by_safetensors(str(tmp_path / "w"), [TensorInfo("a", "F32", (2, 3))]).outcome == "failed"

@@ -29,7 +29,7 @@ _COMPUTED = {"F64": 1e-12, "F32": 1e-6, "F16": 4e-3, "BF16": 4e-2}
 _NORMAL = {"F64": 2.0**-1022, "F32": 2.0**-126, "F16": 2.0**-14, "BF16": 2.0**-126}
 #: Rows and columns of a matrix, and numbers, that are computed with at once.
 _ROWS = 256
-_COLUMNS = 1024
+_COLUMNS = 512
 _NUMBERS = 1 << 18
 _FACTOR = re.compile(
     r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?P<rest>\.weight|\.default\.weight|)\Z"
