@@ -74,6 +74,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "WAVEFT": [{"n_frequency": 50}, {"n_frequency": 50, "proportional_parameters": True}, {"n_frequency": 10**6}],
 }
 KINDS = ("Linear", "Conv1D", "Conv2d", "Conv1d", "Conv3d", "Embedding", "LayerNorm", "grouped")
+#: Their weight is computed of others by a module below them.
+NORMED = ("normed Linear", "normed Conv1d", "spectral Conv2d")
 #: LoRA alone wraps this one.
 ATTENTION = ("attention", "attention without bias", "attention with a key of another size")
 
@@ -89,6 +91,7 @@ def custom(kind: str):
     """A model of two blocks, each with a module of the kind called `tgt` and a Linear of another shape."""
     import torch
     from torch import nn
+    from torch.nn.utils.parametrizations import spectral_norm, weight_norm
     from transformers.pytorch_utils import Conv1D
 
     torch.manual_seed(0)
@@ -102,6 +105,9 @@ def custom(kind: str):
         "Embedding": lambda: nn.Embedding(50, 24),
         "LayerNorm": lambda: nn.LayerNorm(24),
         "grouped": lambda: nn.Conv2d(8, 16, 3, groups=4),
+        "normed Linear": lambda: weight_norm(nn.Linear(24, 36)),
+        "normed Conv1d": lambda: weight_norm(nn.Conv1d(8, 16, 3), dim=2),
+        "spectral Conv2d": lambda: spectral_norm(nn.Conv2d(8, 16, 3)),
         "attention": lambda: nn.MultiheadAttention(24, 2),
         "attention without bias": lambda: nn.MultiheadAttention(24, 2, bias=False),
         "attention with a key of another size": lambda: nn.MultiheadAttention(24, 2, kdim=12),
@@ -139,7 +145,7 @@ def real(kind: str, config: dict[str, Any]) -> tuple[dict[str, tuple[int, ...]],
         return {key: tuple(t.shape) for key, t in peft.get_peft_model_state_dict(model).items()}, ""
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *NORMED])
 @pytest.mark.parametrize("method", [name for name in methods() if name not in ELSEWHERE])
 def test_the_slots_are_the_tensors_that_peft_saves(method, kind):
     wrong = []
@@ -153,7 +159,9 @@ def test_the_slots_are_the_tensors_that_peft_saves(method, kind):
             found = expect(tree, parse_config(make.config_json(**config)))
             ours = {_saved(slot.key): slot.shape for slot in found.slots if not slot.optional}
             line = found.raised.text if found.raised else ""
-            if found.doubts or not oracle.same_line(line, raised) or (not raised and ours != saved):
+            if method == "LN_TUNING" and kind in NORMED:  # copies what is below, too: left open
+                assert found.doubts
+            elif found.doubts or not oracle.same_line(line, raised) or (not raised and ours != saved):
                 wrong.append((options, targets, found.doubts, line, raised, ours, saved))
     assert wrong == []
 

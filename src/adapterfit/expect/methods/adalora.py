@@ -15,7 +15,9 @@ from adapterfit.expect.methods._layer import (
     InjectionFails,
     LayerSlot,
     Undecided,
+    fails,
     features,
+    is_computed,
     no_layers_with_regex,
     parameter,
     unsupported,
@@ -55,6 +57,13 @@ def inert(config: Mapping[str, Any]) -> bool:
     return bool(config.get("init_lora_weights", True))
 
 
+#: What torch says where it freezes the weight of a layer, which alone among the methods it does by itself.
+_NOT_A_LEAF = (
+    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a subgraph that "
+    "doesn't require differentiation use var_no_grad = var.detach()."
+)
+
+
 def layer(module: Module, name: str, _rank: int, config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
     """The tensors of one module."""
     if module.kind not in ("Linear", "Conv1D", "Conv2d"):
@@ -62,6 +71,8 @@ def layer(module: Module, name: str, _rank: int, config: Mapping[str, Any]) -> t
     rank = _kept(name, config)
     if rank < 0:
         raise InjectionFails("ValueError", f"`r` should be a positive integer or 0, but the value passed is {rank}")
+    if is_computed(module):
+        fails(_NOT_A_LEAF, "RuntimeError")
     width, height = features(module)
     if module.kind == "Conv2d":
         kernel = module.params["weight"][2:]

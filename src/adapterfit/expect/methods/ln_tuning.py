@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapterfit.expect.methods._layer import LayerSlot, Undecided, fails, submodule
+from adapterfit.expect.methods._layer import LayerSlot, Undecided, fails, is_computed, submodule
 from adapterfit.records import LoadRename, Module, ModuleTree
 
 KIND = "tuner"
@@ -40,6 +40,6 @@ def survey(modules: tuple[Module, ...], _config: Mapping[str, Any], _tree: Modul
 
 def layer(module: Module, _name: str, _rank: int, _config: Mapping[str, Any]) -> tuple[LayerSlot, ...]:
     """The tensors of one module."""
-    if module.kind in ("container", "MultiheadAttention") or "BatchNorm" in module.class_name:
+    if module.kind in ("container", "MultiheadAttention") or "BatchNorm" in module.class_name or is_computed(module):
         raise Undecided(f"LN_TUNING copies {module.name} with all that is inside; its buffers are not known")
     return tuple(submodule("ln_tuning_layers", shape, name) for name, shape in module.params.items())
