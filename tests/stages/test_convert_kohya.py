@@ -281,3 +281,15 @@ def test_a_trainers_clip_gets_the_names_of_the_base(tmp_path):
     ):
         adapterfit.convert(tmp_path / "k", "peft", tmp_path / name, base=given)
         assert config(tmp_path / name)["target_modules"] == [module]
+
+
+def test_two_clips_that_transformers_names_otherwise_come_back_each_with_its_names(tmp_path):
+    """CLIPTextModelWithProjection has kept `text_model`."""
+    new = {module[len("text_model.") :]: shape for module, shape in CLIP.items()}
+    for part, modules in (("text_encoder", new), ("text_encoder_2", CLIP)):
+        peft_folder(tmp_path / "a" / part, modules)
+    adapterfit.convert(tmp_path / "a", "kohya", tmp_path / "k")
+    adapterfit.convert(tmp_path / "k", "peft", tmp_path / "back")
+    for part in ("text_encoder", "text_encoder_2"):
+        names = [set(read(tmp_path / each / part / "adapter_model.safetensors")) for each in ("a", "back")]
+        assert names[0] == names[1], part

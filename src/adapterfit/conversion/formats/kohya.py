@@ -7,7 +7,8 @@ scale · rank whatever PEFT's config says, and rsLoRA is written as the alpha th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from adapterfit.conversion.components import placed
 from adapterfit.conversion.flat_names import flat, from_sgm, unflattened
@@ -23,6 +24,8 @@ NAME = "kohya's format"
 FILE = "pytorch_lora_weights.safetensors"
 #: Entry of the header under which the module paths stand with their dots: the names themselves have lost them.
 MODULES = "adapterfit_modules"
+#: Entry that lists the starts of those names of CLIP in which `text_model_` was put.
+BARE = "adapterfit_without_text_model"
 #: Start of a name → component. `lora_te_` is SD 1's only text encoder, `lora_te1_` the first of several.
 _STARTS = {
     "lora_unet_": "unet",
@@ -86,22 +89,34 @@ def read(opened: Opened) -> Neutral:
 
 def _modules(stems: Sequence[str], opened: Opened) -> Mapping[str, tuple[str, str]]:
     """Stem → component and module path."""
-    known = _recorded(opened.weights.metadata)
+    of_base: set[str] = set()
     if opened.base is not None:
-        known |= {name.rpartition(".")[0] for name in opened.base.tensors}
-        known |= {module.name for module in (opened.base.tree.modules if opened.base.tree is not None else ())}
-    starts = {stem: next(start for start in _STARTS if stem.startswith(start)) for stem in stems}
-    flats = {stem: _without_clip(from_sgm(stem[len(start) :]), known) for stem, start in starts.items()}
+        of_base |= {name.rpartition(".")[0] for name in opened.base.tensors}
+        of_base |= {module.name for module in (opened.base.tree.modules if opened.base.tree is not None else ())}
+    known = _listed(opened.weights.metadata, MODULES) | of_base
+    flat_of_base = {flat(path) for path in of_base}
+    starts = {stem: _start(stem) for stem in stems}
+    flats = {
+        stem: _without_clip(from_sgm(stem[len(start) :]), start, opened, flat_of_base) for stem, start in starts.items()
+    }
     paths = unflattened(flats.values(), known)
     return {
         stem: (_component(_STARTS[start], paths[flats[stem]]), paths[flats[stem]]) for stem, start in starts.items()
     }
 
 
-def _without_clip(name: str, known: Iterable[str]) -> str:
-    """As transformers names CLIP now, where that is what the header or the base has."""
-    paths = {flat(path) for path in known} if name.startswith(_CLIP) else set()
-    return name[len(_CLIP) :] if name not in paths and name[len(_CLIP) :] in paths else name
+def _start(stem: str) -> str:
+    return next(start for start in _STARTS if stem.startswith(start))
+
+
+def _without_clip(name: str, start: str, opened: Opened, of_base: AbstractSet[str]) -> str:
+    """As transformers names CLIP now, where the header says that it was so before, or the base has it so."""
+    bare = name[len(_CLIP) :]
+    if not name.startswith(_CLIP):
+        return name
+    return (
+        bare if start in _listed(opened.weights.metadata, BARE) or (name not in of_base and bare in of_base) else name
+    )
 
 
 def _component(part: str, module: str) -> str:
@@ -113,13 +128,13 @@ def _component(part: str, module: str) -> str:
     )
 
 
-def _recorded(metadata: Mapping[str, str]) -> set[str]:
-    """The paths in the header; each is believed only where it gives the flat name that is there."""
+def _listed(metadata: Mapping[str, str], key: str) -> set[str]:
+    """The texts of a list in the header: of paths each is believed only where it gives the flat name that is there."""
     try:
-        listed = json.loads(metadata.get(MODULES, "[]"))
+        listed = json.loads(metadata.get(key, "[]"))
     except (ValueError, RecursionError):
         return set()
-    return {path for path in listed if isinstance(path, str)} if isinstance(listed, list) else set()
+    return {text for text in listed if isinstance(text, str)} if isinstance(listed, list) else set()
 
 
 def _layer(stem: str, pair: Mapping[str, Tensor], part: str, module: str) -> Layer:
@@ -169,6 +184,10 @@ def write(neutral: Neutral, wanted: Wanted) -> Package:
         "ss_network_module": "networks.lora",
         MODULES: json.dumps(sorted({layer.module for layer in layers}), separators=(",", ":")),
     }
+    if _bare(layers):
+        metadata[BARE] = json.dumps(
+            sorted({_start(stem) for stem, layer in zip(stems, layers) if layer.part in _bare(layers)})
+        )
     return Package({}, (WeightsFile(FILE, tensors, metadata),), (*neutral.notes, *_readers(layers)))
 
 
@@ -179,15 +198,18 @@ def _readers(layers: tuple[Layer, ...]) -> list[str]:
     return [*((_DIFFERING,) if several else ()), *((_BESIDE_ATTENTION,) if beside else ())]
 
 
-def _clip(layer: Layer) -> str:
-    return _CLIP if layer.part.startswith("text_encoder") and layer.module.startswith(_LAYERS) else ""
+def _bare(layers: tuple[Layer, ...]) -> set[str]:
+    """The CLIPs that are named as transformers names them now."""
+    encoders = {layer.part for layer in layers if layer.part.startswith("text_encoder")}
+    return {part for part in encoders if all(each.module.startswith(_LAYERS) for each in layers if each.part == part)}
 
 
 def _stems(layers: tuple[Layer, ...]) -> list[str]:
     several = any(layer.part in ("text_encoder_2", "text_encoder_3") for layer in layers)
     starts = {part: start for start, part in _STARTS.items() if start not in ("lora_te_", "lora_te1_")}
     starts["text_encoder"] = "lora_te1_" if several else "lora_te_"
-    stems = [starts[layer.part] + _clip(layer) + flat(layer.module) for layer in layers]
+    bare = _bare(layers)
+    stems = [starts[each.part] + (_CLIP if each.part in bare else "") + flat(each.module) for each in layers]
     doubled = sorted({stem for stem in stems if stems.count(stem) > 1}) if len(set(stems)) < len(stems) else []
     if doubled:
         raise CannotConvert(f"two modules have the same name in {NAME}: {shorten(doubled)}", tuple(doubled))
