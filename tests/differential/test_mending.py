@@ -40,6 +40,19 @@ def test_an_adapter_mended_for_another_implementation_of_its_base_computes_the_s
     assert bool(found.cures) == (found.word != "untouched")
 
 
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        pytest.param("on levit", "FSDP around each layer", id="a model with a module called module, wrapped by FSDP"),
+        pytest.param("on encodec", "a target forgotten", id="a layer with weight norm that the config forgets"),
+    ],
+)
+def test_of_an_odd_architecture(name, way, tmp_path):
+    found = breaking.mended(name, way, tmp_path)
+    assert found is not None
+    assert found.word == "equal", found
+
+
 def test_a_cure_that_changes_nothing_is_seen(tmp_path):
     one = breaking.saved("llama lora", tmp_path)
     assert breaking.broke(one, "DDP's prefix", tmp_path / "broken")

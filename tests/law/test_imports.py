@@ -9,7 +9,19 @@ from source import FILES, imports
 
 STAGES = {"read", "expect", "compare", "diagnose", "plan", "repair", "verify"}
 #: What every stage may lean on.
-COMMON = {"answers", "record", "records", "symptoms", "plans", "edits", "errors", "limits", "text", "discover"}
+COMMON = {
+    "answers",
+    "computed",
+    "record",
+    "records",
+    "symptoms",
+    "plans",
+    "edits",
+    "errors",
+    "limits",
+    "text",
+    "discover",
+}
 #: Rooms that belong to one stage: causes are diagnose's axis, consumers are facts about loaders.
 AXES = {"diagnose": {"causes"}, "causes": set(), "consumers": set()}
 JUDGES = {"torch", "transformers", "peft"}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from adapterfit.causes import evidence
+from adapterfit.computed import by_name
 from adapterfit.records import Diff, Module, Shape, Slot, TensorInfo
 
 
@@ -109,7 +110,7 @@ def of_experts(module: Module | None) -> dict[str, Shape]:
 
 def modules(diff: Diff) -> Mapping[str, Module]:
     """The base's modules by name."""
-    return {module.name: module for module in diff.expectation.tree.modules}
+    return by_name(diff.expectation.tree)
 
 
 def of_modules(tensors: Iterable[TensorInfo]) -> Mapping[str, list[TensorInfo]]:

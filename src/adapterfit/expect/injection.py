@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from adapterfit.computed import by_name
 from adapterfit.expect import experts, packed
 from adapterfit.expect.extras import ask_for_ties, is_tied, refuse_wrapped_heads, save_modules, tie, train_tokens
 from adapterfit.expect.methods._layer import InjectionFails, Undecided, taken_then
@@ -30,8 +30,6 @@ from adapterfit.record import dataclass
 from adapterfit.records import Module, ModuleTree
 
 _PREFIX = "base_model.model."
-#: What follows a module's name in that of the module which holds what its weight is computed of.
-_COMPUTED = ".parametrizations.weight"
 #: The one value with which PEFT accepts that nothing matches.
 _DUMMY = "dummy-target-modules"
 #: Modules that PEFT refuses to wrap in these model types, whose fast kernels pass over them; and by which methods.
@@ -80,7 +78,7 @@ def inject(method: Any, tree: ModuleTree, given: Mapping[str, Any]) -> Injected:
         inner="" if rule(config, "layers") == "subclasses" else getattr(method, "INNER", "base_layer"),
         if_missing_saved="raises" if rule(config, "missing-saved-modules", "raises") == "raises" else "silent",
     )
-    modules = _as_computed(tree)
+    modules = by_name(tree)
     settled = config
     if hasattr(method, "survey"):
         config = {**config, "surveyed": method.survey(tuple(modules[name] for name in chosen.matched), config, tree)}
@@ -179,21 +177,6 @@ def _expand_targets(config: dict[str, Any], tree: ModuleTree) -> None:
         if "" in targets:
             raise InjectionFails("ValueError", "target_modules should not contain an empty string.")
         config["target_modules"] = condense(targets, (module.name for module in tree.modules))
-
-
-def _as_computed(tree: ModuleTree) -> dict[str, Module]:
-    """The modules by name; one whose weight is computed of others (weight norm: `parametrizations.weight`) has it all the same.
-
-    Both parametrizations in use, `_WeightNorm` and `_SpectralNorm` of torch, keep a tensor of the weight's own shape.
-    """
-    modules = {module.name: module for module in tree.modules}
-    for name, held in list(modules.items()):
-        module = modules.get(name.removesuffix(_COMPUTED))
-        if name.endswith(_COMPUTED) and module is not None and "weight" not in module.params:
-            shape = held.params.get("original1", held.params.get("original"))
-            if shape is not None:
-                modules[module.name] = replace(module, params={"weight": shape, **module.params})
-    return modules
 
 
 def _wrap(wrapped: Wrapped, module: Module, method: Any, config: Mapping[str, Any], patterns: Patterns) -> None:

@@ -91,8 +91,10 @@ def _readings(stray: list[TensorInfo], keys: set[str]) -> Iterator[tuple[str, di
                 f"their names carry {quote(wrapper)}, left by a wrapper",
                 {t: _unwrapped(t.name, (wrapper,), keys) for t in stray},
             )
+    # Around each layer (FSDP), with activation checkpointing in some of them; a model's own `module` (LeViT) is none.
     several = [wrapper for wrapper in WRAPPERS if any(wrapper in tensor.name for tensor in stray)]
-    if len(several) > 1:  # FSDP around each layer, with activation checkpointing in some of them
+    several = [wrapper for wrapper in several if not any(f".{wrapper}" in key for key in keys)]
+    if several and (len(several) > 1 or not all(several[0] in tensor.name for tensor in stray)):
         said = " and ".join(map(quote, several))
         yield f"their names carry {said}, left by wrappers", {t: _unwrapped(t.name, several, keys) for t in stray}
     head = _head(stray[0].name, keys)

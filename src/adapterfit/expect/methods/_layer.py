@@ -91,11 +91,6 @@ def fails(line: str, kind: str = "ValueError") -> NoReturn:
     raise InjectionFails(kind, line)
 
 
-def is_computed(module: Module) -> bool:
-    """Whether its weight is computed of others, by a parametrization of torch, which names the class so."""
-    return module.class_name.startswith("Parametrized")
-
-
 def features(module: Module) -> tuple[int, int]:
     """`(in, out)` of a Linear, Conv1D, Embedding (num, dim) or convolution (channels)."""
     weight = module.params["weight"]

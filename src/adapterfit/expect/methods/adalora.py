@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from adapterfit.computed import is_computed
 from adapterfit.expect.methods._layer import (
     ADAPTER,
     InjectionFails,
@@ -17,7 +18,6 @@ from adapterfit.expect.methods._layer import (
     Undecided,
     fails,
     features,
-    is_computed,
     no_layers_with_regex,
     parameter,
     unsupported,

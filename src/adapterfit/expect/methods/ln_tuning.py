@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapterfit.expect.methods._layer import LayerSlot, Undecided, fails, is_computed, submodule
+from adapterfit.computed import is_computed
+from adapterfit.expect.methods._layer import LayerSlot, Undecided, fails, submodule
 from adapterfit.records import LoadRename, Module, ModuleTree
 
 KIND = "tuner"
