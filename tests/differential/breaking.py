@@ -126,6 +126,8 @@ def _exchanged(files: Files) -> Files | None:
         return None
     # PEFT itself gives joined gate_up parameters twice the rank, so the smallest has the config's.
     experts = min(a.shape[0] for a in sides.values()) // config["r"]
+    if any(a.shape[0] % experts for a in sides.values()):
+        return None
     out = dict(tensors)
     for name, a in sides.items():
         b = tensors[name.replace("lora_A", "lora_B")]
@@ -422,6 +424,12 @@ def broke(one: Saved, way: str, folder: Path) -> bool:
     save_file({n: t.contiguous() for n, t in found[0].items()}, folder / "adapter_model.safetensors", {"format": "pt"})
     (folder / "adapter_config.json").write_text(json.dumps(found[1]))
     return True
+
+
+def forget() -> None:
+    """Let go of all models and adapters: those of every architecture are too many to be held at once."""
+    saved.cache_clear()
+    broken._built.cache_clear()
 
 
 def mended(name: str, way: str, root: Path) -> mending.Outcome | None:
