@@ -15,6 +15,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import sys
 import tempfile
 import warnings
@@ -32,6 +33,8 @@ WORDS = ("equal", "close", "untouched", "refused", "cannot tell", "wrong")
 HEADS = ("equal", "close", "fits", "refused", "unknown", "wrong")
 #: Of every adapter in how many, and of the matrix in how many, a sample is made.
 ADAPTERS, MEASURED = 9, 7
+#: Bytes of address space of a process.
+MEMORY = 12 << 30
 Row = tuple[str, str, Any]
 
 
@@ -149,7 +152,7 @@ def _of_matrix(wanted: argparse.Namespace) -> list[Any]:
 
 def _rows(measure: Callable[[Any], list[Row]], of: list[Any], wanted: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
-    with ProcessPoolExecutor(wanted.workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(wanted.workers, mp_context=get_context("spawn"), initializer=_within_bounds) as pool:
         for found in pool.map(measure, of):
             rows += found
             if wanted.rows is not None:
@@ -158,6 +161,11 @@ def _rows(measure: Callable[[Any], list[Row]], of: list[Any], wanted: argparse.N
                         json.dumps([kind, str(name), one.word, one.why[:300]]) + "\n" for kind, name, one in found
                     )
     return rows
+
+
+def _within_bounds() -> None:
+    """A model that was drawn may take pictures of any size: its run fails by itself, instead of the whole measurement."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def table(title: str, rows: list[Row], *, verbose: bool) -> int:
