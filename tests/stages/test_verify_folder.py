@@ -13,6 +13,7 @@ from adapterfit.records import TensorInfo
 from adapterfit.repair import folder, numbers
 from adapterfit.testing import make
 from adapterfit.testing.disk import lay
+from adapterfit.verify import replay
 from adapterfit.verify.reading import by_safetensors
 
 BASE = make.base("llama")
@@ -132,6 +133,14 @@ def test_what_the_plan_sets_in_the_config_is_proven(broken, tmp_path):
     (shown,) = [one for one in receipt.proof.shown if one.what == "config"]
     assert shown.outcome == "proven"
     assert "base_model_name_or_path" in shown.detail
+
+
+def test_a_large_tensor_that_is_renamed_is_copied_bit_by_bit(broken, tmp_path, monkeypatch):
+    """Not computed, though tensors of that size are where their numbers change."""
+    monkeypatch.setattr(replay, "_NUMBERS", 16)
+    (shown,) = [one for one in adapterfit.fix(broken, BASE, tmp_path / "out").proof.shown if one.what == "bytes"]
+    assert (shown.outcome, "computed" in shown.detail) == ("proven", False)
+    assert "copied bit by bit" in shown.detail
 
 
 @pytest.mark.parametrize("how", ["one number", "not to the nearest"])

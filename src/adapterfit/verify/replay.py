@@ -241,8 +241,12 @@ def _alike(olds: list[Held]) -> list[Held]:
 
 def flat(tensors: Sequence[TensorInfo], blocks: Blocks) -> Iterator[slice] | None:
     """The stretches of a large tensor of which each number is computed by itself; None where it is looked at as a whole."""
-    alone = all(isinstance(edit, (Cast, Scale, Rename)) for block in blocks for edit in block)
-    if len(tensors) != 1 or not blocks or not alone or tensors[0].span is None:
+    edits = [edit for block in blocks for edit in block]
+    is_computed = any(
+        isinstance(edit, (Cast, Scale)) for edit in edits
+    )  # else it is copied, and its bytes are compared
+    alone = all(isinstance(edit, (Cast, Scale, Rename)) for edit in edits)
+    if len(tensors) != 1 or not is_computed or not alone or tensors[0].span is None:
         return None
     count = math.prod(tensors[0].shape)
     return (
