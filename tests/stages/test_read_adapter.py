@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 
+import adapterfit
 import shared_data
 from adapterfit import limits
 from adapterfit.discover import members
@@ -389,3 +390,14 @@ def test_the_line_a_folder_raises_is_the_one_peft_prints(name, tmp_path):
         except Exception as error:
             truth = f"{type(error).__name__}: {error}"
     assert line == truth
+
+
+@pytest.mark.parametrize("method", ["LOHA", "LOKR", "IA3", "OFT", "BOFT", "VERA", "ADALORA"])
+def test_a_config_without_its_method_is_told_the_one_of_its_tensors(method):
+    more = {"ADALORA": {"total_step": 10}, "OFT": {"oft_block_size": 4}, "IA3": {"feedforward_modules": []}}
+    targets = {"target_modules": ["q_proj"]}
+    sample = make.adapter("llama", peft_type=method, **targets, **more.get(method, {}))
+    report = adapterfit.check(sample.without_config("peft_type").adapter, base=sample.case.base)
+    (found,) = [each for each in report.findings if each.id == "config-not-peft"]
+    assert f'"peft_type": "{method}"' in found.fix.summary
+    assert found.fix.safety == "unsafe"

@@ -29,7 +29,7 @@ _FOREIGN = {
         "the config of a model, not of an adapter",
         "give the folder of the adapter, or load this one without PEFT",
     ),
-    "nameless": ("a LoRA config without its peft_type", 'add "peft_type": "LORA" to it'),
+    "nameless": ("a PEFT config without its peft_type", 'add the peft_type of the training, such as "LORA", to it'),
     "other": ("not a PEFT config", "give the folder that holds the adapter's own adapter_config.json"),
 }
 _TYPE_ERRORS = (

@@ -71,7 +71,7 @@ _PROMPTS = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNI
 def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
     """Fires where all marked tensors are another method's."""
     config = case.adapter.config
-    found = _method(case)
+    found = method_of(case)
     if config is None or not config.known or not found or found == config.peft_type:
         return
     if found == "a prompt method" and config.peft_type in _PROMPTS:
@@ -91,7 +91,7 @@ def check(case: Case, diff: Diff | None) -> Iterator[Finding]:
     )
 
 
-def _method(case: Case) -> str:
+def method_of(case: Case) -> str:
     """The one method whose marks the tensor names carry; empty where there is none, or several."""
     parts = {part for tensor in case.adapter.tensors for part in tensor.name.split(".")[-3:]}
     marked = {MARKS[part] for part in parts if part in MARKS}

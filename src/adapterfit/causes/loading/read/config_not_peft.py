@@ -73,8 +73,16 @@ CAUSE = Cause(
 
 def cure(case: Case, _flaw: Flaw) -> Fix | None:
     """Fields of a LoRA, its strength among them, and nothing but its tensors, which they fit: the one missing is told."""
+    from adapterfit.causes.config.method_differs import MARKS, method_of  # for the few that need it
+
     config = case.adapter.config
     raw = config.raw if config is not None else {}
+    method = method_of(case)
+    if raw and "peft_type" not in raw and not _FOREIGN & raw.keys() and method in MARKS.values() and method.isupper():
+        return Fix(
+            "unsafe",
+            f'add "peft_type": "{method}", whose names the tensors have, if the other fields are of that training',
+        )
     if "lora_alpha" not in raw or "r" not in raw or "peft_type" in raw or _FOREIGN & raw.keys():
         return None
     from adapterfit.causes.loading.read.adapter_config_missing import shown  # for the few that need it
