@@ -81,7 +81,7 @@ def born(report: Report, cured: Callable[[Report, tuple[Edit, ...]], Report], wi
             f"write one, with lora_alpha = {fields['lora_alpha']} divided by {scale}",
             "told",
             by_leaf if _selects_no_other(report, cured, by_leaf) else by_path,
-            _STRENGTH,
+            f"{_STRENGTH}, in every module alike (no alpha_pattern), and its training began at the base's own weights (no PiSSA)",
         ),
     )
 

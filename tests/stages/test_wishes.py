@@ -156,7 +156,7 @@ def test_the_strength_that_the_user_tells_is_taken_without_more_ado_and_not_call
     (step,) = receipt.plan.steps
     assert (step.cause, step.safety, receipt.plan.after) == ("adapter-config-missing", "told", "fits")
     assert json.loads((tmp_path / "out" / make.CONFIG).read_bytes())["lora_alpha"] == 32
-    assert "(as you told: no tensor shows it: the adapter is as strong as you say)" in render_plan(receipt.plan)
+    assert "(as you told: no tensor shows it: the adapter is as strong as you say" in render_plan(receipt.plan)
     plan = read_plan(json.dumps(as_json(adapterfit.fix(adapter, base, alpha=32).plan)).encode())
     assert adapterfit.fix(adapter, base, tmp_path / "by-plan", plan).out
 
@@ -283,3 +283,41 @@ def test_a_plan_that_takes_rows_of_the_base_is_refused_with_another_base(base, t
         adapterfit.fix(adapter, make.base("llama"), tmp_path / "out", plan=plan, unsafe=True)
     assert not (tmp_path / "out").exists()
     assert adapterfit.fix(adapter, base, tmp_path / "out", plan=plan).proof.holds
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda name: "module." + name, id="DDP's prefix"),
+        pytest.param(lambda name: name.replace("base_model.model.", ""), id="no prefix of PEFT's"),
+        pytest.param(lambda name: name.replace(".weight", ".mine.weight"), id="an adapter's name"),
+        pytest.param(
+            lambda name: name.replace("layers.0.", "layers.0._fsdp_wrapped_module."), id="FSDP around a layer"
+        ),
+    ],
+)
+def test_a_config_is_written_anew_where_the_names_are_wrong_too(change, tmp_path):
+    sample = make.lora(r=4).renamed(change)
+    files = {name: data for name, data in make.as_files(sample).items() if name != make.CONFIG}
+    adapter = lay(tmp_path / "adapter", files)
+    receipt = adapterfit.fix(adapter, sample.case.base, tmp_path / "out", alpha=8)
+    assert receipt.plan.steps[0].cause == "adapter-config-missing"
+    assert len(receipt.plan.steps) == 2
+    report = adapterfit.check(tmp_path / "out", base=sample.case.base)
+    assert (report.verdict, report.case.adapter.config.raw["r"]) == ("fits", 4)
+
+
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_of_biases_alone_no_module_is_taken_for_saved(bias, tmp_path):
+    plain, own = (
+        make.lora("bert", bias=bias, target_modules=["query"], task_type=None),
+        ".attention.self.query.base_layer",
+    )
+    layers = [f"base_model.model.bert.encoder.layer.{layer}" for layer in range(2)]
+    others = [".attention.self.key", ".output.LayerNorm"] if bias == "all" else []
+    sample = plain.added({f"{layer}{module}.bias": (64,) for layer in layers for module in [own, *others]})
+    files = {name: data for name, data in make.as_files(sample).items() if name != make.CONFIG}
+    adapterfit.fix(lay(tmp_path / "adapter", files), sample.case.base, tmp_path / "out", alpha=8)
+    fields = json.loads((tmp_path / "out" / make.CONFIG).read_bytes())
+    assert (fields["bias"], fields.get("modules_to_save")) == (bias, None)
+    assert adapterfit.check(tmp_path / "out", base=sample.case.base).verdict == "fits"

@@ -97,7 +97,8 @@ def command(
         )  # fmt: skip
     if alpha is not None and all(step.safety != "told" for step in receipt.plan.steps):
         click.echo(
-            "adapterfit: --alpha was not used: adapter_config.json is there, and its ranks are those of the tensors",
+            "adapterfit: --alpha was not used: it is for an adapter without adapter_config.json, of whose names a LoRA's targets can be "
+            "told, or with another rank than its tensors have",
             err=True,
         )
     if only_plan and plan_file is not None:

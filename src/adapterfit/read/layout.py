@@ -108,6 +108,8 @@ def missing_config(folder: Folder, layout: str) -> Flaw:
         also = f", the weights {quote(weights[0])}" if (weights := _misnamed(folder)) else ""
         problem = f"the config is called {quote(named[0])}{also}: PEFT looks for {CONFIG} and {WEIGHTS[0]} only"
         return _flaw("wrong-file-in-folder", problem, raised=raised, remedy=f"rename it to {CONFIG}")
+    if layout == "other" and folder.matching(_SHARD):
+        layout = "weights-only"
     problem, remedy = _STORIES.get(layout, _STORIES["foreign"])
     if layout == "other" and folder.matching(_ARCHIVE):
         problem, remedy = f"{shorten(folder.matching(_ARCHIVE))} was not unpacked", "unpack it first"

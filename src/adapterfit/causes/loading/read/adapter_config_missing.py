@@ -33,15 +33,17 @@ Fixed:
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterfit.causes import anatomy, evidence
 from adapterfit.causes.cause import Cause
 from adapterfit.causes.heard import between, said, suspect
-from adapterfit.records import Adapter, Case, Fix, Flaw, Suspicion
+from adapterfit.records import Adapter, Case, Fix, Flaw, Suspicion, TensorInfo
 from adapterfit.text import quote, show
 
 if TYPE_CHECKING:
@@ -74,6 +76,10 @@ CAUSE = Cause(
 )
 
 
+#: A LoRA's tensor under the name of its adapter.
+_NAMED = re.compile(r"(?<=\.)(lora_(?:[AB]|embedding_[AB]|magnitude_vector))\.(?!weight$|bias$)[^.]+(?=\.|$)")
+
+
 class Shown(NamedTuple):
     """A config as far as tensors show it, and the paths of the modules that they are for."""
 
@@ -85,7 +91,7 @@ def shown(adapter: Adapter) -> Shown | None:
     """What the tensors of a LoRA show of its config: all but the strength, `?`. None where they are not all a LoRA's."""
     from adapterfit.causes import reconfigure  # for the few that need it
 
-    tensors = adapter.tensors
+    tensors = _plain(adapter.tensors)
     layers = anatomy.of_modules(tensors)
     leaves = {evidence.parts(tensor.name).leaf for held in layers.values() for tensor in held}
     ranks = reconfigure.ranks_in(layers)
@@ -98,10 +104,32 @@ def shown(adapter: Adapter) -> Shown | None:
     fields.update({"rank_pattern": others} if others else {})
     fields.update({"use_dora": True} if any("magnitude" in leaf for leaf in leaves) else {})
     fields.update({"lora_bias": True} if "lora_B.bias" in leaves else {})
-    whole = {t.name[len(evidence.PREFIX) :].rpartition(".")[0] for t in tensors if not evidence.parts(t.name).leaf}
-    saved = sorted({name.rpartition(".")[2] for name in whole if not name.endswith(".base_layer")})
-    fields.update({"modules_to_save": saved} if saved else {})
+    whole: dict[str, set[str]] = {}
+    for name in (t.name[len(evidence.PREFIX) :] for t in tensors if not evidence.parts(t.name).leaf):
+        module, _, leaf = name.rpartition(".")
+        whole.setdefault(module, set()).add(leaf)
+    biased = {module.removesuffix(".base_layer") for module, held in whole.items() if held == {"bias"}}
+    # Of a module that is saved whole the weight is there, too; where biases alone are, they were trained.
+    fields.update({"bias": "lora_only" if biased <= layers.keys() else "all"} if biased else {})
+    saved = {module.rpartition(".")[2] for module in whole if module.removesuffix(".base_layer") not in biased}
+    fields.update({"modules_to_save": sorted(saved - {"base_layer"})} if saved - {"base_layer"} else {})
     return Shown(fields, tuple(sorted(layers)))
+
+
+def _plain(tensors: Sequence[TensorInfo]) -> Sequence[TensorInfo]:
+    """The tensors as PEFT names them, without an adapter's name or wrappers around the model: causes of their own."""
+    from adapterfit.causes.names.wrapper_prefix import WRAPPERS  # for the few that need it
+
+    names = []
+    for tensor in tensors:
+        name = f".{tensor.name}"
+        for wrapper in WRAPPERS:
+            name = name.replace(f".{wrapper}", ".")
+        _, _, inside = name.rpartition(f".{evidence.PREFIX}")
+        names.append(evidence.PREFIX + _NAMED.sub(r"\1", inside.removeprefix(".")))
+    if len(set(names)) < len(names):
+        return tensors
+    return [dataclasses.replace(tensor, name=name) for tensor, name in zip(tensors, names)]
 
 
 def cure(case: Case, flaw: Flaw) -> Fix | None:
