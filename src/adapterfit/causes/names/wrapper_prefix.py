@@ -89,14 +89,14 @@ def _readings(stray: list[TensorInfo], keys: set[str]) -> Iterator[tuple[str, di
         if all(wrapper in tensor.name for tensor in stray):
             yield (
                 f"their names carry {quote(wrapper)}, left by a wrapper",
-                {t: _unwrapped(t.name, (wrapper,), keys) for t in stray},
+                {t: unwrapped(t.name, (wrapper,), keys) for t in stray},
             )
     # Around each layer (FSDP), with activation checkpointing in some of them; a model's own `module` (LeViT) is none.
     several = [wrapper for wrapper in WRAPPERS if any(wrapper in tensor.name for tensor in stray)]
     several = [wrapper for wrapper in several if not any(f".{wrapper}" in key for key in keys)]
     if several and (len(several) > 1 or not all(several[0] in tensor.name for tensor in stray)):
         said = " and ".join(map(quote, several))
-        yield f"their names carry {said}, left by wrappers", {t: _unwrapped(t.name, several, keys) for t in stray}
+        yield f"their names carry {said}, left by wrappers", {t: unwrapped(t.name, several, keys) for t in stray}
     head = _head(stray[0].name, keys)
     if head and all(_is_behind(head, tensor.name, keys) for tensor in stray):
         yield (
@@ -150,7 +150,7 @@ def _once(name: str) -> str:
     return name
 
 
-def _unwrapped(name: str, wrappers: Iterable[str], keys: set[str]) -> str:
+def unwrapped(name: str, wrappers: Iterable[str], keys: set[str]) -> str:
     """Without these wrappers, wherever they stand on a dot boundary; with PEFT's prefix where that went missing too.
 
     Names of a prompt never had it.

@@ -118,15 +118,12 @@ def shown(adapter: Adapter) -> Shown | None:
 
 def _plain(tensors: Sequence[TensorInfo]) -> Sequence[TensorInfo]:
     """The tensors as PEFT names them, without an adapter's name or wrappers around the model: causes of their own."""
-    from adapterfit.causes.names.wrapper_prefix import WRAPPERS  # for the few that need it
+    from adapterfit.causes.names.wrapper_prefix import WRAPPERS, unwrapped  # for the few that need it
 
     names = []
     for tensor in tensors:
-        name = f".{tensor.name}"
-        for wrapper in WRAPPERS:
-            name = name.replace(f".{wrapper}", ".")
-        _, _, inside = name.rpartition(f".{evidence.PREFIX}")
-        names.append(evidence.PREFIX + _NAMED.sub(r"\1", inside.removeprefix(".")))
+        _, _, inside = unwrapped(tensor.name, WRAPPERS, set()).rpartition(evidence.PREFIX)
+        names.append(evidence.PREFIX + _NAMED.sub(r"\1", inside))
     if len(set(names)) < len(names):
         return tensors
     return [dataclasses.replace(tensor, name=name) for tensor, name in zip(tensors, names)]
